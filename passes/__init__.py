@@ -1,0 +1,1 @@
+"""etir.passes"""

@@ -1,0 +1,1 @@
+"""etir: a compiler toolkit for online learning in JAX."""
