@@ -1,0 +1,229 @@
+"""The only module that touches Jaxpr objects: reading, evaluating and slicing them with public JAX alone.
+
+Works unchanged on every supported JAX: it tests for features, never for versions. The equations that are inlined here
+(`jit`, `remat`, ...) mean nothing but their body; the others (`custom_vjp_call`, `scan`, ...) are bound again as they are,
+since inlining one would lose its derivative rule.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sysconfig
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+import jax
+from jax.extend import core, source_info_util
+
+from .loc import Loc
+from .types import TensorType
+
+Equation: TypeAlias = core.JaxprEqn
+Var: TypeAlias = core.Var
+Literal: TypeAlias = core.Literal
+Atom: TypeAlias = core.Var | core.Literal
+ClosedJaxpr: TypeAlias = core.ClosedJaxpr
+Array: TypeAlias = Any
+
+_BODY_OF_CALL = {
+    "jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr",
+    "remat": "jaxpr", "remat2": "jaxpr", "checkpoint": "jaxpr",
+}  # fmt: skip
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_LIBRARIES = tuple({os.path.dirname(os.path.abspath(jax.__file__)), sysconfig.get_paths()["stdlib"]})
+
+
+def open_jaxpr(jaxpr: Any) -> Any:
+    """The jaxpr without its constants, closed or not."""
+    return getattr(jaxpr, "jaxpr", jaxpr)
+
+
+def consts_of(jaxpr: Any) -> tuple[Array, ...]:
+    """The constants of a closed jaxpr; none for an open one."""
+    return tuple(getattr(jaxpr, "consts", ()))
+
+
+def is_jaxpr(value: object) -> bool:
+    """Whether `value` is a jaxpr, closed or open."""
+    return isinstance(value, (core.Jaxpr, core.ClosedJaxpr))
+
+
+def all_invars(jaxpr: Any) -> list[Var]:
+    """Constant variables, then argument variables: an order that is the same on every JAX."""
+    inner = open_jaxpr(jaxpr)
+    return [*inner.constvars, *inner.invars]
+
+
+def argument_vars(jaxpr: Any) -> list[Var]:
+    """The variables of a closed jaxpr's arguments, its constants left out."""
+    return all_invars(jaxpr)[len(consts_of(jaxpr)) :]
+
+
+def equations(jaxpr: Any) -> list[Equation]:
+    """The equations of a jaxpr, in order."""
+    return list(open_jaxpr(jaxpr).eqns)
+
+
+def outvars(jaxpr: Any) -> list[Atom]:
+    """The results of a jaxpr."""
+    return list(open_jaxpr(jaxpr).outvars)
+
+
+def is_literal(atom: Any) -> bool:
+    """Whether an operand is a constant written into the equation."""
+    return isinstance(atom, core.Literal)
+
+
+def is_dropped(var: Any) -> bool:
+    """Whether a result is thrown away."""
+    return isinstance(var, core.DropVar)
+
+
+def type_of(atom: Any) -> TensorType:
+    """The element type and shape of an operand or result."""
+    aval = atom.aval
+    return TensorType(str(getattr(aval, "dtype", "token")), tuple(getattr(aval, "shape", ())))
+
+
+def shape_of(atom: Any) -> tuple[int, ...]:
+    """The shape of an operand or result."""
+    return tuple(getattr(atom.aval, "shape", ()))
+
+
+def dtype_of(atom: Any) -> str:
+    """The element type of an operand or result, by name."""
+    return str(getattr(atom.aval, "dtype", "token"))
+
+
+def callee(eqn: Equation) -> Any | None:
+    """The body of an equation that is nothing but a call of it (`jit`, `remat`); None for every other equation."""
+    key = _BODY_OF_CALL.get(eqn.primitive.name)
+    return eqn.params.get(key) if key else None
+
+
+def sub_jaxprs(eqn: Equation) -> Iterator[Any]:
+    """Every jaxpr among an equation's parameters."""
+    for value in eqn.params.values():
+        yield from (item for item in (value if isinstance(value, (tuple, list)) else (value,)) if is_jaxpr(item))
+
+
+def scan_split(eqn: Equation) -> tuple[int, int, int]:
+    """How many operands of a `scan` are constants, carries, and scanned arrays."""
+    if "num_consts" in eqn.params:
+        consts, carry = eqn.params["num_consts"], eqn.params["num_carry"]
+    else:
+        consts, carry = (len(group) for group in eqn.params["ft_in"].unpack()[:2])
+    return consts, carry, len(eqn.invars) - consts - carry
+
+
+def bind(eqn: Equation, *args: Array) -> list[Array]:
+    """Apply an equation's primitive, derivative rules included, to `args`."""
+    out = eqn.primitive.bind(*args, **eqn.primitive.get_bind_params(eqn.params))
+    return list(out) if eqn.primitive.multiple_results else [out]
+
+
+def location(eqn: Equation) -> Loc | None:
+    """The innermost place in the user's own code that made an equation; None where JAX kept no traceback."""
+    traceback = getattr(eqn.source_info, "traceback", None)
+    if traceback is None:
+        return None
+    codes, offsets = traceback.raw_frames()
+    frames = zip(codes, offsets, strict=True)
+    found = next(((code, offset) for code, offset in frames if _is_user_code(code.co_filename)), None)
+    return None if found is None else _place(*found)
+
+
+def _is_user_code(file: str) -> bool:
+    if file.startswith("<"):
+        return False
+    path = os.path.abspath(file)
+    if "site-packages" in path or path.startswith(_LIBRARIES):
+        return False
+    inside = os.path.realpath(path).startswith((os.path.realpath(_PACKAGE), *_package_folders()))
+    return not inside or f"{os.sep}zoo{os.sep}" in path
+
+
+def _package_folders() -> tuple[str, ...]:
+    """The folders of this package's own modules: links may lead elsewhere than the package's face."""
+    here = os.path.dirname(os.path.realpath(__file__))
+    siblings = ("ir", "passes", "backends", "cli", "frontend")
+    return tuple(os.path.join(os.path.dirname(here), name) + os.sep for name in siblings)
+
+
+def _place(code: Any, offset: int) -> Loc:
+    positions = list(code.co_positions())
+    line, _, column, end_column = positions[offset // 2] if offset // 2 < len(positions) else (None,) * 4
+    start = None if column is None else column + 1
+    return Loc(
+        file=code.co_filename,
+        line=line or code.co_firstlineno,
+        column=start,
+        end_column=None if end_column is None else end_column + 1,
+    )
+
+
+Hook: TypeAlias = Callable[[Equation, list[Array]], list[Array] | None]
+
+
+def evaluate(
+    jaxpr: Any, args: Sequence[Array], *, consts: Sequence[Array] | None = None, hook: Hook | None = None
+) -> list[Array]:
+    """The results of a jaxpr on `args`, calls inlined; `hook` may compute an equation in the primitive's place."""
+    constants = consts_of(jaxpr) if consts is None else consts
+    env: dict[Any, Array] = dict(zip(all_invars(jaxpr), [*constants, *args], strict=True))
+    run_equations(equations(jaxpr), env, hook)
+    return [read(env, atom) for atom in outvars(jaxpr)]
+
+
+def read(env: dict[Any, Array], atom: Atom) -> Array:
+    """The value of an operand in `env`."""
+    return atom.val if is_literal(atom) else env[atom]
+
+
+def run_equations(eqns: Iterable[Equation], env: dict[Any, Array], hook: Hook | None = None) -> None:
+    """Evaluate equations in order, reading their operands from `env` and leaving their results in it."""
+    for eqn in eqns:
+        operands = [read(env, atom) for atom in eqn.invars]
+        results = hook(eqn, operands) if hook else None
+        if results is None:
+            results = apply(eqn, operands, hook)
+        env.update(zip(eqn.outvars, results, strict=True))
+
+
+def apply(eqn: Equation, operands: list[Array], hook: Hook | None = None) -> list[Array]:
+    """The results of one equation, its body inlined where it is a call."""
+    body = callee(eqn)
+    if body is not None:
+        return evaluate(body, operands, hook=hook)
+    with made_by(eqn):
+        return bind(eqn, *operands)
+
+
+def trace(function: Callable[..., Any], *types: Any) -> tuple[Any, Any]:
+    """Trace `function` on example values or `ShapeDtypeStruct`s: its closed jaxpr and the tree of its results."""
+    traced, shapes = jax.make_jaxpr(function, return_shape=True)(*types)
+    return traced, shapes
+
+
+@contextlib.contextmanager
+def made_by(eqn: Equation) -> Iterator[None]:
+    """Give the equations traced inside the source location and the name scope of `eqn`."""
+    traceback, stack = getattr(eqn.source_info, "traceback", None), str(eqn.source_info.name_stack)
+    with contextlib.ExitStack() as scopes:
+        if traceback is not None:
+            scopes.enter_context(source_info_util.user_context(traceback))
+        if stack:
+            scopes.enter_context(jax.named_scope(stack))
+        yield
+
+
+def reaching(eqns: Sequence[Equation], targets: Iterable[Any]) -> list[Equation]:
+    """The equations that `targets` need, in order."""
+    needed = {atom for atom in targets if not is_literal(atom)}
+    kept: list[Equation] = []
+    for eqn in reversed(eqns):
+        if any(var in needed for var in eqn.outvars) or eqn.effects:
+            kept.append(eqn)
+            needed.update(atom for atom in eqn.invars if not is_literal(atom))
+    return kept[::-1]

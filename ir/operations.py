@@ -1,0 +1,173 @@
+"""The weight operations: ordinary array functions whose uses the compiler can recognise.
+
+Each is one JAX primitive, `etp`, that carries its index expression; everything else (derivatives, batching, lowering, the
+traces of every rule) follows from the expression. Which operand is the weight is not said here: it is the one that depends
+on parameters alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.extend import core
+from jax.interpreters import ad, batching, mlir
+
+from .diagnostics import error
+from .expression import LABELS, Expression
+
+etp = core.Primitive("etp")
+
+
+def matmul(x: Any, w: Any, b: Any | None = None) -> jax.Array:
+    """`x @ w + b` through an ETP operation: its weight gets an eligibility trace.
+
+    The weight may stand on either side: it is the operand that depends on parameters alone, the other one is data. Shapes
+    follow `jnp.matmul` with a weight of one or two axes: `[..., i] @ [i, j] -> [..., j]`, `[i, j] @ [j] -> [i]`. `b`, a
+    parameter too, is added by `etir.bias`. Raises EtirError where both operands have three or more axes.
+    """
+    x, w = jnp.asarray(x), jnp.asarray(w)
+    if min(x.ndim, w.ndim) == 0 or (x.ndim > 2 and w.ndim > 2):
+        raise error(
+            "matmul-rank",
+            f"etir.matmul got operands of {x.ndim} and {w.ndim} axes",
+            help="spell the product with etir.einsum, or use etir.scale for a scalar",
+        )
+    y = _apply("dot", _matmul_expression(x.ndim, w.ndim), x, w)
+    return y if b is None else bias(y, b)
+
+
+def _matmul_expression(left: int, right: int) -> Expression:
+    first = "i" if left == 1 else "ki" if right > 2 else "...i"
+    second = "i" if right == 1 else "ij" if right == 2 else "...ij"
+    output = ("..." if "..." in first + second else "") + (first + second).replace("i", "").replace("...", "")
+    return Expression.of(f"{first},{second}->{output}", (left, right))
+
+
+def einsum(expression: str, x: Any, w: Any) -> jax.Array:
+    """`jnp.einsum(expression, x, w)` through an ETP operation, with an explicit result: `"...i,ij->...j"`.
+
+    The weight is the operand that depends on parameters alone; no operand may repeat a label. Raises EtirError where the
+    expression does not fit the operands.
+    """
+    x, w = jnp.asarray(x), jnp.asarray(w)
+    return _apply("einsum", Expression.of(expression, (x.ndim, w.ndim)), x, w)
+
+
+def scale(x: Any, w: Any) -> jax.Array:
+    """`x * w`, element by element with NumPy's broadcasting, through an ETP operation."""
+    x, w = jnp.asarray(x), jnp.asarray(w)
+    shape = jnp.broadcast_shapes(x.shape, w.shape)
+    labels = LABELS[: len(shape)]
+    operands = [array if _is_suffix(array.shape, shape) else jnp.broadcast_to(array, shape) for array in (x, w)]
+    if all(array.shape != shape for array in operands):
+        operands[1] = jnp.broadcast_to(w, shape)
+    terms = tuple(labels[len(shape) - array.ndim :] for array in operands)
+    return _apply("scale", Expression(operands=terms, output=labels), *operands)
+
+
+def bias(x: Any, b: Any) -> jax.Array:
+    """`x + b` with NumPy's broadcasting; `b`, the parameter, goes through an ETP operation."""
+    x, b = jnp.asarray(x), jnp.asarray(b)
+    shape = jnp.broadcast_shapes(x.shape, b.shape)
+    return x + identity(jnp.broadcast_to(b, shape).astype(jnp.promote_types(x.dtype, b.dtype)))
+
+
+def identity(w: Any) -> jax.Array:
+    """`w` itself, as an ETP operation without data: whatever follows may use it element by element."""
+    w = jnp.asarray(w)
+    labels = LABELS[: w.ndim]
+    return _apply("identity", Expression(operands=(labels,), output=labels), w)
+
+
+def _is_suffix(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
+    return shape == whole[len(whole) - len(shape) :]
+
+
+def _apply(name: str, expression: Expression, *operands: jax.Array, precision: Any = None) -> jax.Array:
+    dtype = jnp.result_type(*operands)
+    _check_sizes(name, expression, operands)
+    return etp.bind(*(a.astype(dtype) for a in operands), name=name, expression=expression, precision=precision)
+
+
+def _check_sizes(name: str, expression: Expression, operands: tuple[jax.Array, ...]) -> None:
+    sizes: dict[str, int] = {}
+    for term, array in zip(expression.operands, operands, strict=True):
+        for label, size in zip(term, array.shape, strict=True):
+            if sizes.setdefault(label, size) != size:
+                shapes = " and ".join(str(tuple(a.shape)) for a in operands)
+                raise error(
+                    "operand-shape",
+                    f"etir.{'matmul' if name == 'dot' else name} of shapes {shapes}: axis '{label}' of '{expression}' "
+                    f"has size {sizes[label]} in one operand and {size} in the other",
+                )
+
+
+def evaluate_expression(expression: Expression, *operands: Any, precision: Any = None) -> jax.Array:
+    """The value of an index expression on arrays; the implementation of every ETP operation."""
+    if len(operands) == 1 and expression.operands[0] == expression.output:
+        return jnp.asarray(operands[0])
+    if _is_elementwise(expression) and len(operands) == 2:
+        return jnp.multiply(*operands)
+    return jnp.einsum(str(expression), *operands, precision=precision)
+
+
+def _is_elementwise(expression: Expression) -> bool:
+    """Whether trailing-axis broadcasting alone aligns the operands with the output."""
+    output = expression.output
+    return all(output.endswith(term) for term in expression.operands) and output in expression.operands
+
+
+def _implementation(*operands: Any, name: str, expression: Expression, precision: Any) -> jax.Array:
+    del name
+    return evaluate_expression(expression, *operands, precision=precision)
+
+
+def _abstract(*operands: Any, name: str, expression: Expression, precision: Any) -> Any:
+    del name, precision
+    sizes = {
+        label: size
+        for term, aval in zip(expression.operands, operands, strict=True)
+        for label, size in zip(term, aval.shape, strict=True)
+    }
+    return operands[0].update(shape=tuple(sizes[label] for label in expression.output), weak_type=False)
+
+
+def _jvp(primals: Any, tangents: Any, **params: Any) -> tuple[Any, Any]:
+    out = etp.bind(*primals, **params)
+    terms = [
+        etp.bind(*(tangent if k == i else primal for k, primal in enumerate(primals)), **params)
+        for i, tangent in enumerate(tangents)
+        if not isinstance(tangent, ad.Zero)
+    ]
+    return out, sum(terms[1:], terms[0]) if terms else ad.Zero.from_primal_value(out)
+
+
+def _transpose(cotangent: Any, *operands: Any, **params: Any) -> list[Any]:
+    linear = [ad.is_undefined_primal(x) for x in operands]
+    if isinstance(cotangent, ad.Zero):
+        return [ad.Zero(x.aval) if on else None for x, on in zip(operands, linear, strict=True)]
+    index = linear.index(True)
+
+    def partial(x: Any) -> jax.Array:
+        return _implementation(*(x if i == index else v for i, v in enumerate(operands)), **params)
+
+    aval = operands[index].aval
+    (result,) = jax.linear_transpose(partial, jax.ShapeDtypeStruct(aval.shape, aval.dtype))(cotangent)
+    return [result if on else None for on in linear]
+
+
+def _batch(operands: Any, axes: Any, *, name: str, expression: Expression, precision: Any) -> tuple[Any, int]:
+    mapped = [axis is not None for axis in axes]
+    moved = [jnp.moveaxis(x, axis, 0) if on else x for x, axis, on in zip(operands, axes, mapped, strict=True)]
+    batched = expression.with_leading(expression.fresh_label(), mapped)
+    return etp.bind(*moved, name=name, expression=batched, precision=precision), 0
+
+
+etp.def_impl(jax.jit(_implementation, static_argnames=("name", "expression", "precision")))
+etp.def_abstract_eval(_abstract)
+ad.primitive_jvps[etp] = _jvp
+ad.primitive_transposes[etp] = _transpose
+batching.primitive_batchers[etp] = _batch
+mlir.register_lowering(etp, mlir.lower_fun(_implementation, multiple_results=False))
