@@ -1,0 +1,54 @@
+# Each target works alone from a clean clone: it makes .venv first, once per change of pyproject.toml.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+EXTRAS ?= dev
+WORKERS ?= 4
+
+# Compiled test programs are shared between workers and kept between runs. Level 0 of LLVM saves a quarter of the compile time
+# and changes no result beyond rounding; benchmarks and the demo run without it.
+export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
+PYTEST = $(BIN)/python -m pytest -n auto --maxprocesses $(WORKERS) --dist worksteal -q
+
+.PHONY: help test test-all test-newest demo bench check format lint types clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]'
+	touch $@
+
+test: $(VENV)/.installed ## run the tests
+	$(PYTEST) $(ARGS)
+
+test-all: $(VENV)/.installed ## run the tests and the long matrix
+	$(PYTEST) -m "" $(ARGS)
+
+test-newest: ## run the tests on the newest Python and JAX, if such a Python is here
+	scripts/newest-leg
+
+demo: $(VENV)/.installed ## train a model online, and show what the compiler made of it
+	$(BIN)/python examples/demo.py
+
+bench: $(VENV)/.installed ## compare speed and compile time with programs written by hand
+	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.compile_time
+
+check: lint types test ## what .ci/run runs first: format check, lint, types, tests
+
+format: $(VENV)/.installed ## rewrite the files in the house format
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+
+types: $(VENV)/.installed
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+clean: ## remove what the targets made
+	rm -rf .venv .venv312 .cache build dist out .pytest_cache .ruff_cache .hypothesis src/etir.egg-info

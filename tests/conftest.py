@@ -1,0 +1,56 @@
+"""What every test shares: float64, cheap compilation, reproducible properties, golden files."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+# Before JAX is imported, and in the environment so that programs that a test starts inherit it.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_ENABLE_X64", "true")
+# Level 0 of LLVM saves a quarter of the compile time; buffers and in-place updates are decided before it.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".cache" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+import hypothesis
+import pytest
+
+GOLDENS = Path(__file__).parent / "goldens"
+
+# The same examples on every run: a gate does not roll dice. `--hypothesis-profile=explore` does.
+hypothesis.settings.register_profile(
+    "gate", deadline=None, derandomize=True, max_examples=25, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.register_profile("explore", deadline=None, max_examples=500, print_blob=True)
+hypothesis.settings.load_profile("gate")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-goldens", action="store_true", help="rewrite golden files that differ, and fail")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """A check of a whole text against `tests/goldens/<name>`; `--update-goldens` rewrites the file and fails."""
+    update = request.config.getoption("--update-goldens")
+
+    def check(name: str, text: str) -> None:
+        compare_with_golden(GOLDENS / name, text, update=update)
+
+    return check
+
+
+def compare_with_golden(path: Path, text: str, *, update: bool) -> None:
+    """Fails unless the file at `path` holds `text`; with `update`, writes it first."""
+    __tracebackhide__ = True
+    text = text.rstrip("\n") + "\n"
+    before = path.read_text() if path.exists() else None
+    if before == text:
+        return
+    if update:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        pytest.fail(f"golden {path.name} was rewritten: read the difference, then run again without --update-goldens")
+    assert before is not None, f"golden {path.name} does not exist: write it with --update-goldens"
+    assert text == before, f"golden {path.name} differs; rewrite it with --update-goldens if this is meant"
