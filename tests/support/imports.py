@@ -1,0 +1,44 @@
+"""The imports of a source file, as absolute module names, and the layering that they must keep."""
+
+import ast
+from collections.abc import Iterator
+
+# What each layer may import, itself included. The face (etir, etir.api) and the command line compose them all.
+ALLOWED = {
+    "ir": {"ir"},
+    "frontend": {"ir", "frontend"},
+    "passes": {"ir", "passes"},
+    "backends": {"ir", "passes", "backends"},
+}
+LAYERS = (*ALLOWED, "cli")
+MAY_IMPORT_JAX_EXTEND = ("etir.ir.jaxpr", "etir.ir.operations")
+
+
+def imported_modules(source: str, module: str, *, is_package: bool) -> Iterator[tuple[int, str]]:
+    """Each import of `source` as (line, absolute name); `from a import b` gives `a.b`, since `b` may be a module."""
+    package = module.split(".") if is_package else module.split(".")[:-1]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            start = [*base, *(node.module.split(".") if node.module else [])]
+            yield from ((node.lineno, ".".join([*start, alias.name])) for alias in node.names)
+
+
+def layering_faults(source: str, module: str, *, is_package: bool = False) -> list[str]:
+    """What `source`, being `module`, imports and must not, one sentence each."""
+    layer = module.split(".")[1] if "." in module else ""
+    faults: list[str] = []
+    for line, name in imported_modules(source, module, is_package=is_package):
+        here = f"{module}:{line}"
+        head, *rest = name.split(".")
+        if head == "etir" and layer in ALLOWED and (rest[0] if rest else "") not in ALLOWED[layer]:
+            faults.append(f"{here} imports {name}, above its layer")
+        if head in LAYERS:
+            faults.append(f"{here} imports {name} from the repository's root, not from the package")
+        if name.startswith("jax._src"):
+            faults.append(f"{here} imports private {name}")
+        if name.startswith("jax.extend") and not module.startswith(MAY_IMPORT_JAX_EXTEND):
+            faults.append(f"{here} imports {name}, which only ir/jaxpr.py and ir/operations.py may")
+    return faults
