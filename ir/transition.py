@@ -1,0 +1,286 @@
+"""The transition IR: one step of a model as states, sites, groups and associations. Immutable, and only data.
+
+Nodes compare by identity and hold values without names (the printer names them); types and labels compare by value. A pass
+builds a new `Transition` with `dataclasses.replace` and shares every node that it did not change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum
+from typing import Any
+
+from .coupling import Coupling
+from .expression import Expression
+from .loc import Loc
+from .plan import Plan
+from .types import TensorType
+from .values import Value
+
+
+class StateKind(Enum):
+    """What a state is to learning."""
+
+    UNKNOWN = "unknown"
+    HIDDEN = "hidden"
+    """Floating or complex, read and written: carries credit through time."""
+    BUFFER = "buffer"
+    """Floating, but declared not hidden: the credit that passes through it between windows is dropped, and labelled."""
+    DISCRETE = "discrete"
+    """Integers, booleans, PRNG keys: carried along, without a derivative."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Param:
+    """A parameter of the step: a leaf that the step reads and that learning changes."""
+
+    path: str
+    value: Value
+    loc: Loc | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class State:
+    """A value carried between steps: read as `before`, left as `after`."""
+
+    path: str
+    before: Value
+    after: Value
+    kind: StateKind = StateKind.UNKNOWN
+    loc: Loc | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Input:
+    """An array that each step is given."""
+
+    path: str
+    value: Value
+    loc: Loc | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Output:
+    """An array that each step gives back."""
+
+    path: str
+    value: Value
+    loc: Loc | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Region:
+    """A slice of the step: a closed jaxpr (`body`) behind a signature of IR values.
+
+    `body` is absent in a transition that was read from text; `digest` identifies it all the same.
+    """
+
+    name: str
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    equations: int
+    digest: str
+    body: Any = field(default=None, repr=False)
+    loc: Loc | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Weight:
+    """A function of parameters alone that the rest of the step uses: an output of the prologue, or a parameter itself."""
+
+    value: Value
+    params: tuple[Param, ...]
+    loc: Loc | None = None
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The paths of the parameters that the weight is computed from."""
+        return tuple(param.path for param in self.params)
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Site:
+    """One use of a weight through an ETP operation: `output = operation(data, weight)`.
+
+    `expression` has the data's labels first, then the weight's; only the weight's where there is no data. `held` says that
+    the operation mixes positions, so that its output is held when Jacobians are taken. `equation` is the use's place among
+    the equations of the `step` region.
+    """
+
+    operation: str
+    expression: Expression
+    data: Value | None
+    weight: Weight
+    output: Value
+    equation: int
+    held: bool
+    loc: Loc | None = None
+
+    @property
+    def weight_labels(self) -> str:
+        """The labels of the weight's axes."""
+        return self.expression.operands[-1]
+
+    @property
+    def data_labels(self) -> str | None:
+        """The labels of the data's axes; None where the operation has no data."""
+        return self.expression.operands[0] if self.data is not None else None
+
+    @property
+    def trace_labels(self) -> str:
+        """The labels of the axes of this site's trace: the output's positions, then what the weight adds."""
+        output = self.expression.output
+        return output + "".join(label for label in self.weight_labels if label not in output)
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Dependence:
+    """How one state's new value depends on one state's old value, mixing operations held."""
+
+    of: State
+    on: State
+    coupling: Coupling
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Group:
+    """Hidden states of one position shape that depend on each other position by position."""
+
+    index: int
+    states: tuple[State, ...]
+    shape: tuple[int, ...]
+    jacobian: tuple[Dependence, ...] = ()
+    loc: Loc | None = None
+
+    def dependence(self, of: State, on: State) -> Coupling | None:
+        """The coupling of `of`'s new value to `on`'s old one; None where there is none."""
+        return next((d.coupling for d in self.jacobian if d.of is of and d.on is on), None)
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Association:
+    """A weight that reaches a group's new states through a site.
+
+    `couplings` has one entry for each state of the group: how the new state depends on the site's output with mixing
+    operations held, or None. `through` are the mixing operations that the weight reaches the group by as well, or only by.
+    `traced` says that a positional trace exists.
+    """
+
+    site: Site
+    group: Group
+    couplings: tuple[Coupling | None, ...]
+    traced: bool
+    through: tuple[Crossing, ...] = ()
+    loc: Loc | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crossing:
+    """An operation that credit would have to cross and that a positional trace cannot follow."""
+
+    operation: str
+    """What it is, in the user's words: `matmul`, `reduce_sum`, `sort`, ..."""
+    why: str
+    """Why it is not followed: `mixes positions`, `is not complex-differentiable`, ..."""
+    loc: Loc | None = None
+
+    def __str__(self) -> str:
+        return f"{self.operation} ({self.why})"
+
+
+class Verdict(StrEnum):
+    """Which gradient a weight gets."""
+
+    EXACT = "exact"
+    APPROXIMATE = "approximate"
+    TRUNCATED = "truncated"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """Why a weight's gradient is what its label says: one sentence and a place in the source."""
+
+    text: str
+    loc: Loc | None = None
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Label:
+    """The certificate's entry for one parameter."""
+
+    path: str
+    label: Verdict
+    rule: str
+    """The learning rule that this parameter's gradient comes from."""
+    reasons: tuple[Reason, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """One label for every parameter, for a rule and a window."""
+
+    rule: str
+    window: int
+    credit: str = "full"
+    labels: tuple[Label, ...] = ()
+
+    def __getitem__(self, path: str) -> Label:
+        for label in self.labels:
+            if label.path == path:
+                return label
+        raise KeyError(path)
+
+    def __iter__(self) -> Iterator[Label]:
+        return iter(self.labels)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __str__(self) -> str:
+        width = max((len(label.path) for label in self.labels), default=0)
+        lines = [f"{'weight':<{width}}  label        why"]
+        for label in self.labels:
+            why = [f"{reason}{f'  ({reason.loc})' if reason.loc else ''}" for reason in label.reasons] or [""]
+            lines.append(f"{label.path:<{width}}  {label.label:<11}  {why[0]}".rstrip())
+            lines += [f"{'':<{width}}  {'':<11}  {text}" for text in why[1:]]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Transition:
+    """One step of a model, analysed: what it carries, which weights reach what, and which gradient each of them gets."""
+
+    name: str
+    params: tuple[Param, ...] = ()
+    states: tuple[State, ...] = ()
+    inputs: tuple[Input, ...] = ()
+    outputs: tuple[Output, ...] = ()
+    regions: tuple[Region, ...] = ()
+    weights: tuple[Weight, ...] = ()
+    sites: tuple[Site, ...] = ()
+    groups: tuple[Group, ...] = ()
+    associations: tuple[Association, ...] = ()
+    certificate: Certificate | None = None
+    plan: Plan | None = None
+    loc: Loc | None = None
+
+    def region(self, name: str) -> Region:
+        """The region of this name; KeyError where no pass has made it yet."""
+        for region in self.regions:
+            if region.name == name:
+                return region
+        raise KeyError(name)
+
+    @property
+    def hidden(self) -> tuple[State, ...]:
+        """The hidden states, in order."""
+        return tuple(state for state in self.states if state.kind is StateKind.HIDDEN)
+
+    def __str__(self) -> str:
+        from .printer import render
+
+        return render(self)
