@@ -1,0 +1,38 @@
+"""What a pass is: a frozen dataclass whose fields are its options, and a function from transition to transition."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import MISSING, Field, dataclass, fields
+from typing import Any, ClassVar
+
+from ..ir.transition import Transition
+from .options import format_option
+
+
+@dataclass(frozen=True)
+class Pass(ABC):
+    """A rewrite or an analysis of a transition.
+
+    A subclass is a frozen dataclass too. It sets `name` (lower case, words joined by hyphens) and writes `run`; its fields
+    are the options that a textual pipeline can set. Passes hold no state and compare by name and options.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def run(self, transition: Transition) -> Transition:
+        """The transition after the pass: the very object that was given, where there is nothing to change.
+
+        Raises EtirError where the user's program is at fault; any other exception is a bug.
+        """
+
+    def __str__(self) -> str:
+        """The pass as a textual pipeline: its name, then the options that differ from their defaults."""
+        options = [f for f in fields(self) if f.init and f.compare and getattr(self, f.name) != _default(f)]
+        text = ", ".join(f"{f.name}={format_option(getattr(self, f.name))}" for f in options)
+        return f"{self.name}{{{text}}}" if text else self.name
+
+
+def _default(field: Field[Any]) -> object:
+    return field.default_factory() if field.default_factory is not MISSING else field.default
