@@ -6,9 +6,6 @@ BIN := $(VENV)/bin
 EXTRAS ?= dev
 WORKERS ?= 4
 
-# Compiled test programs are shared between workers and kept between runs. Level 0 of LLVM saves a quarter of the compile time
-# and changes no result beyond rounding; benchmarks and the demo run without it.
-export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 PYTEST = $(BIN)/python -m pytest -n auto --maxprocesses $(WORKERS) --dist worksteal -q
 
 .PHONY: help test test-all test-newest demo bench check format lint types clean

@@ -7,15 +7,20 @@ from pathlib import Path
 # Before JAX is imported, and in the environment so that programs that a test starts inherit it.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_ENABLE_X64", "true")
-# Level 0 of LLVM saves a quarter of the compile time; buffers and in-place updates are decided before it.
+# Level 0 of LLVM saves a quarter of the compile time and changes nothing beyond rounding; buffers are assigned before it.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# Compiled programs are shared between workers and kept between runs.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
+import brainstate  # noqa: F401  (0.5.4 switches float64 off when it is imported: let it be here, not in the middle of a test)
 import hypothesis
+import jax
 import pytest
 from golden_files import compare_with_golden
+
+jax.config.update("jax_enable_x64", True)
 
 GOLDENS = Path(__file__).parent / "goldens"
 
