@@ -1,0 +1,100 @@
+"""Gated recurrent units: reset before and after the recurrent product, gates apart and fused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+from jax.nn import sigmoid
+
+from ...ir.operations import matmul
+from .case import Sizes, ZooCase
+from .draw import at_rest, labelled
+
+
+def _separate_shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
+    i, n, o = sizes.inputs, sizes.hidden, sizes.outputs
+    gates = {f"W{gate}": (i, n) for gate in "zrh"} | {f"U{gate}": (n, n) for gate in "zrh"}
+    return gates | {f"b{gate}": (n,) for gate in "zrh"} | {"readout": (n, o)}
+
+
+def _gate(params: Any, gate: str, x: Any, h: Any) -> Any:
+    return matmul(x, params[f"W{gate}"], params[f"b{gate}"]) + matmul(h, params[f"U{gate}"])
+
+
+def _reset_before(params: Any, states: Any, x: Any) -> Any:
+    h = states["h"]
+    z, r = sigmoid(_gate(params, "z", x, h)), sigmoid(_gate(params, "r", x, h))
+    h = z * h + (1 - z) * jnp.tanh(_gate(params, "h", x, r * h))
+    return {"h": h}, h @ params["readout"]
+
+
+def _reset_after(params: Any, states: Any, x: Any) -> Any:
+    h = states["h"]
+    z, r = sigmoid(_gate(params, "z", x, h)), sigmoid(_gate(params, "r", x, h))
+    candidate = jnp.tanh(matmul(x, params["Wh"]) + r * matmul(h, params["Uh"], params["bh"]))
+    h = z * h + (1 - z) * candidate
+    return {"h": h}, h @ params["readout"]
+
+
+def _reset_before_fused(params: Any, states: Any, x: Any) -> Any:
+    h = states["h"]
+    z, r = jnp.split(sigmoid(matmul(jnp.concatenate([x, h], -1), params["Wzr"], params["bzr"])), 2, axis=-1)
+    candidate = jnp.tanh(matmul(jnp.concatenate([x, r * h], -1), params["Wh"], params["bh"]))
+    h = z * h + (1 - z) * candidate
+    return {"h": h}, h @ params["readout"]
+
+
+def _reset_before_fused_shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
+    i, n, o = sizes.inputs, sizes.hidden, sizes.outputs
+    return {"Wzr": (i + n, 2 * n), "bzr": (2 * n,), "Wh": (i + n, n), "bh": (n,), "readout": (n, o)}
+
+
+def _reset_after_fused(params: Any, states: Any, x: Any) -> Any:
+    h = states["h"]
+    xz, xr, xh = jnp.split(matmul(x, params["W"], params["b"]), 3, axis=-1)
+    hz, hr, hh = jnp.split(matmul(h, params["U"]), 3, axis=-1)
+    z, r = sigmoid(xz + hz), sigmoid(xr + hr)
+    h = z * h + (1 - z) * jnp.tanh(xh + r * hh)
+    return {"h": h}, h @ params["readout"]
+
+
+def _reset_after_fused_shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
+    i, n, o = sizes.inputs, sizes.hidden, sizes.outputs
+    return {"W": (i, 3 * n), "U": (n, 3 * n), "b": (3 * n,), "readout": (n, o)}
+
+
+CASES = (
+    ZooCase(
+        name="gru_reset_before",
+        about="reset gate before the recurrent product: its weights reach the state only through `Uh`",
+        step=_reset_before,
+        shapes=_separate_shapes,
+        initial=at_rest("h"),
+        labels=labelled(approximate="Wz Uz bz Wh Uh bh", truncated="Wr Ur br", exact="readout"),
+    ),
+    ZooCase(
+        name="gru_reset_after",
+        about="reset gate after the recurrent product: every weight reaches the state position by position",
+        step=_reset_after,
+        shapes=_separate_shapes,
+        initial=at_rest("h"),
+        labels=labelled(approximate="Wz Uz bz Wr Ur br Wh Uh bh", exact="readout"),
+    ),
+    ZooCase(
+        name="gru_reset_before_fused",
+        about="update and reset gates in one product of [x, h]: half of its outputs reach the state directly",
+        step=_reset_before_fused,
+        shapes=_reset_before_fused_shapes,
+        initial=at_rest("h"),
+        labels=labelled(approximate="Wh bh", approximate_or_truncated="Wzr bzr", exact="readout"),
+    ),
+    ZooCase(
+        name="gru_reset_after_fused",
+        about="three gates in one input product and one recurrent product, then split",
+        step=_reset_after_fused,
+        shapes=_reset_after_fused_shapes,
+        initial=at_rest("h"),
+        labels=labelled(approximate="W U b", exact="readout"),
+    ),
+)

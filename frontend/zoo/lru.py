@@ -1,0 +1,89 @@
+"""Linear recurrent units (Orvieto et al. 2023): complex diagonal recurrence in three spellings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from ...ir.operations import matmul, scale
+from .case import Sizes, ZooCase
+from .draw import Shape, at_rest, labelled
+
+EVERY_WEIGHT = labelled(exact="nu theta gamma_log B_re B_im C_re C_im D")
+
+
+def _shapes(sizes: Sizes) -> dict[str, Shape]:
+    i, n, o = sizes.inputs, sizes.hidden, sizes.outputs
+    rings = dict.fromkeys(("nu", "theta", "gamma_log"), (n,))
+    return rings | {"B_re": (i, n), "B_im": (i, n), "C_re": (n, o), "C_im": (n, o), "D": (i, o)}
+
+
+def _at_rest(sizes: Sizes, batch: Shape, dtype: Any) -> dict[str, Any]:
+    return {"h": jnp.zeros((*batch, sizes.hidden), jnp.result_type(dtype, jnp.complex64))}
+
+
+def _inside_the_circle(params: Any) -> Any:
+    nu = params["nu"] - 1.5  # |lambda| about 0.8
+    return params | {"nu": nu, "gamma_log": 0.5 * jnp.log(1 - jnp.exp(-2 * jnp.exp(nu)))}
+
+
+def eigenvalues(params: Any) -> Any:
+    """Return the recurrence's diagonal, exp(-exp(nu) + i exp(theta))."""
+    return jnp.exp(-jnp.exp(params["nu"]) + 1j * jnp.exp(params["theta"]))
+
+
+def _readout(params: Any, h: Any, x: Any) -> Any:
+    return (h @ (params["C_re"] + 1j * params["C_im"])).real + x @ params["D"]
+
+
+def _lru(params: Any, states: Any, x: Any) -> Any:
+    drive = matmul(x, params["B_re"]) + 1j * matmul(x, params["B_im"])
+    h = scale(states["h"], eigenvalues(params)) + scale(drive, jnp.exp(params["gamma_log"]))
+    return {"h": h}, _readout(params, h, x)
+
+
+def _lru_prologue(params: Any, states: Any, x: Any) -> Any:
+    normalised = (params["B_re"] + 1j * params["B_im"]) * jnp.exp(params["gamma_log"])
+    h = scale(states["h"], eigenvalues(params)) + matmul(x, normalised)
+    return {"h": h}, _readout(params, h, x)
+
+
+def _lru_pair(params: Any, states: Any, x: Any) -> Any:
+    turn, gamma = eigenvalues(params), jnp.exp(params["gamma_log"])
+    re, im = states["re"], states["im"]
+    new_re = scale(re, turn.real) - scale(im, turn.imag) + scale(matmul(x, params["B_re"]), gamma)
+    new_im = scale(re, turn.imag) + scale(im, turn.real) + scale(matmul(x, params["B_im"]), gamma)
+    y = new_re @ params["C_re"] - new_im @ params["C_im"] + x @ params["D"]
+    return {"re": new_re, "im": new_im}, y
+
+
+CASES = (
+    ZooCase(
+        name="lru",
+        about="complex state, complex eigenvalues as a scale, input matrix as two real products, gamma as a scale",
+        step=_lru,
+        shapes=_shapes,
+        initial=_at_rest,
+        labels=EVERY_WEIGHT,
+        adjust=_inside_the_circle,
+    ),
+    ZooCase(
+        name="lru_prologue",
+        about="the same, with the normalised complex input matrix computed from four parameters before its product",
+        step=_lru_prologue,
+        shapes=_shapes,
+        initial=_at_rest,
+        labels=EVERY_WEIGHT,
+        adjust=_inside_the_circle,
+    ),
+    ZooCase(
+        name="lru_pair",
+        about="the same in real arithmetic: two states that rotate into each other, every eigenvalue used twice",
+        step=_lru_pair,
+        shapes=_shapes,
+        initial=at_rest("re", "im"),
+        labels=EVERY_WEIGHT,
+        adjust=_inside_the_circle,
+    ),
+)
