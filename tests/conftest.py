@@ -7,7 +7,7 @@ from pathlib import Path
 # Before JAX is imported, and in the environment so that programs that a test starts inherit it.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_ENABLE_X64", "true")
-# Level 0 of LLVM saves a quarter of the compile time and changes nothing beyond rounding; buffers are assigned before it.
+# Level 0 of LLVM saves a quarter of the compile time and changes only rounding; buffers are assigned before it.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 # Compiled programs are shared between workers and kept between runs.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".cache" / "jax"))

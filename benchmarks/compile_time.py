@@ -1,0 +1,68 @@
+"""Time until a learner runs, beside `jax.jit(jax.grad(scan))` of the same model. Run: `python -m benchmarks.compile_time`.
+
+`passes` is lowering, analysis and planning; `xla` is tracing, lowering and compiling what the learner emits. The distance is
+between the two gradients over one window from a zero trace, where they are equal whatever the rule.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+import etir
+
+from . import deep
+from .harness import Program, compiled, distance
+
+STEPS = 4
+Model = tuple[deep.Step, Any, Any, jax.Array]
+
+
+def measure(name: str, model: Model) -> str:
+    """One line of the table for one model."""
+    step, params, states, x = model
+    xs = jnp.stack([x * (0.1 + i) for i in range(STEPS)])
+    ts = jnp.zeros((STEPS, *step(params, states, x)[1].shape))
+
+    start = time.perf_counter()
+    learner = etir.compile(step, params, states, x, rule="d_rtrl", window=STEPS, on_truncated="ignore")
+    passes = time.perf_counter() - start
+
+    driver = learner.grad(deep.loss)
+    online = Program(
+        name=name,
+        run=lambda params, carry, xs, ts: driver(params, carry, xs, ts).grads,
+        args=(params, learner.init(params, states), xs, ts),
+    )
+    plain = Program(name=name, run=deep.bptt(step), args=(params, states, xs, ts))
+    (run_online, xla), (run_plain, bptt) = compiled(online), compiled(plain)
+    far = distance(run_online(*online.args), run_plain(*plain.args))
+    equations = len(jax.make_jaxpr(step)(params, states, x).eqns)
+    return (
+        f"{name:26}  {equations:9d}  {passes:8.2f}  {passes / equations * 1e3:11.3f}  {xla:7.2f}  {bptt:7.2f}"
+        f"  {(passes + xla) / bptt:10.2f}  {far:.1e}"
+    )
+
+
+def main() -> None:
+    """Print one line for each model."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--layers", type=int, nargs="*", default=[10, 100, 1000])
+    options = parser.parse_args()
+    print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}")
+    print(f"{'':26}  equations  passes s  ms/equation    xla s   bptt s  total/bptt  distance")
+    makers: dict[str, Callable[[], Model]] = {
+        **{f"{k} weights, long tail": lambda k=k: deep.tail_model(k, matmul=etir.matmul) for k in (1, 16)},
+        **{f"{k} layers": lambda k=k: deep.stacked_model(k, matmul=etir.matmul) for k in options.layers},
+    }
+    for name, make in makers.items():
+        print(measure(name, make()), flush=True)
+
+
+if __name__ == "__main__":
+    main()
