@@ -13,7 +13,7 @@ Shape = tuple[int, ...]
 
 
 def draw_parameters(key: jax.Array, shapes: Any, dtype: Any) -> Any:
-    """Return normal arrays of these shapes: matrices scaled by 1/sqrt(fan in), vectors by 0.3, so that no bias is zero."""
+    """Return normal arrays of these shapes: matrices scaled by 1/sqrt(fan in), vectors by 0.3 (so no bias is zero)."""
     leaves, treedef = jax.tree.flatten(shapes, is_leaf=lambda leaf: isinstance(leaf, tuple))
     keys = jax.random.split(key, len(leaves))
     return treedef.unflatten([_draw(k, shape, dtype) for k, shape in zip(keys, leaves, strict=True)])
