@@ -1,0 +1,84 @@
+"""The text of a plan: one line for each trace and each operation, whatever its class."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import MISSING, Field, fields, is_dataclass
+from typing import Any
+
+from .attributes import attribute_text
+from .layout import WIDTH, align, wrap
+from .names import Names, nodes
+from .text import loc_cell, quote, type_text, word
+
+PHASES = {"step": "step", "window": "at_window"}
+"""The blocks of a plan's text, and the fields that hold their operations."""
+
+INDENT = "  "
+
+
+def plan_lines(plan: Any, names: Names) -> list[str]:
+    """The lines of a plan's block."""
+    head = f"plan {word(plan.rule)} window={plan.window} credit={word(plan.credit)}{loc_cell(plan)} {{"
+    lines = align([_trace(node, names) for node in nodes(plan.traces)])
+    for phase, field in PHASES.items():
+        operations = nodes(getattr(plan, field, ()))
+        if operations:
+            lines += [f"{phase} {{", *(INDENT + line for line in _operations(operations, names)), "}"]
+    return [head, *(INDENT + line for line in lines), "}"]
+
+
+def mnemonic(operation: type) -> str:
+    """The name of an operation in text: `AdvanceFull` is `advance_full`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", operation.__name__).lower()
+
+
+def attribute_fields(operation: Any) -> list[Field[Any]]:
+    """The fields of an operation, or of its class, that its text gives in parentheses."""
+    return [f for f in fields(operation) if f.init and f.name not in ("results", "loc")] if _is_node(operation) else []
+
+
+def _is_node(operation: Any) -> bool:
+    return is_dataclass(operation)
+
+
+def _trace(node: Any, names: Names) -> list[str]:
+    before, after = getattr(node, "before", None), getattr(node, "after", None)
+    types = dict.fromkeys([type_text(before), type_text(after)])
+    label = quote(str(getattr(node, "label", "")))
+    return [f"trace {names[before]} -> {names[after]}", f" : {' -> '.join(types)}", f"  {label}", loc_cell(node)]
+
+
+def _operations(operations: tuple[Any, ...], names: Names) -> list[str]:
+    """The lines of a phase; operations with one result are aligned, one with several gets a line for each of them."""
+    results = [[[names[v], f" : {type_text(v)}"] for v in nodes(getattr(o, "results", ()))] for o in operations]
+    single = iter(align([cells[0] for cells in results if len(cells) == 1]))
+    width = max((len(line) for line in align([cells[0] for cells in results if len(cells) == 1])), default=0)
+    lines: list[str] = []
+    for operation, cells in zip(operations, results, strict=True):
+        if len(cells) == 1:
+            head = f"{next(single):<{width}} = "
+        else:
+            stacked = align(cells)
+            lines += [line + ("," if k + 1 < len(stacked) else "") for k, line in enumerate(stacked)]
+            head = INDENT + "= "
+        lines += _call(head, operation, names, loc_cell(operation))
+    return lines
+
+
+def _call(head: str, operation: Any, names: Names, loc: str) -> list[str]:
+    arguments = [
+        f"{f.name}={attribute_text(item, names)}"
+        for f in attribute_fields(operation)
+        if not is_default(f, item := getattr(operation, f.name))
+    ]
+    head += f"{mnemonic(type(operation))}("
+    short = f"{head}{', '.join(arguments)}){loc}"
+    return [short] if len(short) <= WIDTH else wrap(head, arguments, f"){loc}")
+
+
+def is_default(field: Field[Any], item: Any) -> bool:
+    """Whether a field holds its own default."""
+    if field.default is not MISSING:
+        return item is field.default or (type(item) is type(field.default) and bool(item == field.default))
+    return field.default_factory is not MISSING and bool(item == field.default_factory())
