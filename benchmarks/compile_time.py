@@ -1,7 +1,7 @@
-"""Time until a learner runs, beside `jax.jit(jax.grad(scan))` of the same model. Run: `python -m benchmarks.compile_time`.
+"""Time until a learner runs, beside `jax.jit(jax.grad(scan))` of the same model: `python -m benchmarks.compile_time`.
 
-`passes` is lowering, analysis and planning; `xla` is tracing, lowering and compiling what the learner emits. The distance is
-between the two gradients over one window from a zero trace, where they are equal whatever the rule.
+`passes` is lowering, analysis and planning; `xla` is tracing, lowering and compiling what the learner emits. The
+distance is between the two gradients over one window from a zero trace, where they are equal whatever the rule.
 """
 
 from __future__ import annotations

@@ -34,13 +34,13 @@ def tail_model(weights: int, equations: int = 1000, matmul: Matmul = jnp.matmul)
 
 
 def stacked_model(layers: int, matmul: Matmul = jnp.matmul) -> tuple[Step, Any, Any, Array]:
-    """A stack of tanh layers, each with its own weight and state, and example values; shapes [2, WIDTH]."""
+    """A stack of residual tanh layers, each with its own weight and state, and example values; shapes [2, WIDTH]."""
 
     def step(params: Any, states: Any, x: Array) -> tuple[Any, Array]:
         new: list[Array] = []
         for w, h in zip(params["w"], states["h"], strict=True):
-            x = jnp.tanh(matmul(jnp.concatenate([x, h], -1), w))
-            new.append(x)
+            new.append(jnp.tanh(matmul(jnp.concatenate([x, h], -1), w)))
+            x = x + new[-1] / layers
         return {"h": new}, x
 
     keys = jax.random.split(jax.random.key(0), layers)
@@ -54,7 +54,7 @@ def loss(y: Array, target: Array) -> Array:
 
 
 def bptt(step: Step) -> Callable[..., Any]:
-    """The gradient of the summed loss over a sequence, `jax.grad` of a scan, as `(params, states, xs, ts) -> gradients`."""
+    """The gradient of the summed loss, `jax.grad` of a scan, as `(params, states, xs, ts) -> gradients`."""
 
     def total(params: Any, states: Any, xs: Array, ts: Array) -> Array:
         def body(states: Any, xt: tuple[Array, Array]) -> tuple[Any, Array]:

@@ -1,7 +1,7 @@
 """Timing several programs that should give the same gradients, interleaved in one run.
 
-Two programs are compared by the median over rounds of the ratio of their times in one round, so that a busy machine slows
-both. No time is printed without the distance between the gradients it was spent on.
+Two programs are compared by the median over rounds of the ratio of their times in one round, so that a busy machine
+slows both. No time is printed without the distance between the gradients it was spent on.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ import jax.numpy as jnp
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """A function of `args` that returns gradients, a pytree of arrays; `same_as` names the program that it must equal."""
+    """A function of `args`; `gradients` picks them, any pytree, from its result; `same_as` names the program to equal."""
 
     name: str
     run: Callable[..., Any]
     args: tuple[Any, ...]
+    gradients: Callable[[Any], Any] = lambda result: result
     same_as: str | None = None
     donate: tuple[int, ...] = ()
     """Arguments that the program may overwrite; each call gets copies, made outside the timed part."""
@@ -69,7 +70,7 @@ def timed_call(program: Program, executable: Any) -> tuple[Any, float]:
 def compare(programs: Sequence[Program], *, steps: int, rounds: int = 5) -> list[Row]:
     """One row for each program; ratios and distances are to the first one. Every program runs once more, to warm up."""
     executables, seconds = zip(*(compiled(p) for p in programs), strict=True)
-    gradients = {p.name: timed_call(p, e)[0] for p, e in zip(programs, executables, strict=True)}
+    gradients = {p.name: p.gradients(timed_call(p, e)[0]) for p, e in zip(programs, executables, strict=True)}
     times: list[list[float]] = [[] for _ in programs]
     for shift in range(rounds):
         for i in range(len(programs)):

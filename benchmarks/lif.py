@@ -112,7 +112,7 @@ def d_rtrl_classical(w: Array, v: Array, xs: Array, ts: Array) -> Array:
 
 
 def d_rtrl_explicit(w: Array, v: Array, xs: Array, ts: Array, *, window: int) -> Array:
-    """The window identity with a trace that is advanced at every step: reverse mode inside, `<dl/dv, E>` at the entry."""
+    """The window identity with a trace advanced at every step: reverse mode inside, `<dl/dv, E>` at the entry."""
 
     def body(carry: tuple[Array, Array, Array], xt: tuple[Array, Array]) -> tuple[Any, None]:
         v, trace, gradient = carry

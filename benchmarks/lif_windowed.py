@@ -1,8 +1,8 @@
 """The best that was found by hand for the layer of `lif.py`: windowed D-RTRL with one in-place trace pass a fold.
 
-It shows what a compiler may hope for. Inside a window credit is ordinary reverse mode; between two trace passes, `fold`
-steps apart, the trace is (old trace, history of site inputs and sensitivities), and what contracts with the old trace is
-gathered in one vector a neuron.
+It shows what a compiler may hope for. Inside a window credit is ordinary reverse mode. Between two trace passes, `fold`
+steps apart, the trace is (old trace, history of site inputs and sensitivities), and all that the old trace will be
+contracted with is gathered in one vector.
 """
 
 from __future__ import annotations

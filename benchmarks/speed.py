@@ -1,4 +1,4 @@
-"""Time and memory of compiled learners beside the same estimators written by hand. Run: `python -m benchmarks.speed`."""
+"""Time and memory of compiled learners, beside the same estimators by hand: `python -m benchmarks.speed`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,15 @@ from .harness import Program, compare, table
 from .lif_windowed import d_rtrl_windowed
 
 
-def gradient(learner: Any, loss: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    """The learner's gradient of the one weight, as `(params, carry, xs, ts) -> [inputs + n, n]`."""
+def online(name: str, learner: Any, loss: Callable[..., jax.Array], args: tuple[Any, ...], same_as: str) -> Program:
+    """The learner as it is used: the carry goes in donated and comes out with the gradient of the one weight."""
     driver = learner.grad(loss)
-    return lambda params, carry, xs, ts: driver(params, carry, xs, ts).grads["w"]
+
+    def run(params: Any, carry: Any, xs: jax.Array, ts: jax.Array) -> tuple[jax.Array, Any]:
+        result = driver(params, carry, xs, ts)
+        return result.grads["w"], result.carry
+
+    return Program(name=name, run=run, args=args, gradients=lambda r: r[0], same_as=same_as, donate=(1,))
 
 
 def compiled_lif(data: lif.Data, window: int) -> Program:
@@ -28,12 +33,8 @@ def compiled_lif(data: lif.Data, window: int) -> Program:
     params, states = {"w": data.w}, {"v": data.v}
     step = partial(lif.step, matmul=etir.matmul)
     learner = etir.compile(step, params, states, data.xs[0], rule="d_rtrl", window=window)
-    return Program(
-        name=f"etir d_rtrl window={window}",
-        run=gradient(learner, lif.loss),
-        args=(params, learner.init(params, states), data.xs, data.ts),
-        same_as=f"explicit window={window}",
-    )
+    args = params, learner.init(params, states), data.xs, data.ts
+    return online(f"etir d_rtrl window={window}", learner, lif.loss, args, same_as=f"explicit window={window}")
 
 
 def lif_programs(n: int, batch: int, steps: int) -> list[Program]:
@@ -58,15 +59,11 @@ def rtrl_programs(n: int, window: int, steps: int) -> list[Program]:
     params, states = {"w": data.w}, {"h": data.h}
     step = partial(tanh_rnn.step, matmul=etir.matmul)
     learner = etir.compile(step, params, states, data.xs[0], rule="rtrl", window=window)
+    args = params, learner.init(params, states), data.xs, data.ts
     return [
         Program(name="bptt", run=tanh_rnn.bptt, args=tuple(data)),
         Program(name="jacfwd rtrl", run=tanh_rnn.rtrl_jacfwd, args=tuple(data), same_as="bptt"),
-        Program(
-            name=f"etir rtrl window={window}",
-            run=gradient(learner, tanh_rnn.loss),
-            args=(params, learner.init(params, states), data.xs, data.ts),
-            same_as="bptt",
-        ),
+        online(f"etir rtrl window={window}", learner, tanh_rnn.loss, args, same_as="bptt"),
     ]
 
 

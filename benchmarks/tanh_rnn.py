@@ -62,7 +62,7 @@ def bptt(w: Array, h: Array, xs: Array, ts: Array) -> Array:
 
 
 def rtrl_jacfwd(w: Array, h: Array, xs: Array, ts: Array) -> Array:
-    """The same gradient forwards: an influence dh/dw of shape [n, inputs + n, n], advanced by `jacfwd` at every step."""
+    """The same gradient forwards: an influence dh/dw, [n, inputs + n, n], advanced by `jacfwd` at every step."""
 
     def body(carry: tuple[Array, Array, Array], xt: tuple[Array, Array]) -> tuple[Any, None]:
         h, influence, gradient = carry
