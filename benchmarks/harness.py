@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """A function of `args`; `gradients` picks a pytree of its result; `same_as` names the program that it must equal."""
+    """A function of `args`; `gradients` picks a pytree of its result; `same_as` names the program it must equal."""
 
     name: str
     run: Callable[..., Any]
