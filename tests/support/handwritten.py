@@ -1,11 +1,11 @@
 """D-RTRL written by hand for three models, from the literature's formulas, and read out in both ways.
 
-The recursion is that of Zucchet et al. 2023 and Menick et al. 2021 (SnAp-1), with the products of recurrent weights held, as in
-Wang et al. (braintrace): `E <- D E + f x`, with D and f one number a position and state. Every derivative below is worked out
-on paper; nothing here differentiates but the window's own reverse mode in `windowed`.
+The recursion is that of Zucchet et al. 2023 and Menick et al. 2021 (SnAp-1), with recurrent products held, as
+in Wang et al. (braintrace): `E <- D E + f x`, with D and f one number a position and state. Every derivative below is
+worked out on paper; nothing here differentiates but the window's own reverse mode in `windowed`.
 
-A model gives, per weight: `f` for each state (what a position's product does to that state) and the product's data. A trace
-is a dictionary: weight -> state -> array of the weight's shape.
+A model gives, per weight: `f` for each state (what a position's product does to that state) and the product's data. A
+trace is a dictionary: weight -> state -> array of the weight's shape.
 """
 
 from collections.abc import Callable

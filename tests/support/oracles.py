@@ -1,7 +1,7 @@
 """Gradients computed the obvious way, in float64: what every learner is compared with.
 
-All take a plain `step(params, states, *inputs)`, a tuple `xs` of inputs and a tree `ts` of targets with a leading time axis, and
-the squared error at every step. Gradients come back as a dictionary from dotted paths to arrays.
+All take a plain `step(params, states, *inputs)`, a tuple `xs` of inputs and a tree `ts` of targets with a leading time
+axis, and the squared error at every step. Gradients come back as a dictionary from dotted paths to arrays.
 """
 
 from functools import cache
@@ -58,7 +58,7 @@ def _jitted_bptt(step: Any, criterion: Any) -> Any:
 
 
 def bptt(step: Any, params: Any, states: Any, xs: Any, ts: Any, criterion: Any = loss) -> Outcome:
-    """Back-propagation through the whole sequence: `jax.grad` of a scan. Started from given states, it is a window's."""
+    """Back-propagation through the whole sequence: `jax.grad` of a scan. From given states, it is a window's."""
     grads, (losses, after) = _jitted_bptt(step, criterion)(params, states, xs, ts)
     return Outcome(by_path(grads), np.asarray(losses), after)
 
@@ -114,7 +114,7 @@ def _like(piece: Any, leaf: Any) -> Any:
 
 
 def dense_rtrl(step: Any, params: Any, states: Any, xs: Any, ts: Any) -> Gradients:
-    """Real-time recurrent learning by the book: the whole influence matrix, one `jacrev` a step (Williams and Zipser 1989)."""
+    """Real-time recurrent learning (Williams and Zipser 1989): the whole influence matrix, one `jacrev` a step."""
     flat_params = _real_vector(params)
     theta = flat_params.vector
 

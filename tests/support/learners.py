@@ -1,0 +1,106 @@
+"""Learners over zoo problems: compiled, jitted once, and compared with the oracles."""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from oracles import Gradients, by_path, loss, relative_error
+from problems import Problem, bptt_gradients, problem, truncated_gradients
+
+import etir
+from etir.frontend import zoo
+
+RULES = ("bptt", "d_rtrl", "pp_prop", "rtrl")
+WINDOWS = (1, 2, 5)
+EXACT = 1e-10
+"""Relative distance, in float64, within which an exact gradient equals BPTT's."""
+
+
+def compiled(of: Problem, rule: str, window: int, **options: Any) -> Any:
+    """The learner of a problem's model. Truncated weights are what the suites look at, so nobody warns of them."""
+    if of.case.buffers:
+        options["buffers"] = of.case.buffers
+    return etir.compile(
+        of.model.step, of.model.params, of.states, *of.model.inputs,
+        rule=rule, window=window, on_truncated="ignore", **options,
+    )  # fmt: skip
+
+
+def gradients(learner: Any, params: Any, states: Any, xs: Any, ts: Any) -> Any:
+    """The gradients of the summed losses over a sequence, from given states and a zero trace. Traceable."""
+    return learner.grad(loss, reduction="sum")(params, learner.init(params, states), xs, ts).grads
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What one compiled program gave: gradients over the whole sequence, and over one window alone from warm states."""
+
+    labels: dict[str, str]
+    whole: Gradients
+    alone: Gradients
+
+
+@cache
+def run(name: str, rule: str, window: int, **options: Any) -> Run:
+    """Drive a case by a rule and a window. One program computes both sequences."""
+    of, warm = problem(name), problem(name, warm=True).first(window)
+    learner = compiled(of, rule, window, **options)
+
+    @jax.jit
+    def both(params: Any, rest: Any, xs: Any, ts: Any, states: Any, xs_alone: Any, ts_alone: Any) -> Any:
+        alone = gradients(learner, params, states, xs_alone, ts_alone)
+        return gradients(learner, params, rest, xs, ts), alone
+
+    whole, alone = both(of.model.params, of.states, of.batched, of.ts, warm.states, warm.batched, warm.ts)
+    labels = {entry.path: str(entry.label) for entry in learner.certificate}
+    return Run(labels=labels, whole=by_path(whole), alone=by_path(alone))
+
+
+def differing(found: Gradients, wanted: Gradients, tolerance: float = EXACT) -> dict[str, float]:
+    """The paths whose gradients differ by more than the tolerance, and by how much; a missing path is infinitely far."""
+    errors = {path: relative_error(found[path], grad) if path in found else np.inf for path, grad in wanted.items()}
+    return {path: error for path, error in errors.items() if not error <= tolerance}
+
+
+def false_labels(labels: dict[str, str], found: Gradients, exact: Gradients, truncated: Gradients) -> list[str]:
+    """Where a label lies: `exact` that is not BPTT, `truncated` that is not the sum of the windows' own gradients."""
+    lies = [f"parameter {path} has no label" for path in exact if path not in labels]
+    for verdict, wanted in (("exact", exact), ("truncated", truncated)):
+        for path, error in differing(found, wanted).items():
+            if labels.get(path) == verdict:
+                lies.append(f"{path} is labelled {verdict} and differs by {error:.2g}")
+    return lies
+
+
+def zeros(labels: dict[str, str], found: Gradients, exact: Gradients, truncated: Gradients) -> list[str]:
+    """The paths whose gradient is zero where BPTT's is not, unless it is labelled truncated and no window sees the weight."""
+    blind = {path for path, label in labels.items() if label == "truncated" and not np.any(truncated[path])}
+    return [path for path, grad in exact.items() if np.any(grad) and not np.any(found[path]) and path not in blind]
+
+
+def contract_faults(name: str, rule: str, window: int, **options: Any) -> list[str]:
+    """Every breach of I1, I2 and I3 by one learner of one case, in words."""
+    found = run(name, rule, window, **options)
+    exact, truncated = bptt_gradients(name), truncated_gradients(name, window)
+    own = problem(name, warm=True).first(window).bptt().grads
+    return [
+        *(f"I1: {path} differs by {e:.2g} from BPTT in one window" for path, e in differing(found.alone, own).items()),
+        *(f"I2: {lie}" for lie in false_labels(found.labels, found.whole, exact, truncated)),
+        *(f"I3: {path} is zero" for path in zeros(found.labels, found.whole, exact, truncated)),
+    ]
+
+
+def matrix(rules: tuple[str, ...] = RULES, windows: tuple[int, ...] = WINDOWS) -> Any:
+    """Case x rule x window. By default every case meets every rule, the windows taking turns; the rest is slow."""
+    return pytest.mark.parametrize(
+        ("name", "rule", "window"),
+        [
+            pytest.param(case.name, rule, window, marks=() if (c + r) % len(windows) == w else pytest.mark.slow)
+            for c, case in enumerate(zoo.ALL)
+            for r, rule in enumerate(rules)
+            for w, window in enumerate(windows)
+        ],
+    )

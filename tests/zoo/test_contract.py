@@ -1,0 +1,79 @@
+"""I1, I2, I3 over the whole zoo: a window alone is BPTT, labels never lie, nothing is silently zero."""
+
+import numpy as np
+import pytest
+from learners import RULES, WINDOWS, contract_faults, differing, false_labels, matrix, run, zeros
+from problems import bptt_gradients, truncated_gradients
+
+from etir.frontend import zoo
+
+NAMES = [case.name for case in zoo.ALL]
+
+
+@matrix()
+def test_gradients_are_what_the_certificate_says(name: str, rule: str, window: int):
+    assert contract_faults(name, rule, window) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_d_rtrl_gives_the_labels_that_reasoning_gives(name: str):
+    labels = run(name, "d_rtrl", default_window(name, "d_rtrl")).labels
+    wrong = {
+        path: (labels[path], wanted)
+        for path, wanted in zoo.case(name).labels.items()
+        if labels[path] not in wanted.split("|")
+    }
+    assert wrong == {}
+
+
+def default_window(name: str, rule: str) -> int:
+    """The window that the default matrix takes for this case and rule, so that the program is built once."""
+    return WINDOWS[(NAMES.index(name) + RULES.index(rule)) % len(WINDOWS)]
+
+
+@pytest.mark.parametrize("case", zoo.ALL, ids=NAMES)
+def test_rtrl_is_exact_on_everything(case: zoo.ZooCase):
+    labels = run(case.name, "rtrl", default_window(case.name, "rtrl")).labels
+    inexact = {path for path, label in labels.items() if label != "exact"}
+    assert inexact == ({"W", "b"} if case.buffers else set())
+
+
+@pytest.mark.parametrize("name", ["rnn_leaky", "gru_reset_before", "lru", "lif_current"])
+@pytest.mark.parametrize("window", WINDOWS)
+def test_bptt_rule_is_truncated_back_propagation(name: str, window: int):
+    found = run(name, "bptt", window)
+    assert differing(found.whole, truncated_gradients(name, window)) == {}
+    assert set(found.labels.values()) == {"exact", "truncated"}
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "label"),
+    [
+        ("rnn_leaky", "W", "approximate"),
+        ("lif_recurrent", "W", "approximate"),
+        ("layer_norm_leaky", "W", "approximate"),
+        ("two_layer_leaky", "layers.0.W", "approximate"),
+        ("gru_reset_before", "Wr", "truncated"),
+        ("tail_sort", "W", "truncated"),
+        ("tail_cumsum", "W", "truncated"),
+        ("rnn_plain_recurrence", "U", "truncated"),
+    ],
+)
+def test_an_inexact_label_is_no_false_modesty(name: str, path: str, label: str):
+    found = run(name, "d_rtrl", default_window(name, "d_rtrl"))
+    assert found.labels[path] == label
+    assert path in differing(found.whole, bptt_gradients(name), tolerance=1e-4)
+
+
+def test_the_comparison_sees_what_it_is_for():
+    """The checks themselves, on made-up gradients: each fault is found."""
+    one, two, none = {"w": np.ones(2)}, {"w": 2 * np.ones(2)}, {"w": np.zeros(2)}
+    assert false_labels({"w": "exact"}, one, one, two) == []
+    assert false_labels({"w": "exact"}, two, one, two) == ["w is labelled exact and differs by 1"]
+    assert false_labels({"w": "truncated"}, one, one, two) == ["w is labelled truncated and differs by 0.5"]
+    assert false_labels({"w": "approximate"}, two, one, one) == []
+    assert false_labels({}, one, one, one) == ["parameter w has no label"]
+    assert false_labels({"w": "exact"}, {"w": np.full(2, np.nan)}, one, one) != []
+    assert zeros({"w": "approximate"}, none, one, none) == ["w"]
+    assert zeros({"w": "truncated"}, none, one, none) == []
+    assert zeros({"w": "truncated"}, none, one, one) == ["w"]
