@@ -96,6 +96,11 @@ def dtype_of(atom: Any) -> str:
     return str(getattr(atom.aval, "dtype", "token"))
 
 
+def struct_of(atom: Any) -> jax.ShapeDtypeStruct:
+    """A stand-in for an array of an operand's type, for tracing."""
+    return jax.ShapeDtypeStruct(shape_of(atom), atom.aval.dtype)
+
+
 def callee(eqn: Equation) -> Any | None:
     """The body of an equation that is nothing but a call of it (`jit`, `remat`); None for every other equation."""
     key = _BODY_OF_CALL.get(eqn.primitive.name)
@@ -227,3 +232,8 @@ def reaching(eqns: Sequence[Equation], targets: Iterable[Any]) -> list[Equation]
             kept.append(eqn)
             needed.update(atom for atom in eqn.invars if not is_literal(atom))
     return kept[::-1]
+
+
+def current_trace() -> object:
+    """The trace that JAX records into now: two results are equal where they are the same trace, or both are eager."""
+    return core.get_opaque_trace_state()

@@ -34,7 +34,7 @@ def matmul(x: Any, w: Any, b: Any | None = None) -> jax.Array:
             f"etir.matmul got operands of {x.ndim} and {w.ndim} axes",
             help="spell the product with etir.einsum, or use etir.scale for a scalar",
         )
-    y = _apply("dot", _matmul_expression(x.ndim, w.ndim), x, w)
+    y = apply_expression("dot", _matmul_expression(x.ndim, w.ndim), x, w)
     return y if b is None else bias(y, b)
 
 
@@ -52,7 +52,7 @@ def einsum(expression: str, x: Any, w: Any) -> jax.Array:
     expression does not fit the operands.
     """
     x, w = jnp.asarray(x), jnp.asarray(w)
-    return _apply("einsum", Expression.of(expression, (x.ndim, w.ndim)), x, w)
+    return apply_expression("einsum", Expression.of(expression, (x.ndim, w.ndim)), x, w)
 
 
 def scale(x: Any, w: Any) -> jax.Array:
@@ -64,7 +64,7 @@ def scale(x: Any, w: Any) -> jax.Array:
     if all(array.shape != shape for array in operands):
         operands[1] = jnp.broadcast_to(w, shape)
     terms = tuple(labels[len(shape) - array.ndim :] for array in operands)
-    return _apply("scale", Expression(operands=terms, output=labels), *operands)
+    return apply_expression("scale", Expression(operands=terms, output=labels), *operands)
 
 
 def bias(x: Any, b: Any) -> jax.Array:
@@ -78,17 +78,24 @@ def identity(w: Any) -> jax.Array:
     """`w` itself, as an ETP operation without data: whatever follows may use it element by element."""
     w = jnp.asarray(w)
     labels = LABELS[: w.ndim]
-    return _apply("identity", Expression(operands=(labels,), output=labels), w)
+    return apply_expression("identity", Expression(operands=(labels,), output=labels), w)
 
 
 def _is_suffix(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
     return shape == whole[len(whole) - len(shape) :]
 
 
-def _apply(name: str, expression: Expression, *operands: jax.Array, precision: Any = None) -> jax.Array:
+def apply_expression(
+    name: str, expression: Expression, *operands: jax.Array, precision: Any = None, preferred: Any = None
+) -> jax.Array:
+    """The ETP operation `name` with this index expression: what `matmul` and the others are made of.
+
+    `precision` and `preferred` (element type of the result) are `jax.lax.dot_general`'s.
+    """
     dtype = jnp.result_type(*operands)
     _check_sizes(name, expression, operands)
-    return etp.bind(*(a.astype(dtype) for a in operands), name=name, expression=expression, precision=precision)
+    operands = tuple(a.astype(dtype) for a in operands)
+    return etp.bind(*operands, name=name, expression=expression, precision=precision, preferred=preferred)
 
 
 def _check_sizes(name: str, expression: Expression, operands: tuple[jax.Array, ...]) -> None:
@@ -104,13 +111,15 @@ def _check_sizes(name: str, expression: Expression, operands: tuple[jax.Array, .
                 )
 
 
-def evaluate_expression(expression: Expression, *operands: Any, precision: Any = None) -> jax.Array:
+def evaluate_expression(
+    expression: Expression, *operands: Any, precision: Any = None, preferred: Any = None
+) -> jax.Array:
     """The value of an index expression on arrays; the implementation of every ETP operation."""
     if len(operands) == 1 and expression.operands[0] == expression.output:
         return jnp.asarray(operands[0])
     if _is_elementwise(expression) and len(operands) == 2:
         return jnp.multiply(*operands)
-    return jnp.einsum(str(expression), *operands, precision=precision)
+    return jnp.einsum(str(expression), *operands, precision=precision, preferred_element_type=preferred)
 
 
 def _is_elementwise(expression: Expression) -> bool:
@@ -119,19 +128,20 @@ def _is_elementwise(expression: Expression) -> bool:
     return all(output.endswith(term) for term in expression.operands) and output in expression.operands
 
 
-def _implementation(*operands: Any, name: str, expression: Expression, precision: Any) -> jax.Array:
+def _implementation(*operands: Any, name: str, expression: Expression, precision: Any, preferred: Any) -> jax.Array:
     del name
-    return evaluate_expression(expression, *operands, precision=precision)
+    return evaluate_expression(expression, *operands, precision=precision, preferred=preferred)
 
 
-def _abstract(*operands: Any, name: str, expression: Expression, precision: Any) -> Any:
+def _abstract(*operands: Any, name: str, expression: Expression, precision: Any, preferred: Any) -> Any:
     del name, precision
     sizes = {
         label: size
         for term, aval in zip(expression.operands, operands, strict=True)
         for label, size in zip(term, aval.shape, strict=True)
     }
-    return operands[0].update(shape=tuple(sizes[label] for label in expression.output), weak_type=False)
+    shape = tuple(sizes[label] for label in expression.output)
+    return operands[0].update(shape=shape, dtype=preferred or operands[0].dtype, weak_type=False)
 
 
 def _jvp(primals: Any, tangents: Any, **params: Any) -> tuple[Any, Any]:
@@ -158,14 +168,14 @@ def _transpose(cotangent: Any, *operands: Any, **params: Any) -> list[Any]:
     return [result if on else None for on in linear]
 
 
-def _batch(operands: Any, axes: Any, *, name: str, expression: Expression, precision: Any) -> tuple[Any, int]:
+def _batch(operands: Any, axes: Any, *, expression: Expression, **params: Any) -> tuple[Any, int]:
     mapped = [axis is not None for axis in axes]
     moved = [jnp.moveaxis(x, axis, 0) if on else x for x, axis, on in zip(operands, axes, mapped, strict=True)]
     batched = expression.with_leading(expression.fresh_label(), mapped)
-    return etp.bind(*moved, name=name, expression=batched, precision=precision), 0
+    return etp.bind(*moved, expression=batched, **params), 0
 
 
-etp.def_impl(jax.jit(_implementation, static_argnames=("name", "expression", "precision")))
+etp.def_impl(jax.jit(_implementation, static_argnames=("name", "expression", "precision", "preferred")))
 etp.def_abstract_eval(_abstract)
 ad.primitive_jvps[etp] = _jvp
 ad.primitive_transposes[etp] = _transpose

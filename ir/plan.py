@@ -107,6 +107,8 @@ class Vjp(Operation):
 class Contract(Operation):
     """`<h_bar, E>`: what a trace adds to the gradient of its weight (or of its parameter)."""
 
+    association: Association | None
+    """The association whose weight the result belongs to; None for an influence on a parameter."""
     trace: tuple[Value, ...]
     cotangents: tuple[Value, ...]
 

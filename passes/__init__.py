@@ -1,1 +1,47 @@
-"""etir.passes"""
+"""The passes: from a lowered step to a certified transition with a plan."""
+
+from __future__ import annotations
+
+from .associate_weights import AssociateWeights
+from .base import Pass
+from .canonicalise import Canonicalise
+from .certify import Certify
+from .classify_coupling import ClassifyCoupling
+from .discover_states import DiscoverStates
+from .group_states import GroupStates
+from .ingest import ingest
+from .manager import PassManager
+from .mark_sites import MarkSites
+from .plan_traces import PlanTraces
+from .slice_regions import SliceRegions
+
+ANALYSIS: tuple[type[Pass], ...] = (
+    Canonicalise,
+    DiscoverStates,
+    MarkSites,
+    SliceRegions,
+    GroupStates,
+    AssociateWeights,
+    ClassifyCoupling,
+)
+"""The analysis passes, in order; `Certify` and `PlanTraces` follow, for a rule."""
+
+KNOWN: dict[str, type[Pass]] = {kind.name: kind for kind in (*ANALYSIS, Certify, PlanTraces)}
+"""Every pass of this package, by name."""
+
+__all__ = [
+    "ANALYSIS",
+    "KNOWN",
+    "AssociateWeights",
+    "Canonicalise",
+    "Certify",
+    "ClassifyCoupling",
+    "DiscoverStates",
+    "GroupStates",
+    "MarkSites",
+    "Pass",
+    "PassManager",
+    "PlanTraces",
+    "SliceRegions",
+    "ingest",
+]

@@ -1,0 +1,197 @@
+"""Lower one step of a model to a `Step`: a Jaxpr whose leaves have paths."""
+
+from __future__ import annotations
+
+import fnmatch
+import inspect
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..ir import jaxpr as jx
+from ..ir.diagnostics import Diagnostic, EtirError, EtirWarning, did_you_mean
+from ..ir.loc import Loc
+from ..ir.step import Leaf, Signature, Step, StepFunction, leaf_paths
+from ..ir.types import TensorType
+
+_SUSPICIOUS_CONSTANT = 16
+"""Floating-point constants of at least this many elements, in two or more axes, look like weights."""
+
+
+def lower(
+    step: StepFunction,
+    params: Any,
+    states: Any,
+    *inputs: Any,
+    buffers: Sequence[str] = (),
+    declared_at: dict[str, Loc] | None = None,
+    name: str | None = None,
+) -> Step:
+    """Trace `step(params, states, *inputs) -> (new_states, outputs)` on example values.
+
+    `params`, `states` and each input are any pytrees of arrays, or of anything with a shape and a dtype. States of floating
+    or complex type are hidden unless their path matches one of the `buffers` globs. `declared_at` says where states were
+    declared, for diagnostics. Raises EtirError, all findings at once, where the step does not return its states with the
+    structure, shapes and element types that it was given.
+    """
+    params, states = (jax.tree.map(_strong, tree) for tree in (params, states))
+    inputs = tuple(jax.tree.map(_strong, tree) for tree in inputs)
+    structs = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (params, states, inputs))
+    loc = _definition(step)
+    result: list[Any] = []
+
+    def flat_step(*leaves: Any) -> list[Any]:
+        p, s, x = jax.tree.unflatten(jax.tree.structure(structs), leaves)
+        returned = step(p, s, *x)
+        _check_pair(returned, loc)
+        result.append((returned[0], returned[1]))
+        return [*jax.tree.leaves(returned[0]), *jax.tree.leaves(returned[1])]
+
+    closed, shapes = jx.trace(flat_step, *jax.tree.leaves(structs))
+    new_states, outputs = result[-1]
+    declared = _declared(leaf_paths(states, "state"), buffers)
+    state_leaves = _leaves(states, "state", declared, declared_at or {})
+    _check_states(states, new_states, shapes, state_leaves, loc)
+    _check_constants(closed)
+    return Step(
+        name=name or getattr(step, "__name__", "step").strip("<>"),
+        jaxpr=closed,
+        params=_leaves(params, "param"),
+        states=state_leaves,
+        inputs=_leaves(inputs[0] if len(inputs) == 1 else inputs, "x"),
+        outputs=tuple(
+            Leaf(path=path, type=TensorType.of(shape))
+            for (path, _), shape in zip(leaf_paths(outputs, "y"), shapes[len(state_leaves) :], strict=True)
+        ),
+        signature=Signature(
+            params=jax.tree.structure(params),
+            states=jax.tree.structure(states),
+            inputs=jax.tree.structure(inputs),
+            outputs=jax.tree.structure(outputs),
+            example_params=params,
+            example_states=states,
+        ),
+        loc=loc,
+    )
+
+
+def _strong(value: Any) -> Any:
+    """An array with a strong type: a Python scalar as a state would otherwise change its type at the second step."""
+    if isinstance(value, jax.ShapeDtypeStruct):
+        return value
+    array = jnp.asarray(value)
+    return jax.lax.convert_element_type(array, array.dtype) if getattr(array, "weak_type", False) else array
+
+
+def _leaves(
+    tree: Any, bare: str, declared: dict[str, str] | None = None, places: dict[str, Loc] | None = None
+) -> tuple[Leaf, ...]:
+    return tuple(
+        Leaf(path=path, type=TensorType.of(x), declared=(declared or {}).get(path), loc=(places or {}).get(path))
+        for path, x in leaf_paths(tree, bare)
+    )
+
+
+def _declared(leaves: list[tuple[str, Any]], buffers: Sequence[str]) -> dict[str, str]:
+    paths = [path for path, _ in leaves]
+    unknown = [glob for glob in buffers if not fnmatch.filter(paths, glob)]
+    if unknown:
+        raise EtirError([
+            Diagnostic(
+                code="buffer-path",
+                message=f"no state matches '{glob}', which is declared not hidden",
+                help=did_you_mean(glob, paths),
+            )
+            for glob in unknown
+        ])  # fmt: skip
+    return {path: "buffer" for path in paths if any(fnmatch.fnmatchcase(path, glob) for glob in buffers)}
+
+
+def _definition(step: Any) -> Loc | None:
+    try:
+        function = inspect.unwrap(step)
+        code = getattr(function, "__code__", None) or type(function).__call__.__code__
+    except (AttributeError, ValueError):
+        return None
+    return Loc(file=code.co_filename, line=code.co_firstlineno)
+
+
+def _check_pair(returned: Any, loc: Loc | None) -> None:
+    if not isinstance(returned, (tuple, list)) or len(returned) != 2:  # pyright: ignore[reportUnknownArgumentType]
+        found = f"{len(returned)} values" if isinstance(returned, (tuple, list)) else f"a {type(returned).__name__}"  # pyright: ignore[reportUnknownArgumentType]
+        raise EtirError([
+            Diagnostic(
+                code="step-result",
+                message=f"the step returned {found}; wanted the pair (new_states, outputs)",
+                loc=loc,
+                help="return the new states first, in the structure of the old ones, then the outputs (None for none)",
+            )
+        ])  # fmt: skip
+
+
+def _check_states(states: Any, new: Any, shapes: list[Any], leaves: tuple[Leaf, ...], loc: Loc | None) -> None:
+    if jax.tree.structure(states) != jax.tree.structure(new):
+        raise EtirError([_structure_finding(states, new, loc)])
+    findings = [
+        Diagnostic(
+            code="state-type",
+            message=f"state '{leaf.path}' enters the step as {leaf.type} but leaves as {after}",
+            loc=loc,
+            notes=(f"{leaf.loc}: state '{leaf.path}' is declared here",) if leaf.loc else (),
+            help=_type_help(leaf.type, after),
+        )
+        for leaf, after in zip(leaves, map(TensorType.of, shapes), strict=False)
+        if leaf.type != after
+    ]
+    if findings:
+        raise EtirError(findings)
+
+
+def _type_help(before: TensorType, after: TensorType) -> str:
+    short = str(before).partition("[")[0]
+    if before.shape == after.shape:
+        return f"cast the update to {short}, or declare the state as {after}"
+    return f"return an update of shape {list(before.shape)}, or declare the state as {after}"
+
+
+def _structure_finding(states: Any, new: Any, loc: Loc | None) -> Diagnostic:
+    old_paths = [path for path, _ in leaf_paths(states, "state")]
+    new_paths = [path for path, _ in leaf_paths(new, "state")]
+    missing = [path for path in old_paths if path not in new_paths]
+    extra = [path for path in new_paths if path not in old_paths]
+    notes = [f"state '{path}' is not returned" for path in missing]
+    notes += [f"'{path}' is returned but is no state" for path in extra]
+    return Diagnostic(
+        code="state-structure",
+        message="the step returns its states in another structure than it was given",
+        loc=loc,
+        notes=tuple(notes) or (f"given {jax.tree.structure(states)}, returned {jax.tree.structure(new)}",),
+        help="return every state, in the same containers",
+    )
+
+
+def _check_constants(closed: Any) -> None:
+    """Warn of constants that look like weights that the step closed over: they would get no gradient, and no label."""
+    variables = jx.all_invars(closed)
+    for var, value in zip(variables, jx.consts_of(closed), strict=False):
+        kind = jx.type_of(var)
+        if not kind.carries_credit or len(kind.shape) < 2 or kind.size < _SUSPICIOUS_CONSTANT or _is_mask(value):
+            continue
+        reader = next((e for e in jx.equations(closed) if any(a is var for a in e.invars)), None)
+        finding = Diagnostic(
+            code="closed-over-weight",
+            severity="warning",
+            message=f"the step closes over a constant {kind}; if it is a weight, it gets no gradient and no label",
+            loc=jx.location(reader) if reader is not None else None,
+            help="pass it in params; or, if it is fixed on purpose, in the inputs or in the states",
+        )
+        warnings.warn(str(finding), EtirWarning, stacklevel=4)
+
+
+def _is_mask(value: Any) -> bool:
+    array = np.asarray(value)
+    return bool(np.all((array == 0) | (array == 1)))

@@ -1,0 +1,71 @@
+"""A lowered step: what every frontend produces and the passes begin with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+
+from .loc import Loc
+from .types import TensorType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaf:
+    """One array of a step's arguments or results: its dotted path and its type."""
+
+    path: str
+    type: TensorType
+    declared: str | None = None
+    """For a state, the kind that the user declared: `hidden`, `buffer`, or None for "by its element type"."""
+    loc: Loc | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Step:
+    """`step(params, states, *inputs) -> (new states, outputs)` as a closed jaxpr over flat leaves.
+
+    The jaxpr's arguments are the leaves of the parameters, then of the states, then of the inputs; its results are the
+    leaves of the new states, in the states' order, then of the outputs.
+    """
+
+    name: str
+    jaxpr: Any = field(repr=False)
+    params: tuple[Leaf, ...]
+    states: tuple[Leaf, ...]
+    inputs: tuple[Leaf, ...]
+    outputs: tuple[Leaf, ...]
+    signature: Signature = field(repr=False)
+    loc: Loc | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Signature:
+    """How the flat leaves of a step are put together: the trees, and the example values of parameters and states."""
+
+    params: Any
+    states: Any
+    inputs: Any
+    outputs: Any
+    example_params: Any = None
+    example_states: Any = None
+
+
+def leaf_paths(tree: Any, bare: str) -> list[tuple[str, Any]]:
+    """The leaves of a pytree with dotted paths: `cell.w`, `layers.0.w`; a tree that is one leaf is called `bare`."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return [(".".join(_key(entry) for entry in path) or bare, leaf) for path, leaf in leaves]
+
+
+def _key(entry: Any) -> str:
+    for attribute in ("key", "name", "idx"):
+        value = getattr(entry, attribute, None)
+        if value is not None:
+            return str(value)
+    return str(entry).strip(".[]'\"")
+
+
+StepFunction = Callable[..., tuple[Any, Any]]
+Declarations = Mapping[str, str] | Sequence[str]

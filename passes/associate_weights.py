@@ -1,0 +1,62 @@
+"""associate-weights: which weights reach which groups, through which sites."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from ..ir import jaxpr as jx
+from ..ir.transition import Association, Crossing, Group, Site, Transition
+from .base import Pass
+from .dataflow import Dataflow, analyse_dataflow
+from .group_states import state_variables
+from .ingest import STEP
+
+
+@dataclass(frozen=True)
+class AssociateWeights(Pass):
+    """Find the (weight, site, group) triples: the site's output reaches the group's new state in the same step.
+
+    Before: `site %y = etp.dot(%x, %W)`, `group #0 [%h]`.  After: `associate %W at %y` in the group.
+    """
+
+    name: ClassVar[str] = "associate-weights"
+
+    def run(self, transition: Transition) -> Transition:
+        """The transition with its associations, groups first, then sites, in order."""
+        if transition.associations or not transition.sites:
+            return transition
+        found = tuple(_associations(transition, analyse_dataflow(transition)))
+        return replace(transition, associations=found) if found else transition
+
+
+def _associations(transition: Transition, flow: Dataflow) -> Iterator[Association]:
+    variables = state_variables(transition)
+    outputs = {site_variable(transition, site): site for site in transition.sites}
+    held_by = {var: list(_sites_before(flow, var, outputs)) for var in flow.held}
+    for group in transition.groups:
+        sources = {source: None for state in group.states for source in flow.of(variables[state][1])}
+        direct = [outputs[source] for source in sources if source in outputs]
+        through: dict[Site, list[Crossing]] = {}
+        for source in sources:
+            for site in held_by.get(source, ()):
+                through.setdefault(site, []).append(flow.held[source].crossing)
+        for site in transition.sites:
+            if site in through or site in direct:
+                yield _association(site, group, tuple(through.get(site, ())))
+
+
+def _association(site: Site, group: Group, through: tuple[Crossing, ...]) -> Association:
+    unknown = (None,) * len(group.states)
+    return Association(site=site, group=group, couplings=unknown, traced=False, through=through, loc=site.loc)
+
+
+def _sites_before(flow: Dataflow, var: Any, outputs: dict[Any, Site]) -> Iterator[Site]:
+    """The sites whose outputs a held value is made from."""
+    yield from (outputs[source] for source in flow.held[var].feeds if source in outputs)
+
+
+def site_variable(transition: Transition, site: Site) -> Any:
+    """The variable of a site's output in the step region."""
+    return jx.equations(transition.region(STEP).body)[site.equation].outvars[0]

@@ -1,0 +1,57 @@
+"""canonicalise: calls inlined, dead equations gone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ..ir import jaxpr as jx
+from ..ir.transition import Transition
+from .base import Pass
+from .ingest import STEP, make_region, with_regions
+
+
+@dataclass(frozen=True)
+class Canonicalise(Pass):
+    """Enter `jit` and `remat`, and drop equations that no result needs; derivative rules stay as they are.
+
+    Before: `%y = jit[jaxpr={ %y = tanh %x }] %x`.  After: `%y = tanh %x`.
+    """
+
+    name: ClassVar[str] = "canonicalise"
+
+    def run(self, transition: Transition) -> Transition:
+        """The transition with a canonical `step` region."""
+        region = transition.region(STEP)
+        if is_canonical(region.body):
+            return transition
+        body = without_dead_equations(retrace(region.body))
+        return with_regions(transition, make_region(STEP, body, region.inputs, region.outputs))
+
+
+def is_canonical(body: Any) -> bool:
+    """Whether no equation is a call and every equation is needed."""
+    eqns = jx.equations(body)
+    return not any(jx.callee(eqn) for eqn in eqns) and len(jx.reaching(eqns, jx.outvars(body))) == len(eqns)
+
+
+def retrace(body: Any, hook: jx.Hook | None = None) -> Any:
+    """`body` traced again, calls inlined, equations replaced where `hook` says so, locations kept."""
+    types = [jx.struct_of(var) for var in jx.argument_vars(body)]
+    closed, _ = jx.trace(lambda *args: jx.evaluate(body, args, hook=hook), *types)
+    return closed
+
+
+def without_dead_equations(body: Any) -> Any:
+    """`body` with only the equations that its results need."""
+    needed = jx.reaching(jx.equations(body), jx.outvars(body))
+    if len(needed) == len(jx.equations(body)):
+        return body
+
+    def run(*args: Any) -> list[Any]:
+        env = dict(zip(jx.all_invars(body), [*jx.consts_of(body), *args], strict=True))
+        jx.run_equations(needed, env)
+        return [jx.read(env, atom) for atom in jx.outvars(body)]
+
+    closed, _ = jx.trace(run, *(jx.struct_of(var) for var in jx.argument_vars(body)))
+    return closed

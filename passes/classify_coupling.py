@@ -1,0 +1,65 @@
+"""classify-coupling: how groups depend on themselves and on their sites, position by position."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from ..ir.coupling import Coupling
+from ..ir.transition import Association, Dependence, Group, Transition
+from .associate_weights import site_variable
+from .base import Pass
+from .dataflow import Dataflow, analyse_dataflow
+from .group_states import state_variables
+
+
+@dataclass(frozen=True)
+class ClassifyCoupling(Pass):
+    """Write down each group's Jacobian structure and each association's map, and say which associations have a trace.
+
+    Before: `associate %W at %y`.  After: `associate %W at %y : [=]`, and `jacobian %h : [=]`.
+    """
+
+    name: ClassVar[str] = "classify-coupling"
+
+    def run(self, transition: Transition) -> Transition:
+        """The transition with couplings."""
+        if any(group.jacobian for group in transition.groups) or any(a.traced for a in transition.associations):
+            return transition
+        flow = analyse_dataflow(transition)
+        groups = {group: _with_jacobian(transition, flow, group) for group in transition.groups}
+        associations = tuple(_with_couplings(transition, flow, a, groups) for a in transition.associations)
+        if all(new is old for old, new in groups.items()) and associations == transition.associations:
+            return transition
+        return replace(transition, groups=tuple(groups.values()), associations=associations)
+
+
+def _with_jacobian(transition: Transition, flow: Dataflow, group: Group) -> Group:
+    variables = state_variables(transition)
+    found = [
+        Dependence(of=of, on=on, coupling=coupling)
+        for of in group.states
+        for on in group.states
+        if (coupling := flow.of(variables[of][1]).get(variables[on][0])) is not None
+    ]
+    return replace(group, jacobian=tuple(found)) if found else group
+
+
+def _with_couplings(
+    transition: Transition, flow: Dataflow, association: Association, groups: dict[Group, Group]
+) -> Association:
+    variables, output = state_variables(transition), site_variable(transition, association.site)
+    couplings = tuple(flow.of(variables[state][1]).get(output) for state in association.group.states)
+    traced = slots(couplings) is not None
+    return replace(association, group=groups[association.group], couplings=couplings, traced=traced)
+
+
+def slots(couplings: tuple[Coupling | None, ...]) -> Coupling | None:
+    """The union of an association's couplings, along which its trace is laid out; None where no trace is possible."""
+    present = [coupling for coupling in couplings if coupling is not None]
+    if not present:
+        return None
+    union = present[0]
+    for coupling in present[1:]:
+        union = union if coupling == union else union.join(coupling)
+    return union if union.targets() is not None else None

@@ -1,0 +1,150 @@
+"""What the data-flow says of one parameter: its traces, and every path that they do not follow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ..ir import jaxpr as jx
+from ..ir.transition import Association, Group, Param, Reason, Site, State, StateKind, Transition, Weight
+from .associate_weights import site_variable
+from .dataflow import Held, analyse_dataflow, describe
+from .group_states import state_variables
+from .ingest import STEP
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """How one parameter reaches the hidden states."""
+
+    reaches: bool
+    """Whether it reaches a hidden state at all."""
+    traced: tuple[Association, ...]
+    """The associations of its weights that have a trace."""
+    dropped: tuple[Reason, ...]
+    """Every path from it to a hidden state that positional traces do not follow."""
+    buffers: tuple[Reason, ...]
+    """Every path through a floating-point state that was declared not hidden."""
+
+
+class Evidence:
+    """The data-flow of one transition, asked about its parameters."""
+
+    def __init__(self, transition: Transition) -> None:
+        """Prepare to answer for `transition`, whose couplings are classified."""
+        self.transition = transition
+        self.flow = analyse_dataflow(transition)
+        self.variables = state_variables(transition)
+        self.equations = jx.equations(transition.region(STEP).body)
+        self.weight_variables = dict(zip(transition.weights, self.flow.prologue.frontier, strict=True))
+        self.after_hidden = [self.variables[state][1] for state in transition.hidden]
+        self.to_hidden = self.flow.reaching(self.after_hidden)
+        self.sites_of: dict[Weight, list[Site]] = {}
+        for site in transition.sites:
+            self.sites_of.setdefault(site.weight, []).append(site)
+        self.associations_of: dict[Site, list[Association]] = {}
+        for association in transition.associations:
+            self.associations_of.setdefault(association.site, []).append(association)
+        self._of_group: dict[Group, tuple[tuple[Reason, ...], tuple[Reason, ...]]] = {}
+
+    def of(self, param: Param) -> Finding:
+        """How `param` reaches the hidden states."""
+        weights = [weight for weight in self.transition.weights if param in weight.params]
+        sites = [site for weight in weights for site in self.sites_of.get(weight, ())]
+        traced = tuple(a for site in sites for a in self.associations_of.get(site, ()) if a.traced)
+        dropped = [*self._plain_uses(weights), *(r for site in sites for r in self._beside_the_trace(site))]
+        sources = [self.weight_variables[w] for w in weights] + [site_variable(self.transition, s) for s in sites]
+        buffers = list(self._through_buffers(sources))
+        for group in dict.fromkeys(association.group for association in traced):
+            crossing, buffered = self._recurrence(group)
+            dropped += crossing
+            buffers += buffered
+        reaches = any(source in self.to_hidden for source in sources)
+        return Finding(
+            reaches=reaches or bool(buffers),
+            traced=traced,
+            dropped=tuple(dict.fromkeys(dropped)),
+            buffers=tuple(dict.fromkeys(buffers)),
+        )
+
+    def _plain_uses(self, weights: Iterable[Weight]) -> Iterator[Reason]:
+        for weight in weights:
+            var = self.weight_variables[weight]
+            if var not in self.to_hidden:
+                continue
+            users = [e for e in self.equations if e.primitive.name != "etp" and any(a is var for a in e.invars)]
+            for eqn in users:
+                if any(source in self.to_hidden for v in eqn.outvars for source in self.flow.of(v)):
+                    yield Reason(text=f"used by a plain {describe(eqn)}, not by an ETP operation", loc=jx.location(eqn))
+
+    def _beside_the_trace(self, site: Site) -> Iterator[Reason]:
+        """The paths from a site's output that its traces do not follow."""
+        var = site_variable(self.transition, site)
+        associations = self.associations_of.get(site, ())
+        untraced = [a for a in associations if not a.traced and any(a.couplings)]
+        for association in untraced:
+            names = _names(association.group.states)
+            yield Reason(text=f"feeds too many positions of {names} at once", loc=site.loc)
+        also = "also reaches" if any(a.traced for a in associations) else "reaches"
+        for held in self._useful(var):
+            only = "" if also.startswith("also") else "only "
+            yield Reason(text=f"{also} {self._targets(held)} {only}through {held.crossing}", loc=held.crossing.loc)
+
+    def _useful(self, source: Any) -> list[Held]:
+        return [held for held in self.flow.readers.get(source, ()) if held.var in self.to_hidden]
+
+    def _targets(self, held: Held) -> str:
+        """The hidden states that a held value reaches in the same step."""
+        reached = [s for s in self.transition.hidden if held.var in self.flow.of(self.variables[s][1])]
+        return _names(reached) if reached else "a hidden state"
+
+    def _recurrence(self, group: Group) -> tuple[tuple[Reason, ...], tuple[Reason, ...]]:
+        """What is dropped when a trace on `group` is carried through the step."""
+        if group not in self._of_group:
+            found = [reason for state in group.states for reason in self._leaving(state, group)]
+            buffered = list(self._through_buffers([self.variables[state][0] for state in group.states]))
+            self._of_group[group] = tuple(dict.fromkeys(found)), tuple(dict.fromkeys(buffered))
+        return self._of_group[group]
+
+    def _leaving(self, state: State, group: Group) -> Iterator[Reason]:
+        before = self.variables[state][0]
+        for held in self._useful(before):
+            yield Reason(text=f"recurrence of '{state.path}' through {held.crossing} is dropped", loc=held.crossing.loc)
+        for other in self._readers_of.get(before, ()):
+            if other not in group.states:
+                yield Reason(text=f"'{state.path}' feeds '{other.path}', a state of another group", loc=other.loc)
+        for dependence in group.jacobian:
+            if dependence.on is state and dependence.coupling.has_off_diagonal:
+                text = f"recurrence of '{state.path}' moves between positions {dependence.coupling}"
+                yield Reason(text=text, loc=dependence.of.loc)
+
+    @cached_property
+    def _readers_of(self) -> dict[Any, list[State]]:
+        """For each source, the hidden states that depend on it without anything held between."""
+        found: dict[Any, list[State]] = {}
+        for state in self.transition.hidden:
+            for source in self.flow.of(self.variables[state][1]):
+                found.setdefault(source, []).append(state)
+        return found
+
+    def _through_buffers(self, sources: Iterable[Any]) -> Iterator[Reason]:
+        for buffer, reached_from in self._buffer_reach:
+            if any(source in reached_from for source in sources):
+                yield Reason(text=f"credit through '{buffer.path}', declared not hidden, is dropped", loc=buffer.loc)
+
+    @cached_property
+    def _buffer_reach(self) -> list[tuple[State, set[Any]]]:
+        """The buffers that the step reads, each with every source that reaches it."""
+        buffers = [state for state in self.transition.states if state.kind is StateKind.BUFFER]
+        if not buffers:
+            return []
+        body = self.transition.region(STEP).body
+        read = self.flow.reaching([*self.after_hidden, *jx.outvars(body)[len(self.transition.states) :]])
+        read |= {s for b in buffers for s in self.flow.reaching([self.variables[b][1]])}
+        return [(b, self.flow.reaching([self.variables[b][1]])) for b in buffers if self.variables[b][0] in read]
+
+
+def _names(states: Iterable[State]) -> str:
+    return " and ".join(f"'{state.path}'" for state in states)

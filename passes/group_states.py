@@ -1,0 +1,58 @@
+"""group-states: hidden states that depend on each other position by position."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import networkx as nx
+
+from ..ir import jaxpr as jx
+from ..ir.transition import Group, State, Transition
+from .base import Pass
+from .dataflow import Dataflow, analyse_dataflow
+from .ingest import STEP
+
+
+@dataclass(frozen=True)
+class GroupStates(Pass):
+    """Join hidden states of one shape whose new values depend, position by position, on each other's old values.
+
+    Before: `state %v`, `state %a` with `v' = 0.9 v - a`.  After: `group #0 [%v, %a] shape [8]`.
+    """
+
+    name: ClassVar[str] = "group-states"
+
+    def run(self, transition: Transition) -> Transition:
+        """The transition with its groups, in the order of their first states."""
+        if transition.groups:
+            return transition
+        flow, variables = analyse_dataflow(transition), state_variables(transition)
+        graph: nx.Graph[int] = nx.Graph()
+        hidden = transition.hidden
+        graph.add_nodes_from(range(len(hidden)))
+        place = {variables[state][0]: k for k, state in enumerate(hidden)}
+        for k, state in enumerate(hidden):
+            graph.add_edges_from((k, place[source]) for source in _same_position(flow, variables[state][1], place))
+        parts = sorted(sorted(part) for part in nx.connected_components(graph))
+        groups = tuple(
+            Group(index=index, states=tuple(hidden[k] for k in part), shape=hidden[part[0]].before.type.shape)
+            for index, part in enumerate(parts)
+        )
+        return replace(transition, groups=groups)
+
+
+def _same_position(flow: Dataflow, after: Any, place: dict[Any, int]) -> list[Any]:
+    shape = jx.shape_of(after)
+    return [
+        source
+        for source, coupling in flow.of(after).items()
+        if source in place and jx.shape_of(source) == shape and coupling.has_diagonal
+    ]
+
+
+def state_variables(transition: Transition) -> dict[State, tuple[Any, Any]]:
+    """For each state, the variable of its old value and the atom of its new value in the step region."""
+    body, count = transition.region(STEP).body, len(transition.params)
+    before = jx.argument_vars(body)[count : count + len(transition.states)]
+    return dict(zip(transition.states, zip(before, jx.outvars(body), strict=False), strict=True))

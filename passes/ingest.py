@@ -1,0 +1,75 @@
+"""From a lowered step to a transition of which nothing is known yet."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..ir import jaxpr as jx
+from ..ir.step import Leaf, Step
+from ..ir.transition import Input, Output, Param, Region, State, StateKind, Transition
+from ..ir.values import Value
+
+STEP = "step"
+WEIGHTS = "weights"
+FORWARD = "forward"
+HIDDEN = "hidden"
+RESTRICTED = "restricted"
+
+
+def ingest(step: Step) -> Transition:
+    """The transition that holds `step` as its one region, every state of unknown kind."""
+    params = tuple(Param(path=leaf.path, value=_value(leaf), loc=leaf.loc) for leaf in step.params)
+    inputs = tuple(Input(path=leaf.path, value=_value(leaf), loc=leaf.loc) for leaf in step.inputs)
+    results = _results(step)
+    states = tuple(
+        State(path=leaf.path, before=_value(leaf), after=after, kind=_declared_kind(leaf), loc=leaf.loc)
+        for leaf, after in zip(step.states, results, strict=False)
+    )
+    outputs = tuple(
+        Output(path=leaf.path, value=value)
+        for leaf, value in zip(step.outputs, results[len(states) :], strict=True)
+    )
+    signature = [*(p.value for p in params), *(s.before for s in states), *(i.value for i in inputs)]
+    body = make_region(STEP, step.jaxpr, signature, results)
+    return Transition(
+        name=step.name, params=params, states=states, inputs=inputs, outputs=outputs, regions=(body,), loc=step.loc
+    )
+
+
+def make_region(name: str, body: Any, inputs: Sequence[Value], outputs: Sequence[Value]) -> Region:
+    """A region over `body`, whose digest is that of the body's text."""
+    digest = hashlib.sha256(str(body).encode()).hexdigest()[:8]
+    count = len(jx.equations(body))
+    return Region(
+        name=name, inputs=tuple(inputs), outputs=tuple(outputs), equations=count, digest=digest, body=body
+    )
+
+
+def with_regions(transition: Transition, *regions: Region) -> Transition:
+    """The transition with these regions, in the place of those of the same names."""
+    new = {region.name: region for region in regions}
+    kept = [new.pop(region.name, region) for region in transition.regions]
+    return replace(transition, regions=(*kept, *new.values()))
+
+
+def _results(step: Step) -> list[Value]:
+    """One value for each result; a result that is an argument, or that comes twice, still gets a value of its own."""
+    leaves = [*step.states, *step.outputs]
+    return [Value(type=leaf.type, hint=f"{hint(leaf.path)}{'1' if k < len(step.states) else ''}") for k, leaf in enumerate(leaves)]
+
+
+def _value(leaf: Leaf) -> Value:
+    return Value(type=leaf.type, hint=hint(leaf.path), loc=leaf.loc)
+
+
+def hint(path: str) -> str:
+    """A short name for a leaf: the last word of its path that is no number."""
+    words = [word for word in path.split(".") if word.isidentifier()]
+    return words[-1] if words else "v"
+
+
+def _declared_kind(leaf: Leaf) -> StateKind:
+    return StateKind.BUFFER if leaf.declared == "buffer" else StateKind.UNKNOWN

@@ -1,0 +1,211 @@
+"""mark-sites: where weights meet the step."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+
+from ..ir import jaxpr as jx
+from ..ir.diagnostics import Diagnostic, EtirError, did_you_mean
+from ..ir.expression import LABELS, Expression
+from ..ir.operations import apply_expression, evaluate_expression, identity
+from ..ir.transition import Param, Region, Site, Transition, Weight
+from ..ir.values import Value
+from .base import Pass
+from .canonicalise import retrace
+from .ingest import STEP, hint, make_region, with_regions
+from .prologue import Prologue, find_prologue
+
+_LINEAR_IN_BOTH = "dot_general"
+
+
+@dataclass(frozen=True)
+class MarkSites(Pass):
+    """Find the uses of weights through ETP operations, and, if asked, turn plain uses into such.
+
+    Before: `%y = dot_general %x %w`.  After: `%y = etp[ai,ij->aj] %x %w`, and `site %y = etp.dot(%x, %w)`.
+    """
+
+    name: ClassVar[str] = "mark-sites"
+
+    sites: str | tuple[str, ...] = "explicit"
+    """`explicit`: ETP operations alone; `auto`: every use of a parameter; or globs of the parameters whose uses count."""
+
+    def run(self, transition: Transition) -> Transition:
+        """The transition with its weights and sites."""
+        if transition.weights:
+            return transition
+        globs = self._globs(transition)
+        region = transition.region(STEP)
+        body = _rewrite(region.body, transition, globs)
+        region = region if body is region.body else make_region(STEP, body, region.inputs, region.outputs)
+        transition = with_regions(transition, region)
+        prologue = find_prologue(body, len(transition.params))
+        weights = _weights(transition, prologue)
+        sites = _sites(transition, region, dict(zip(prologue.frontier, weights, strict=True)))
+        return replace(transition, weights=tuple(weights), sites=tuple(sites))
+
+    def _globs(self, transition: Transition) -> tuple[str, ...]:
+        if isinstance(self.sites, str):
+            known = {"explicit": (), "auto": ("*",)}
+            if self.sites in known:
+                return known[self.sites]
+        globs = (self.sites,) if isinstance(self.sites, str) else self.sites
+        paths = [param.path for param in transition.params]
+        unknown = [glob for glob in globs if not fnmatch.filter(paths, glob)]
+        if unknown:
+            raise EtirError([
+                Diagnostic(
+                    code="site-path",
+                    message=f"no parameter matches '{glob}', given as sites=",
+                    help=did_you_mean(glob, [*paths, "auto", "explicit"]),
+                )
+                for glob in unknown
+            ])  # fmt: skip
+        return tuple(globs)
+
+
+def _rewrite(body: Any, transition: Transition, globs: tuple[str, ...]) -> Any:
+    """`body` with data first and weight last in every ETP operation, and plain uses of weights that match `globs` marked."""
+    prologue = find_prologue(body, len(transition.params))
+    selected = {
+        var
+        for var, reached in prologue.params_of.items()
+        if any(fnmatch.fnmatchcase(transition.params[k].path, glob) for k in reached for glob in globs)
+        and jx.type_of(var).carries_credit
+    }
+    inside = {id(eqn) for k, eqn in enumerate(jx.equations(body)) if k in prologue.equations}
+    findings: list[Diagnostic] = []
+    changed: list[Any] = []
+
+    def hook(eqn: Any, operands: list[Any]) -> list[Any] | None:
+        from_params = [not jx.is_literal(atom) and atom in prologue.params_of for atom in eqn.invars]
+        if eqn.primitive.name == "etp":
+            result = _arrange(eqn, operands, from_params, findings)
+        elif id(eqn) not in inside and any(not jx.is_literal(a) and a in selected for a in eqn.invars):
+            result = _mark(eqn, operands, [not jx.is_literal(a) and a in selected for a in eqn.invars], from_params)
+        else:
+            return None
+        changed.extend(result or ())
+        return result
+
+    new = retrace(body, hook)
+    if findings:
+        raise EtirError(findings)
+    return new if changed else body
+
+
+def _arrange(eqn: Any, operands: list[Any], from_params: list[bool], findings: list[Diagnostic]) -> list[Any] | None:
+    params = dict(eqn.params)
+    expression: Expression = params["expression"]
+    if len(operands) == 2 and all(from_params):
+        with jx.made_by(eqn):  # a function of parameters alone: it belongs to the prologue
+            return [evaluate_expression(expression, *operands, **{k: params[k] for k in ("precision", "preferred")})]
+    if not any(from_params):
+        findings.append(_weightless(eqn))
+        return None
+    if from_params[-1]:
+        return None
+    swapped = Expression(operands=expression.operands[::-1], output=expression.output)
+    with jx.made_by(eqn):
+        return [eqn.primitive.bind(*operands[::-1], **(params | {"expression": swapped}))]
+
+
+def _weightless(eqn: Any) -> Diagnostic:
+    constants = [atom for atom in eqn.invars if jx.is_literal(atom)]
+    return Diagnostic(
+        code="site-without-weight",
+        message=f"no operand of this ETP operation ({eqn.params['name']}) is a function of parameters alone",
+        loc=jx.location(eqn),
+        notes=("an operand is a constant: was the weight closed over?",) if constants else (),
+        help="pass the weight in params; for a product of two computed arrays use the plain operation",
+    )
+
+
+def _mark(eqn: Any, operands: list[Any], selected: list[bool], from_params: list[bool]) -> list[Any] | None:
+    """The results of a plain use of weights, with ETP operations in it."""
+    with jx.made_by(eqn):
+        if eqn.primitive.name == _LINEAR_IN_BOTH and sum(from_params) == 1:
+            return [_mark_product(eqn, operands, from_params.index(True))]
+        marked = [
+            identity(_as_wide_as(eqn, value)) if on else value
+            for value, on in zip(operands, selected, strict=True)
+        ]
+        return jx.bind(eqn, *marked)
+
+
+def _as_wide_as(eqn: Any, value: Any) -> Any:
+    """A scalar weight, broadcast to what an element-wise operation makes of it, so that it has a position for each."""
+    others = {jx.shape_of(atom) for atom in (*eqn.invars, *eqn.outvars)} - {()}
+    if jnp.ndim(value) or len(others) != 1:
+        return value
+    return jnp.broadcast_to(value, others.pop())
+
+
+def _mark_product(eqn: Any, operands: list[Any], weight: int) -> Any:
+    """A `dot_general` as an ETP operation, the weight last."""
+    (contract, batch), ranks = eqn.params["dimension_numbers"], [jnp.ndim(x) for x in operands]
+    fresh = iter(LABELS)
+    terms: list[list[str]] = [["" for _ in range(rank)] for rank in ranks]
+    for pairs in (batch, contract):
+        for left, right in zip(*pairs, strict=True):
+            terms[0][left] = terms[1][right] = next(fresh)
+    for term in terms:
+        term[:] = [label or next(fresh) for label in term]
+    shared = [terms[0][axis] for axis in batch[0]]
+    contracted = {terms[0][axis] for axis in contract[0]}
+    free = [label for term in terms for label in term if label not in contracted and label not in shared]
+    written = ["".join(term) for term in terms]
+    order = [1 - weight, weight]
+    expression = Expression(operands=tuple(written[k] for k in order), output="".join([*shared, *free]))
+    preferred = eqn.params.get("preferred_element_type")
+    product = apply_expression(
+        "dot", expression, *(operands[k] for k in order), precision=eqn.params.get("precision"), preferred=preferred
+    )
+    return product.astype(eqn.outvars[0].aval.dtype)
+
+
+def _weights(transition: Transition, prologue: Prologue) -> list[Weight]:
+    arguments = jx.argument_vars(transition.region(STEP).body)
+    of_var: dict[Any, Param] = dict(zip(arguments, transition.params, strict=False))
+    return [_weight(var, of_var.get(var), [transition.params[k] for k in prologue.params_of[var]]) for var in prologue.frontier]
+
+
+def _weight(var: Any, param: Param | None, params: list[Param]) -> Weight:
+    value = param.value if param else Value(type=jx.type_of(var), hint=f"{hint(params[0].path)}_p")
+    return Weight(value=value, params=tuple(params))
+
+
+def _sites(transition: Transition, region: Region, weight_of: dict[Any, Weight]) -> Iterable[Site]:
+    values = dict(zip(jx.argument_vars(region.body), region.inputs, strict=True))
+    for place, eqn in enumerate(jx.equations(region.body)):
+        if eqn.primitive.name != "etp":
+            continue
+        weight = weight_of[eqn.invars[-1]]
+        name = weight.value.hint.removesuffix("_p")
+        stem = name[1:] if name[:1] in "wW" and len(name) > 1 else ""
+        output = Value(type=jx.type_of(eqn.outvars[0]), hint=f"y{stem}")
+        values[eqn.outvars[0]] = output
+        data = None
+        if len(eqn.invars) == 2:
+            data = values.setdefault(eqn.invars[0], Value(type=jx.type_of(eqn.invars[0]), hint=f"x{stem}"))
+        yield Site(
+            operation=eqn.params["name"],
+            expression=eqn.params["expression"],
+            data=data,
+            weight=weight,
+            output=output,
+            equation=place,
+            held=_mixes(eqn),
+            loc=jx.location(eqn),
+        )
+
+
+def _mixes(eqn: Any) -> bool:
+    """Whether the operation sums over positions of its data."""
+    expression: Expression = eqn.params["expression"]
+    return len(eqn.invars) == 2 and any(label not in expression.output for label in expression.operands[0])

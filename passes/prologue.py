@@ -1,0 +1,54 @@
+"""The weights prologue: the part of a step that depends on parameters alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..ir import jaxpr as jx
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prologue:
+    """What of a jaxpr depends on parameters (and constants) alone.
+
+    `params_of` maps each such variable to the positions of the parameters that it depends on, in order; `frontier` holds
+    those that the rest of the step, or a result, uses: the weights. Variables that depend on no parameter are in neither.
+    """
+
+    params_of: dict[Any, tuple[int, ...]]
+    equations: frozenset[int]
+    """Places of the equations that make up the prologue."""
+    frontier: tuple[Any, ...]
+
+
+def find_prologue(body: Any, params: int) -> Prologue:
+    """The prologue of a canonical jaxpr whose first `params` arguments are the parameters.
+
+    An ETP operation is never part of it: it is where a weight meets the step.
+    """
+    known: dict[Any, tuple[int, ...]] = {var: () for var in jx.all_invars(body)[: len(jx.consts_of(body))]}
+    known |= {var: (k,) for k, var in enumerate(jx.argument_vars(body)[:params])}
+    inside: set[int] = set()
+    for k, eqn in enumerate(jx.equations(body)):
+        operands = [atom for atom in eqn.invars if not jx.is_literal(atom)]
+        if eqn.primitive.name == "etp" or eqn.effects or not all(atom in known for atom in operands):
+            continue
+        reached = tuple(sorted({k for atom in operands for k in known[atom]}))
+        known.update({var: reached for var in eqn.outvars})
+        inside.add(k)
+    used = _used_outside(body, inside)
+    params_of = {var: reached for var, reached in known.items() if reached}
+    return Prologue(
+        params_of=params_of,
+        equations=frozenset(k for k in inside if any(v in params_of for v in jx.equations(body)[k].outvars)),
+        frontier=tuple(var for var in params_of if var in used),
+    )
+
+
+def _used_outside(body: Any, inside: set[int]) -> set[Any]:
+    used = {atom for atom in jx.outvars(body) if not jx.is_literal(atom)}
+    for k, eqn in enumerate(jx.equations(body)):
+        if k not in inside:
+            used.update(atom for atom in eqn.invars if not jx.is_literal(atom))
+    return used

@@ -1,0 +1,67 @@
+"""The step as the classical per-step rules see it: old states reach mixing operations without credit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from ..ir import jaxpr as jx
+from ..ir.transition import Region, Transition
+from .ingest import RESTRICTED
+from .slice_regions import Slicer
+
+
+def restricted_region(transition: Transition) -> Region:
+    """The `forward` region with credit restricted as D-RTRL's papers restrict it.
+
+    What a mixing operation that leads to a new hidden state makes of *old* states counts as constant in them; new states,
+    weights and everything else keep their credit, so an upper layer still sends credit to the layer below in the same
+    step. Differentiating a window of this step gives `sum_t <L_t, E_t>` for every traced weight, whatever the window.
+    """
+    return _Restricted(transition).region()
+
+
+class _Restricted:
+    """Two evaluations of a step side by side: one with live old states, one with old states without credit."""
+
+    def __init__(self, transition: Transition) -> None:
+        self.slicer = Slicer(transition)
+        slicer = self.slicer
+        places = slicer.hidden_places()
+        self.old = [slicer.arguments[len(transition.params) + k] for k in places]
+        self.new = {slicer.results[k] for k in places if not jx.is_literal(slicer.results[k])}
+        useful = slicer.flow.reaching(self.new)
+        self.cut = {var for var in slicer.flow.held if var in useful}
+        rest = [e for k, e in enumerate(slicer.equations) if k not in slicer.flow.prologue.equations]
+        self.equations = jx.reaching(rest, [*slicer.results, *slicer.records])
+
+    def region(self) -> Region:
+        return self.slicer.stepping(RESTRICTED, self.run)
+
+    def run(self, env: dict[Any, Any], shifts: Sequence[Any]) -> list[Any]:
+        stopped = env | {var: jax.lax.stop_gradient(env[var]) for var in self.old}
+        split = set(self.old)
+        hook = self.slicer.shifting(shifts, env)
+        for eqn in self.equations:
+            if any(not jx.is_literal(atom) and atom in split for atom in eqn.invars):
+                self._apart(eqn, env, stopped, split, hook)
+            else:
+                jx.run_equations([eqn], env, hook)
+                stopped.update({var: env[var] for var in eqn.outvars})
+            for var in self.new.intersection(eqn.outvars):
+                stopped[var] = env[var]
+                split.discard(var)
+        return [jx.read(env, atom) for atom in [*self.slicer.results, *self.slicer.records]]
+
+    def _apart(
+        self, eqn: Any, env: dict[Any, Any], stopped: dict[Any, Any], split: set[Any], hook: jx.Hook
+    ) -> None:
+        """Evaluate an equation whose operands differ between the two evaluations."""
+        jx.run_equations([eqn], stopped, hook)
+        if self.cut.intersection(eqn.outvars):
+            env.update({var: stopped[var] for var in eqn.outvars})
+            return
+        jx.run_equations([eqn], env, hook)
+        split.update(eqn.outvars)

@@ -1,0 +1,199 @@
+"""slice-regions: the weights prologue, the step that a learner runs, and the part of it that traces live in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ..ir import jaxpr as jx
+from ..ir.transition import Region, Transition
+from ..ir.values import Value
+from .base import Pass
+from .dataflow import Dataflow, analyse_dataflow
+from .ingest import FORWARD, HIDDEN, STEP, WEIGHTS, make_region, with_regions
+
+
+@dataclass(frozen=True)
+class SliceRegions(Pass):
+    """Cut the step into regions.
+
+    - `weights(params) -> weights`: the prologue.
+    - `forward(weights, states, inputs, site weights, shifts) -> (new states, outputs, records)`: the rest of the step. Each
+      site takes its weight from the site weights, so that a backend may treat its derivative apart; every other use takes
+      it from the weights. A shift (zeros) is added to each site's output, so that its cotangent can be asked for. The
+      records are the sites' data and whatever the hidden region needs.
+    - `hidden(states, needs, shifts) -> new hidden states`: what remains of the step between the hidden states and the
+      sites' outputs when every mixing operation is held. Its derivatives are `D` (by the states) and `f` (by the shifts).
+
+    Before: `region @step`.  After: `region @weights`, `region @forward` and `region @hidden` as well.
+    """
+
+    name: ClassVar[str] = "slice-regions"
+
+    def run(self, transition: Transition) -> Transition:
+        """The transition with the three regions."""
+        if any(region.name == FORWARD for region in transition.regions):
+            return transition
+        slicer = Slicer(transition)
+        return with_regions(transition, slicer.weights(), slicer.forward(), slicer.hidden())
+
+
+Runner = Callable[[dict[Any, Any], Sequence[Any]], list[Any]]
+"""What a region computes: from an environment and the shifts to the region's results."""
+
+
+class Slicer:
+    """The variables of one step region, and the values that stand for them in the regions cut from it."""
+
+    def __init__(self, transition: Transition) -> None:
+        """Prepare to cut `transition`, whose sites are marked."""
+        self.transition = transition
+        self.body = transition.region(STEP).body
+        self.flow: Dataflow = analyse_dataflow(transition)
+        self.equations = jx.equations(self.body)
+        self.arguments = jx.argument_vars(self.body)
+        self.consts = dict(zip(jx.all_invars(self.body), jx.consts_of(self.body), strict=False))
+        self.results = jx.outvars(self.body)
+        count = len(transition.params)
+        self.sites = {self.equations[site.equation].outvars[0]: site for site in transition.sites}
+        self.site_at = {site.equation: k for k, site in enumerate(transition.sites)}
+        self.value_of: dict[Any, Value] = dict(
+            zip(self.flow.prologue.frontier, (w.value for w in transition.weights), strict=True)
+        )
+        self.value_of |= dict(zip(self.arguments[count:], transition.region(STEP).inputs[count:], strict=True))
+        self.given = frozenset(self.value_of)
+        for var, site in self.sites.items():
+            self.value_of[var] = site.output
+            if site.data is not None:
+                self.value_of.setdefault(self.equations[site.equation].invars[0], site.data)
+        self.shifts = tuple(Value(type=site.output.type, hint=f"d{site.output.hint}") for site in transition.sites)
+        self.hidden_equations, self.needs = self._hidden_slice()
+        self.records = self._records()
+
+    def weights(self) -> Region:
+        """The prologue."""
+        chosen = [eqn for k, eqn in enumerate(self.equations) if k in self.flow.prologue.equations]
+        frontier = self.flow.prologue.frontier
+        chosen = jx.reaching([*self._constants_of(chosen), *chosen], frontier)
+        params = self.arguments[: len(self.transition.params)]
+        body = self._trace(params, _runner(chosen, frontier), shifted=False)
+        values = [param.value for param in self.transition.params]
+        return make_region(WEIGHTS, body, values, [weight.value for weight in self.transition.weights])
+
+    def _constants_of(self, chosen: list[Any]) -> list[Any]:
+        """The equations that depend on nothing at all: the prologue may read their results."""
+        known = set(self.consts)
+        found: list[Any] = []
+        for eqn in self.equations:
+            if all(jx.is_literal(a) or a in known for a in eqn.invars) and not eqn.effects:
+                known.update(eqn.outvars)
+                found.append(eqn)
+        return found
+
+    def forward(self) -> Region:
+        """The step after the prologue, with shifts and records."""
+        return self.stepping(FORWARD, self._run_forward)
+
+    def stepping(self, name: str, run: Runner) -> Region:
+        """A region with the signature of `forward`; `run` gets the environment and the shifts."""
+        variables = [*self.flow.prologue.frontier, *self.arguments[len(self.transition.params) :]]
+        site_weights = [Value(type=s.weight.value.type, hint=s.weight.value.hint) for s in self.transition.sites]
+        extra = [self.equations[s.equation].invars[-1] for s in self.transition.sites]
+        keys = [(site.equation, "weight") for site in self.transition.sites]
+        body = self._trace([*variables, *keys], run, [*variables, *extra])
+        step = self.transition.region(STEP)
+        outputs = [*step.outputs, *(self.value_of[var] for var in self.records)]
+        inputs = [*(self.value_of[v] for v in variables), *site_weights, *self.shifts]
+        return make_region(name, body, inputs, outputs)
+
+    def _run_forward(self, env: dict[Any, Any], shifts: Sequence[Any]) -> list[Any]:
+        rest = [eqn for k, eqn in enumerate(self.equations) if k not in self.flow.prologue.equations]
+        wanted = [*self.results, *self.records]
+        jx.run_equations(jx.reaching(rest, wanted), env, self.shifting(shifts, env))
+        return [jx.read(env, atom) for atom in wanted]
+
+    def shifting(self, shifts: Sequence[Any], env: dict[Any, Any]) -> jx.Hook:
+        """A hook that gives each site the weight that `env` holds for it, and adds its shift to its output."""
+
+        def hook(eqn: Any, operands: list[Any]) -> list[Any] | None:
+            site = self.sites.get(eqn.outvars[0])
+            if site is None:
+                return None
+            weight = env.get((site.equation, "weight"), operands[-1])
+            with jx.made_by(eqn):
+                return [jx.bind(eqn, *operands[:-1], weight)[0] + shifts[self.site_at[site.equation]]]
+
+        return hook
+
+    def hidden(self) -> Region:
+        """What lies between hidden states, sites and new hidden states, mixing operations held."""
+        states = [self.arguments[len(self.transition.params) + k] for k in self.hidden_places()]
+        after = [self.results[k] for k in self.hidden_places()]
+        needs = [var for var in self.needs if var not in states]
+
+        def run(env: dict[Any, Any], shifts: Sequence[Any]) -> list[Any]:
+            for var, site in self.sites.items():
+                if var in env:
+                    env[var] = env[var] + shifts[self.site_at[site.equation]]
+            jx.run_equations(self.hidden_equations, env, self.shifting(shifts, env))
+            return [jx.read(env, atom) for atom in after]
+
+        body = self._trace([*states, *needs], run)
+        values = [*(self.value_of[v] for v in (*states, *needs)), *self.shifts]
+        return make_region(HIDDEN, body, values, [state.after for state in self.transition.hidden])
+
+    def hidden_places(self) -> list[int]:
+        """The places of the hidden states among the states."""
+        hidden = set(self.transition.hidden)
+        return [k for k, state in enumerate(self.transition.states) if state in hidden]
+
+    def _hidden_slice(self) -> tuple[list[Any], list[Any]]:
+        """The equations of the hidden region, and the variables that they, or its results, take from outside."""
+        wanted = {self.results[k] for k in self.hidden_places() if not jx.is_literal(self.results[k])}
+        chosen: list[Any] = []
+        for k, eqn in reversed(list(enumerate(self.equations))):
+            if any(var in wanted and self._flows(var) for var in eqn.outvars) and k not in self.flow.prologue.equations:
+                chosen.append(eqn)
+                wanted.difference_update(eqn.outvars)
+                wanted.update(atom for atom in eqn.invars if not jx.is_literal(atom))
+        made = {var for eqn in chosen for var in eqn.outvars}
+        order = {var: k for k, var in enumerate([*self.arguments, *(v for e in self.equations for v in e.outvars)])}
+        needs = sorted((var for var in wanted - made if var not in self.consts), key=order.__getitem__)
+        return chosen[::-1], needs
+
+    def _flows(self, var: Any) -> bool:
+        """Whether credit from a state or another site passes through the equation that makes `var`."""
+        return any(source is not var for source in self.flow.of(var))
+
+    def _records(self) -> list[Any]:
+        """Variables that the forward region hands out: the sites' data and the hidden region's needs."""
+        data = [self.equations[s.equation].invars[0] for s in self.transition.sites if s.data is not None]
+        wanted = [var for var in dict.fromkeys([*data, *self.needs]) if var not in self.given]
+        for var in wanted:
+            self.value_of.setdefault(var, Value(type=jx.type_of(var), hint="r"))
+        return wanted
+
+    def _trace(
+        self, keys: Sequence[Any], run: Runner, like: Sequence[Any] | None = None, *, shifted: bool = True
+    ) -> Any:
+        """The jaxpr of `run` on an environment with these keys, of the types of the variables in `like`, and shifts."""
+
+        def body(*args: Any) -> list[Any]:
+            return run({**self.consts, **dict(zip(keys, args, strict=False))}, args[len(keys) :])
+
+        types = [jx.struct_of(var) for var in (keys if like is None else like)]
+        types += [jx.struct_of(var) for var in self.sites] if shifted else []
+        closed, _ = jx.trace(body, *types)
+        return closed
+
+
+def _runner(chosen: Sequence[Any], results: Sequence[Any]) -> Runner:
+    """Run some equations and read some variables, without shifts."""
+
+    def run(env: dict[Any, Any], shifts: Sequence[Any]) -> list[Any]:
+        del shifts
+        jx.run_equations(chosen, env)
+        return [jx.read(env, atom) for atom in results]
+
+    return run
