@@ -1,0 +1,138 @@
+"""Where each input position goes: gather maps from a coupling's outputs onto its inputs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+
+from . import measure
+from .algebra import transpose
+from .blocks import Axes, Block, Shape, sizes
+from .relation import IntArray
+from .table import clean, to_table
+
+if TYPE_CHECKING:
+    from .coupling import Coupling
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TargetFactor:
+    """The flattened `in_axes` feed the flattened `out_axes` by the rows of `table`."""
+
+    in_axes: Axes
+    out_axes: Axes
+    table: IntArray | None
+    """Output indices `[n_in, slots]`, padded with -1; `None` where input index `i` feeds output index `i` alone."""
+
+    @property
+    def slots(self) -> int:
+        """How many output indices an input index has room for."""
+        return 1 if self.table is None else self.table.shape[1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Targets:
+    """For each input position the output positions that it feeds, as a product of factors.
+
+    Every axis of size other than one is in exactly one factor. A slot of the whole is a slot of each factor, the last
+    factor's running fastest.
+    """
+
+    in_shape: Shape
+    out_shape: Shape
+    factors: tuple[TargetFactor, ...]
+
+    @property
+    def slots(self) -> int:
+        """How many output positions an input position has room for."""
+        return math.prod(factor.slots for factor in self.factors)
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether each input position feeds the output position of the same index alone."""
+        return self.in_shape == self.out_shape and all(
+            factor.table is None and factor.in_axes == factor.out_axes for factor in self.factors
+        )
+
+    def gather(self, values: Any, fill: float = 0) -> Any:
+        """Values at the output positions, brought to the input positions.
+
+        Args:
+            values: array `[..., *out_shape]`, of NumPy or of JAX; the result is one of the same.
+            fill: what a slot without an output position gets.
+
+        Returns:
+            Array `[..., *in_shape, slots]`.
+        """
+        lead = values.shape[: values.ndim - len(self.out_shape)]
+        if self.is_identity:
+            return values[..., None]
+        order = [len(lead) + axis for factor in self.factors for axis in factor.out_axes]
+        ones = [len(lead) + axis for axis in range(len(self.out_shape)) if len(lead) + axis not in order]
+        flat = [math.prod(sizes(self.out_shape, factor.out_axes)) for factor in self.factors]
+        values = values.transpose((*range(len(lead)), *order, *ones)).reshape((*lead, *flat))
+        for k, factor in enumerate(self.factors):
+            values = _pick(values, len(lead) + k, factor, fill)
+        return self._unflatten(values, len(lead))
+
+    def valid(self) -> npt.NDArray[np.bool_]:
+        """Which slots hold an output position, `[*in_shape, slots]`."""
+        return self.positions() >= 0
+
+    def positions(self) -> npt.NDArray[np.int64]:
+        """The flat output position in each slot, -1 where there is none, `[*in_shape, slots]`."""
+        return self.gather(np.arange(math.prod(self.out_shape)).reshape(self.out_shape), -1)
+
+    def _unflatten(self, values: Any, lead: int) -> Any:
+        """From `[*lead, n_1, ..., n_k, slots_k, ..., slots_1]` to `[*lead, *in_shape, slots]`."""
+        count = len(self.factors)
+        slots = [2 * count + lead - 1 - k for k in range(count)]
+        values = values.transpose((*range(lead + count), *slots))
+        axes = [axis for factor in self.factors for axis in factor.in_axes]
+        values = values.reshape((*values.shape[:lead], *sizes(self.in_shape, tuple(axes)), self.slots))
+        places = [lead + axes.index(axis) for axis in sorted(axes)]
+        values = values.transpose((*range(lead), *places, lead + len(axes)))
+        return values.reshape((*values.shape[:lead], *self.in_shape, self.slots))
+
+
+def _pick(values: Any, axis: int, factor: TargetFactor, fill: float) -> Any:
+    """Replace an axis by the factor's inputs, and put its slots last."""
+    if factor.table is None:
+        return values[..., None]
+    xp = np if isinstance(values, np.ndarray) else jnp
+    picked = xp.moveaxis(xp.take(values, np.maximum(factor.table, 0), axis=axis), axis + 1, -1)
+    shape = [1] * picked.ndim
+    shape[axis], shape[-1] = factor.table.shape
+    return xp.where((factor.table >= 0).reshape(shape), picked, xp.asarray(fill, picked.dtype))
+
+
+def targets_of(coupling: Coupling, limit: int) -> Targets | None:
+    """The targets of each input position, `None` for more than `limit` of them or an output axis coupled to all."""
+    factors: list[TargetFactor] = []
+    room = limit
+    for block in coupling.blocks:
+        slots = measure.fan_out(block.relation)
+        if slots > room or (block.is_all and block.out_axes):
+            return None
+        room //= max(1, slots)
+        factor = _factor(coupling.in_shape, block)
+        if factor is None:
+            return None
+        factors.append(factor)
+    return Targets(in_shape=coupling.in_shape, out_shape=coupling.out_shape, factors=tuple(factors))
+
+
+def _factor(in_shape: Sequence[int], block: Block) -> TargetFactor | None:
+    """One block's targets, `None` where its table would be too large."""
+    if block.is_same:
+        return TargetFactor(in_axes=block.in_axes, out_axes=block.out_axes, table=None)
+    rows = to_table(transpose(block.relation))
+    if rows is None:
+        return None
+    return TargetFactor(in_axes=block.in_axes, out_axes=block.out_axes, table=clean(rows))
