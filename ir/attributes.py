@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from collections.abc import Iterable
 from typing import Any
 
 from .coupling import Coupling
@@ -23,10 +23,8 @@ def attribute_text(item: Any, names: Names) -> str:
             return f"[{', '.join(attribute_text(entry, names) for entry in nodes(item))}]"
         case None | bool():
             return str(item).lower()
-        case Enum():
-            return quote(str(item.value))
         case str():
-            return quote(item)
+            return quote(str(item))
         case int() | float():
             return repr(item)
         case Group():
@@ -42,8 +40,12 @@ def attribute_text(item: Any, names: Names) -> str:
         case Expression():
             return f"expression {quote(str(item))}"
         case Coupling():
-            return f"coupling {item}"
+            return f"coupling from {_shape(item.in_shape)} to {_shape(item.out_shape)} {item}"
         case TensorType():
             return str(item)
         case _:
             return f"<{type(item).__name__}>"
+
+
+def _shape(shape: Iterable[int]) -> str:
+    return f"[{', '.join(map(str, shape))}]"

@@ -14,8 +14,8 @@ MISSING = "<missing>"
 class Names:
     """Unique names of values: `%h`, then `%h1` for the next value with the hint `h`, and `%0` for one without a hint.
 
-    A value gets its name when it is first asked for. With `numbered`, hints are not used: two transitions whose texts then
-    agree differ at most in their hints.
+    A value gets its name when it is first asked for. With `numbered`, hints are not used: two transitions whose texts
+    then agree differ at most in their hints.
     """
 
     def __init__(self, values: Iterable[Value] = (), *, numbered: bool = False) -> None:

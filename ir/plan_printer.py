@@ -59,7 +59,7 @@ def _operations(operations: tuple[Any, ...], names: Names) -> list[str]:
         if len(cells) == 1:
             head = f"{next(single):<{width}} = "
         else:
-            stacked = align(cells)
+            stacked = align(cells)  # no line where there is no result
             lines += [line + ("," if k + 1 < len(stacked) else "") for k, line in enumerate(stacked)]
             head = INDENT + "= "
         lines += _call(head, operation, names, loc_cell(operation))

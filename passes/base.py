@@ -14,8 +14,8 @@ from .options import format_option
 class Pass(ABC):
     """A rewrite or an analysis of a transition.
 
-    A subclass is a frozen dataclass too. It sets `name` (lower case, words joined by hyphens) and writes `run`; its fields
-    are the options that a textual pipeline can set. Passes hold no state and compare by name and options.
+    A subclass is a frozen dataclass too. It sets `name` (lower case, words joined by hyphens) and writes `run`; its
+    fields are the options that a textual pipeline can set. Passes hold no state and compare by class and options.
     """
 
     name: ClassVar[str]

@@ -7,7 +7,7 @@ import re
 from enum import Enum
 from typing import TypeAlias
 
-OptionValue: TypeAlias = "str | int | float | bool | None | tuple[OptionValue, ...]"
+OptionValue: TypeAlias = "str | int | float | bool | tuple[OptionValue, ...] | None"
 
 WORD = re.compile(r"[A-Za-z_][\w.*?/-]*")
 RESERVED = {"true": True, "false": False, "none": None, "inf": float("inf"), "nan": float("nan")}

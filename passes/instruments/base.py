@@ -18,7 +18,7 @@ class Instrument:
         """Called when `pass_` has turned `before` into `after`."""
 
     def failed(self, remaining: Sequence[Pass], transition: Transition, failure: Exception) -> None:
-        """Called when the first of the `remaining` passes raised `failure` on `transition`; it is raised again after."""
+        """Called when the first of the `remaining` passes raised `failure` on `transition`, before it is raised on."""
 
     def finished(self) -> None:
         """Called when the manager is done, whether or not a pass failed."""
