@@ -1,6 +1,7 @@
 """The GRU of five libraries, each cell as its library ships it, behind one plain step function.
 
-The reset gate stands after the recurrent product in flax.nnx, flax.linen and equinox, before it in haiku and brainstate.
+The reset gate stands after the recurrent product in flax.nnx, flax.linen and equinox, before it in haiku and
+brainstate.
 """
 
 from collections.abc import Callable

@@ -60,7 +60,7 @@ def run(name: str, rule: str, window: int, **options: Any) -> Run:
 
 
 def differing(found: Gradients, wanted: Gradients, tolerance: float = EXACT) -> dict[str, float]:
-    """The paths whose gradients differ by more than the tolerance, and by how much; a missing path is infinitely far."""
+    """The paths whose gradients differ by more than the tolerance, and by how much; a missing one is infinitely far."""
     errors = {path: relative_error(found[path], grad) if path in found else np.inf for path, grad in wanted.items()}
     return {path: error for path, error in errors.items() if not error <= tolerance}
 
@@ -76,7 +76,7 @@ def false_labels(labels: dict[str, str], found: Gradients, exact: Gradients, tru
 
 
 def zeros(labels: dict[str, str], found: Gradients, exact: Gradients, truncated: Gradients) -> list[str]:
-    """The paths whose gradient is zero where BPTT's is not, unless it is labelled truncated and no window sees the weight."""
+    """The paths whose gradient is zero where BPTT's is not, unless labelled truncated and seen by no window at all."""
     blind = {path for path, label in labels.items() if label == "truncated" and not np.any(truncated[path])}
     return [path for path, grad in exact.items() if np.any(grad) and not np.any(found[path]) and path not in blind]
 

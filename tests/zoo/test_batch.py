@@ -1,0 +1,63 @@
+"""I4: a batched model's gradients are the sum of its rows', each learnt by the unbatched model."""
+
+import jax
+import numpy as np
+import pytest
+from learners import compiled, differing, gradients
+from oracles import by_path
+from problems import Problem, problem
+
+from etir.frontend import zoo
+
+BATCH = 3
+RULES = ("d_rtrl", "pp_prop", "rtrl")
+
+
+def row_axes(batched, single):
+    """Which leaves of the batched states have a batch axis: a counter and a key are shared by the rows."""
+    return jax.tree.map(lambda b, s: 0 if b.ndim > s.ndim else None, batched, single)
+
+
+def rows_gradients(of: Problem, rule: str, window: int):
+    """The summed gradients of the rows, from a vmapped learner of the unbatched model."""
+    single = problem(of.case.name)
+    learner = compiled(single, rule, window)
+    axes = row_axes(of.states, single.states)
+
+    @jax.jit
+    def rows(params, states, xs, ts):
+        every = jax.vmap(lambda s, x, t: gradients(learner, params, s, x, t), in_axes=(axes, 1, 1))(states, xs, ts)
+        return jax.tree.map(lambda g: g.sum(0), every)
+
+    return by_path(rows(of.model.params, of.states, of.batched, of.ts))
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        pytest.param(case.name, rule, marks=() if (c + r) % len(RULES) == 0 else pytest.mark.slow)
+        for c, case in enumerate(zoo.ALL)
+        for r, rule in enumerate(RULES)
+    ],
+)
+def test_a_batch_is_the_sum_of_its_rows(name: str, rule: str):
+    of = problem(name, batch=BATCH)
+    learner = compiled(of, rule, 2)
+    found = jax.jit(lambda p, s, xs, ts: gradients(learner, p, s, xs, ts))(
+        of.model.params, of.states, of.batched, of.ts
+    )
+    wanted = rows_gradients(of, rule, 2)
+    assert any(np.any(grad) for grad in wanted.values())
+    assert differing(by_path(found), wanted) == {}
+    labels = {entry.path: str(entry.label) for entry in learner.certificate}
+    exact = {path: grad for path, grad in of.bptt().grads.items() if labels[path] == "exact"}
+    assert differing(by_path(found), exact) == {}
+
+
+def test_a_batch_has_the_labels_of_its_rows():
+    for name in ("gru_reset_before", "lru_pair", "lif_recurrent", "tail_pool", "layer_norm_leaky"):
+        labels = [
+            {entry.path: (entry.label, len(entry.reasons)) for entry in compiled(of, "d_rtrl", 2).certificate}
+            for of in (problem(name), problem(name, batch=BATCH))
+        ]
+        assert labels[0] == labels[1]
