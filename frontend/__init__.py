@@ -1,1 +1,21 @@
-"""etir.frontend"""
+"""From a stateful model to a step: native states and modules, transforms that carry states, and plain functions."""
+
+from . import nn, random, transform
+from .functionalise import Functional, functionalise
+from .module import Module
+from .state import HiddenGroupState, HiddenState, HiddenTreeState, ParamState, ShortTermState, State
+
+__all__ = [
+    "Functional",
+    "HiddenGroupState",
+    "HiddenState",
+    "HiddenTreeState",
+    "Module",
+    "ParamState",
+    "ShortTermState",
+    "State",
+    "functionalise",
+    "nn",
+    "random",
+    "transform",
+]

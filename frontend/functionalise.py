@@ -1,0 +1,176 @@
+"""Turn a stateful model into a pure step over dicts by path."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from ..ir.diagnostics import EtirError
+from ..ir.loc import Loc
+from . import errors, frame
+from .cell import Cell
+from .frame import Footprint, Frame
+from .module import Module
+from .state import HiddenState, ParamState, ShortTermState, State
+
+Values = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Functional:
+    """A model as a pure step, `step(params, states, *inputs) -> (new states, outputs)`.
+
+    Unpacks as `step, params, states = functionalise(...)`.
+    """
+
+    step: Callable[..., tuple[dict[str, Any], Any]]
+    params: dict[str, Any]
+    """The weights' values by path, those that the step does not use included."""
+    states: dict[str, Any]
+    """The values of all other states by path; those of a group or a tree are nested, so their leaves read `state.V`."""
+    kinds: dict[str, str]
+    """Of each path of `states`: `hidden`, `short_term`, or `other`."""
+    locs: dict[str, Loc | None]
+    """Where the state at each path was declared, weights included."""
+    bindings: dict[str, State]
+    """The state at each path, weights included."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.step, self.params, self.states))
+
+    def write_back(self, states: Values, params: Values | None = None) -> None:
+        """Write values into the model: of all its states, and of weights if given; EtirError where they do not fit."""
+        given = {**states, **(params or {})}
+        wanted = [*self.states, *(self.params if params is not None else ())]
+        _check_paths("write_back", given, wanted)
+        findings = [
+            errors.wrong_value("write_back", path, self.bindings[path], self._held(path), value)
+            for path, value in given.items()
+            if jax.tree.structure(value) != jax.tree.structure(self._held(path))
+        ]
+        if findings:
+            raise EtirError(findings)
+        for path, value in given.items():
+            self.bindings[path].value = value
+
+    def _held(self, path: str) -> Any:
+        return self.params[path] if path in self.params else self.states[path]
+
+
+def functionalise(model: Callable[..., Any], *example_inputs: Any) -> Functional:
+    """The pure step of `model`, a module or a function that uses states, called as `model(*inputs)`.
+
+    The model is traced on the example inputs, and nothing is computed; only lazily shaped states get their initial
+    values. Every state that it uses is an argument of the step, those that it closes over included (the random key,
+    say), and so is every state of the module. Raises EtirError where a weight is written, all of them at once. The step
+    raises EtirError where a later call uses a state that this one did not, since its value would become a constant.
+    """
+    bindings = {path: state for path, state in _module_states(model).items() if frame.read(state).is_set or state.lazy}
+    footprint = Footprint(states=dict.fromkeys(bindings.values()))
+    written = frame.settled(footprint, lambda: _trace(model, footprint, example_inputs))
+    for state in footprint.states:
+        if state not in bindings.values():
+            bindings[_free_path(state, bindings)] = state
+    bindings = {path: state for path, state in bindings.items() if frame.read(state).is_set}
+    weights = [path for path, state in bindings.items() if isinstance(state, ParamState)]
+    _refuse_written_weights(bindings, weights, written)
+    values = {path: frame.read(state).copied().value for path, state in bindings.items()}
+    return Functional(
+        step=_step(model, bindings, weights),
+        params={path: values[path] for path in weights},
+        states={path: value for path, value in values.items() if path not in weights},
+        kinds={path: _kind(state) for path, state in bindings.items() if path not in weights},
+        locs={path: state.loc for path, state in bindings.items()},
+        bindings=bindings,
+    )
+
+
+def _module_states(model: Callable[..., Any]) -> dict[str, State]:
+    """The states of the module that `model` is, or wraps (as `transform.vmap` does), by path."""
+    inner = inspect.unwrap(model)
+    return inner.states() if isinstance(inner, Module) else {}
+
+
+def _trace(model: Callable[..., Any], footprint: Footprint, inputs: tuple[Any, ...]) -> dict[State, Loc | None]:
+    """What the model writes, and where, having traced it on abstract states and inputs."""
+    states = tuple(footprint.states)
+    written: dict[State, Loc | None] = {}
+
+    def pure(cells: tuple[Cell, ...], operands: tuple[Any, ...]) -> Any:
+        with _inputs_only(footprint).over(dict(zip(states, cells, strict=True))) as inside:
+            out = model(*operands)
+            inside.settle()
+            written.update(inside.written)
+            return out
+
+    jax.eval_shape(pure, tuple(frame.read(state) for state in states), inputs)
+    return written
+
+
+def _inputs_only(footprint: Footprint) -> Frame:
+    """A frame in which each state must be an input."""
+    return Frame(footprint, enters=lambda _, __, ___: None)
+
+
+def _step(model: Callable[..., Any], bindings: Mapping[str, State], weights: list[str]) -> Callable[..., Any]:
+    tags = {path: frame.read(state).tags for path, state in bindings.items()}
+    state_paths = [path for path in bindings if path not in weights]
+    remembered = Footprint()
+
+    def step(params: Values, states: Values, *inputs: Any) -> tuple[dict[str, Any], Any]:
+        _check_paths("the step", params, weights)
+        _check_paths("the step", states, state_paths)
+        given = {**params, **states}
+        cells = {state: Cell(value=given[path], tags=tags[path]) for path, state in bindings.items()}
+        inside = _inputs_only(Footprint(inner=remembered.inner))
+        with inside.over(cells):
+            outputs = model(*inputs)
+            _settle(inside)
+            new = {path: inside.cells[state].value for path, state in bindings.items()}
+        _refuse_written_weights(bindings, weights, inside.written)
+        return {path: new[path] for path in state_paths}, outputs
+
+    step.__name__ = step.__qualname__ = _name(model)
+    return step
+
+
+def _settle(inside: Frame) -> None:
+    try:
+        inside.settle()
+    except frame.Missed as missed:
+        raise errors.unthreaded([*missed.states, *missed.lazy]) from None
+
+
+def _refuse_written_weights(
+    bindings: Mapping[str, State], weights: list[str], written: Mapping[State, Loc | None]
+) -> None:
+    changed = [(path, bindings[path], written[bindings[path]]) for path in weights if bindings[path] in written]
+    if changed:
+        raise errors.written_weights(changed)
+
+
+def _kind(state: State) -> str:
+    if isinstance(state, HiddenState):
+        return "hidden"
+    return "short_term" if isinstance(state, ShortTermState) else "other"
+
+
+def _free_path(state: State, taken: Mapping[str, State]) -> str:
+    """A path for a state that is closed over: its name, numbered where another has it."""
+    name = state.name or type(state).__name__
+    return next(path for path in (name, *(f"{name}.{i}" for i in range(2, len(taken) + 3))) if path not in taken)
+
+
+def _check_paths(function: str, given: Values, wanted: list[str]) -> None:
+    missing = [path for path in wanted if path not in given]
+    unexpected = [path for path in given if path not in wanted]
+    if missing or unexpected:
+        raise errors.wrong_paths(function, missing, unexpected, wanted)
+
+
+def _name(model: Callable[..., Any]) -> str:
+    return getattr(model, "__name__", type(model).__name__)

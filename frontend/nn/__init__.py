@@ -1,0 +1,21 @@
+"""Modules, their initialisation, and the saving of their states."""
+
+from ..filters import filter_states, merge_states, split_states
+from ..module import Module
+from .checkpoint import load_states, save_states
+from .initialise import detach_states, init_all_states, zero_states
+from .layers import Linear, Sequential
+
+__all__ = [
+    "Linear",
+    "Module",
+    "Sequential",
+    "detach_states",
+    "filter_states",
+    "init_all_states",
+    "load_states",
+    "merge_states",
+    "save_states",
+    "split_states",
+    "zero_states",
+]

@@ -1,0 +1,111 @@
+"""Run a function for many samples at once, some states having a value for each sample, the others shared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from .. import errors, frame
+from ..cell import Cell
+from ..state import State
+from .named import like
+from .samples import Samples, as_test
+
+_AXIS = "etir_samples"
+
+
+def vmap(
+    function: Callable[..., Any],
+    in_axes: Any = 0,
+    out_axes: Any = 0,
+    *,
+    axis_size: int | None = None,
+    axis_name: Any = _AXIS,
+    in_states: Any = None,
+    out_states: Any = (),
+    state_tag: str = "new",
+) -> Callable[..., Any]:
+    """`function` for one sample, as a function for many, as `jax.vmap` makes it.
+
+    `in_states` says which states hold a value for each sample along their first axis: a State class, a tag, a predicate
+    of a state, a Module, a State, or a list or tuple of these. By default they are those that `vmap_new_states` made.
+    The other states are shared: all samples read one value, and writing one with a value for each sample is an
+    EtirError, unless it is among `out_states`, which get an axis of samples, tagged `state_tag`. So do states that are
+    made, or get their first value, inside. Random keys are split: each sample draws its own numbers.
+    """
+    splits = as_test(in_states, lambda state, cell: bool(cell.tags))
+    widens = as_test(out_states, lambda state, cell: False)
+    axes = (0, tuple(in_axes) if isinstance(in_axes, list) else in_axes, 0)
+
+    @like(function)
+    def mapped(*args: Any, **kwargs: Any) -> Any:
+        footprint = frame.inner_footprint()
+
+        def attempt() -> Any:
+            cells = {state: frame.read(state) for state in footprint.states}
+            _check_sizes(cells, axis_size or _mapped_size(axes[1], args, kwargs))
+            samples = Samples(function, footprint, cells, splits, widens, state_tag, axis_name)
+
+            def run(body: Callable[..., Any], outs: Any) -> Any:
+                run_all = jax.vmap(body, axes, outs, axis_name=axis_name, axis_size=axis_size)
+                return run_all(samples.split_cells, args, kwargs)
+
+            try:
+                return run(samples, (out_axes, 0, None))
+            except ValueError as fault:
+                culprits = samples.batched_writes(run)
+                if culprits:
+                    raise errors.batched_write(culprits) from fault
+                raise
+
+        out, own, shared = frame.settled(footprint, attempt)
+        frame.commit(own)
+        frame.commit(shared)
+        return out
+
+    return mapped
+
+
+def vmap_new_states(
+    function: Callable[..., Any] | None = None,
+    *,
+    state_tag: str = "new",
+    axis_size: int | None = None,
+    in_axes: Any = 0,
+    out_axes: Any = 0,
+) -> Any:
+    """`function` run once for each of `axis_size` samples; every state that it makes or writes gets an axis of samples.
+
+    So `nn.init_all_states(model)` under it gives each sample its own initial values, random ones drawn from a key of
+    its own. The states are tagged, and `vmap` then splits them by default. Usable as a decorator with options.
+    """
+    if function is None:
+        return lambda f: vmap_new_states(
+            f, state_tag=state_tag, axis_size=axis_size, in_axes=in_axes, out_axes=out_axes
+        )
+    return vmap(function, in_axes, out_axes, axis_size=axis_size, in_states=(), out_states=..., state_tag=state_tag)
+
+
+def _check_sizes(cells: dict[State, Cell], wanted: int | None) -> None:
+    for state, cell in cells.items():
+        for leaf in jax.tree.leaves(cell.value):
+            if not leaf.ndim:
+                raise errors.no_sample_axis(state, cell.value)
+            size: int = leaf.shape[0]
+            wanted = size if wanted is None else wanted
+            if size != wanted:
+                raise errors.sample_counts(state, size, wanted)
+
+
+def _mapped_size(in_axes: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:
+    """The size of the first mapped axis of the arguments; None where there is none, or where JAX will refuse them."""
+    try:
+        axes = jax.tree.broadcast((in_axes, 0), (args, kwargs), is_leaf=lambda axis: axis is None)
+        pairs = zip(
+            jax.tree.leaves(axes, is_leaf=lambda axis: axis is None), jax.tree.leaves((args, kwargs)), strict=True
+        )
+        return next((leaf.shape[axis] for axis, leaf in pairs if axis is not None), None)
+    except (ValueError, AttributeError, IndexError):
+        return None
