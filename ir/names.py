@@ -34,7 +34,7 @@ class Names:
         if not isinstance(value, Value):
             return MISSING
         if value not in self._names:
-            self._names[value] = self._fresh("" if self._numbered else re.sub(r"[^\w.]+", "_", value.hint or ""))
+            self._names[value] = self._fresh("" if self._numbered else re.sub(r"[^\w.]+", "_", str(value.hint or "")))
         return f"%{self._names[value]}"
 
     def _fresh(self, hint: str) -> str:
@@ -74,7 +74,7 @@ def undeclared_values(transition: Any) -> Iterator[Value | None]:
     for region in nodes(transition.regions):
         yield from (*nodes(getattr(region, "inputs", ())), *nodes(getattr(region, "outputs", ())))
     for operation in plan_operations(transition):
-        yield from getattr(operation, "operands", ())
+        yield from nodes(getattr(operation, "operands", ()))
 
 
 def plan_operations(transition: Any) -> tuple[Any, ...]:

@@ -18,7 +18,9 @@ INDENT = "  "
 
 
 def plan_lines(plan: Any, names: Names) -> list[str]:
-    """The lines of a plan's block."""
+    """The lines of a plan's block; none without a plan."""
+    if plan is None:
+        return []
     head = f"plan {word(plan.rule)} window={plan.window} credit={word(plan.credit)}{loc_cell(plan)} {{"
     lines = align([_trace(node, names) for node in nodes(plan.traces)])
     for phase, field in PHASES.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from typing import Any
 
@@ -20,18 +20,30 @@ def render(transition: Transition, names: Names | None = None) -> str:
     names = Names() if names is None else names
     for value in values_of(transition):
         names[value]
+    t = transition
     sections = [
-        [*_declarations(transition, names), *_undeclared(transition, names)],
-        _regions(transition, names),
-        _sites(transition, names),
-        *(_group(transition, group, names) for group in nodes(transition.groups)),
-        _stray_associations(transition, names),
-        _certificate(transition.certificate),
-        plan_lines(transition.plan, names) if transition.plan is not None else [],
+        [*_readable(_declarations, t, names), *_readable(_undeclared, t, names)],
+        _readable(_regions, t, names),
+        _readable(_sites, t, names),
+        *(_readable(_group, t, group, names) for group in nodes(t.groups)),
+        _readable(_stray_associations, t, names),
+        _readable(_certificate, t.certificate),
+        _readable(plan_lines, t.plan, names),
     ]
     body = "\n\n".join("\n".join(INDENT + line for line in section) for section in sections if section)
     head = f"transition @{word(transition.name)}{loc_cell(transition)} {{"
     return f"{head}\n{body}\n}}\n" if body else f"{head}\n}}\n"
+
+
+def _readable(section: Callable[..., list[str]], *arguments: Any) -> list[str]:
+    """The lines of a section; one line in their place where a field holds something that no text can show.
+
+    Whatever fails here is the transition's fault, which the verifier will describe: the other sections still print.
+    """
+    try:
+        return section(*arguments)
+    except (AttributeError, TypeError, ValueError, IndexError) as failure:
+        return [f"<broken{section.__name__.replace('_', ' ')}: {failure}>"]
 
 
 def isomorphic(left: Transition, right: Transition) -> bool:

@@ -250,6 +250,7 @@ def _adaptive_plan(association: Association, group: Group, params: Sequence[Para
             Vjp(region="forward", results=(*entering, *reverse)),
             contract,
             Pullback(
+                positional=tuple(params),
                 contributions=contract.results,
                 reverse=reverse,
                 results=tuple(Value(type=p.value.type, hint=f"grad_{p.value.hint}") for p in params),

@@ -1,0 +1,114 @@
+"""The first rule: every field holds what its annotation says. The other rules rely on it."""
+
+from __future__ import annotations
+
+import re
+import types
+from collections.abc import Iterator
+from dataclasses import fields
+from functools import lru_cache
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from .. import plan, transition
+from ..diagnostics import Diagnostic
+from ..loc import Loc
+from ..plan import Operation, Plan, Trace
+from ..transition import (
+    Association,
+    Certificate,
+    Crossing,
+    Dependence,
+    Group,
+    Input,
+    Label,
+    Output,
+    Param,
+    Reason,
+    Region,
+    Site,
+    State,
+    Transition,
+    Weight,
+)  # fmt: skip
+from ..values import Value
+from .sheet import Sheet
+
+_NODES = (
+    Association, Certificate, Crossing, Dependence, Group, Input, Label, Operation, Output, Param, Plan, Reason, Region,
+    Site, State, Trace, Transition, Value, Weight,
+)  # fmt: skip
+
+
+def fields_hold_their_types(t: Transition, sheet: Sheet) -> Iterator[Diagnostic]:
+    """Every field of every node holds a value of the annotated type."""
+    for where, found, wanted, loc in _misfits(t, "", set()):
+        message = f"{where} holds {_describe(found)}; wanted {_wanted(wanted)}"
+        yield sheet.finding("ir-field", message, loc=loc)
+
+
+def _misfits(node: Any, where: str, seen: set[int]) -> Iterator[tuple[str, Any, Any, Loc | None]]:
+    """Each misfit in `node` and below: its place, what is there, what was wanted, and the node's location."""
+    if id(node) in seen:
+        return
+    seen.add(id(node))
+    hints = _hints(type(node))
+    for f in fields(node):
+        item, hint = getattr(node, f.name), hints.get(f.name, Any)
+        place = f"{where}.{f.name}" if where else f.name
+        if not _fits(item, hint):
+            loc = getattr(node, "loc", None)
+            yield place, item, hint, loc if isinstance(loc, Loc) else None
+        for below, entry in [(place, item)] if not isinstance(item, tuple) else _numbered(place, item):
+            if isinstance(entry, _NODES):
+                yield from _misfits(entry, below, seen)
+
+
+def _numbered(place: str, items: tuple[Any, ...]) -> list[tuple[str, Any]]:
+    return [(f"{place}[{k}]", item) for k, item in enumerate(items)]
+
+
+@lru_cache(maxsize=256)
+def _hints(cls: type) -> dict[str, Any]:
+    """The annotations of a class, none where they name something that is not there at run time."""
+    try:
+        return get_type_hints(cls, localns={**vars(transition), **vars(plan)})
+    except NameError:
+        return (
+            get_type_hints(Operation, localns={**vars(transition), **vars(plan)}) if issubclass(cls, Operation) else {}
+        )
+
+
+def _fits(item: Any, hint: Any) -> bool:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return True
+    if origin in (types.UnionType, Union):
+        return any(_fits(item, option) for option in arguments)
+    if origin is tuple:
+        return isinstance(item, tuple) and _fit_tuple(item, arguments)
+    kind = origin or hint
+    if not isinstance(kind, type):
+        return True
+    if isinstance(item, bool) and kind in (int, float):
+        return False
+    return isinstance(item, (int, float) if kind is float else kind)
+
+
+def _fit_tuple(item: tuple[Any, ...], arguments: tuple[Any, ...]) -> bool:
+    if len(arguments) == 2 and arguments[1] is Ellipsis:
+        return all(_fits(entry, arguments[0]) for entry in item)
+    return len(item) == len(arguments) and all(map(_fits, item, arguments))
+
+
+def _describe(item: Any) -> str:
+    if isinstance(item, tuple):
+        return f"({', '.join(map(_describe, item))})"
+    return repr(item) if isinstance(item, (str, int, float, type(None))) else f"a {type(item).__name__}"
+
+
+def _wanted(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) and not get_args(hint) else _without_modules(str(hint))
+
+
+def _without_modules(text: str) -> str:
+    return re.sub(r"\b(?:\w+\.)+(?=\w)", "", text)
