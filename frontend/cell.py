@@ -73,7 +73,7 @@ def is_array_like(leaf: object) -> bool:
 
 def strong_array(leaf: Any) -> jax.Array:
     """`leaf` as a JAX array of a strong element type, so that a second step finds the type that the first one left."""
-    if isinstance(leaf, jax.Array) and not leaf.weak_type:
+    if isinstance(leaf, jax.Array) and not getattr(leaf, "weak_type", False):  # arrays of PRNG keys have no such thing
         return leaf
     if isinstance(leaf, jax.Array):
         return jax.lax.convert_element_type(leaf, leaf.dtype)

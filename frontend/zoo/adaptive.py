@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from ...ir.operations import matmul
+from ..state import HiddenTreeState, ParamState
 from .case import Sizes, ZooCase
 from .draw import Shape, at_rest, labelled
+from .module import ZooModule
 from .surrogate import fast_sigmoid_spike, triangular_spike
 
 DECAY, SLOW, ADAPTATION, THRESHOLD = 0.85, 0.95, 0.4, 1.0
@@ -76,8 +78,29 @@ def _gif_at_rest(sizes: Sizes, batch: Shape, dtype: Any) -> dict[str, jax.Array]
     return zeros | {"Vth": jnp.full_like(zeros["Vth"], THRESHOLD)}
 
 
-def _spiking(name: str, about: str, step: Any, shapes: Any, initial: Any, spikes: Any, **labels: str) -> ZooCase:
+class GIF(ZooModule):
+    """A layer of generalised integrate-and-fire neurons, their four states one tree."""
+
+    W: ParamState
+    b: ParamState
+    readout: ParamState
+
+    def hold(self, states: Any, buffers: tuple[str, ...]) -> None:
+        """Hold the four states together."""
+        self.neuron = HiddenTreeState(states)
+
+    def update(self, x: Any) -> Any:
+        """The readout of the new spikes."""
+        drive = matmul(x, self.W.value, self.b.value)
+        self.neuron.value, y = _gif_with(drive, {"readout": self.readout.value}, self.neuron.value)
+        return y
+
+
+def _spiking(
+    name: str, about: str, step: Any, shapes: Any, initial: Any, spikes: Any, module: Any = None, **labels: str
+) -> ZooCase:
     return ZooCase(
+        module=module,
         name=name,
         about=about,
         step=step,
@@ -118,6 +141,7 @@ CASES = (
         _feedforward_shapes,
         _gif_at_rest,
         _gif_spikes,
+        GIF,
         exact="W b readout",
     ),
     _spiking(

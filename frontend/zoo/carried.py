@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from ...ir.operations import matmul
+from ..state import HiddenState, ParamState, ShortTermState
 from .case import Sizes, ZooCase
 from .draw import Shape, at_rest, labelled
+from .module import ZooModule
 
 LEAK, DELAY = 0.7, 2
 
@@ -44,6 +46,25 @@ def _delay_rest(sizes: Sizes, batch: Shape, dtype: Any) -> dict[str, Any]:
     return at_rest("h")(sizes, batch, dtype) | {"line": jnp.zeros((*batch, DELAY, sizes.hidden), dtype)}
 
 
+class DelayBuffer(ZooModule):
+    """The delay line as a module: its buffer is a short-term state, so it carries no credit between windows."""
+
+    W: ParamState
+    b: ParamState
+    readout: ParamState
+
+    def hold(self, states: Any, buffers: tuple[str, ...]) -> None:
+        """Hold the line apart from the hidden state."""
+        self.h, self.line = HiddenState(states["h"]), ShortTermState(states["line"])
+
+    def update(self, x: Any) -> Any:
+        """The readout of the new state."""
+        heard = matmul(x, self.W.value, self.b.value) + 0.5 * self.line.value[..., -1, :]
+        self.h.value = LEAK * self.h.value + jnp.tanh(heard)
+        self.line.value = jnp.concatenate([self.h.value[..., None, :], self.line.value[..., :-1, :]], axis=-2)
+        return self.h.value @ self.readout.value
+
+
 CASES = (
     ZooCase(
         name="noisy_counter",
@@ -65,6 +86,7 @@ CASES = (
         name="delay_buffer",
         about="the same, its buffer declared not hidden: every rule drops the credit that the buffer carries",
         step=_delay_line,
+        module=DelayBuffer,
         shapes=_shapes,
         initial=_delay_rest,
         labels=labelled(approximate="W b", exact="readout"),

@@ -10,7 +10,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ..module import Module
 from .draw import Shape, draw_parameters
+from .module import StepModule
 
 PyTree = Any
 Step = Callable[..., tuple[Any, Any]]
@@ -94,6 +96,9 @@ class ZooCase:
     spikes: Callable[[PyTree], jax.Array] | None = None
     """Which positions spike, from the states that a step left; None where the model has no spikes."""
 
+    module: Callable[..., Module] | None = None
+    """A native module of the same model, made from parameters and states; None wraps the plain step in one."""
+
     buffers: tuple[str, ...] = ()
     """Globs of floating states that are declared not hidden: the credit that they carry between windows is dropped."""
 
@@ -123,3 +128,12 @@ class ZooCase:
             gain=self.gain,
             offset=self.offset,
         )
+
+    def build_module(
+        self, key: jax.Array, *, batch: int | None = None, dtype: Any = jnp.float32, sizes: Sizes | None = None
+    ) -> Module:
+        """Return the same model as a native module, its parameters the ones that `build` draws from `key`."""
+        model = self.build(key, batch=batch, dtype=dtype, sizes=sizes)
+        if self.module is None:
+            return StepModule(model.step, model.params, model.states, self.buffers)
+        return self.module(model.params, model.states, self.buffers)

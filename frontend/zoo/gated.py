@@ -8,8 +8,10 @@ import jax.numpy as jnp
 from jax.nn import sigmoid
 
 from ...ir.operations import matmul
+from ..state import HiddenState, ParamState
 from .case import Sizes, ZooCase
 from .draw import at_rest, labelled
+from .module import ZooModule
 
 
 def _mgu(params: Any, states: Any, x: Any) -> Any:
@@ -50,11 +52,50 @@ def _min_gru_shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
     return {"Wz": (i, n), "bz": (n,), "Wh": (i, n), "bh": (n,), "readout": (n, o)}
 
 
+class MinGRU(ZooModule):
+    """minGRU as a module."""
+
+    Wz: ParamState
+    bz: ParamState
+    Wh: ParamState
+    bh: ParamState
+    readout: ParamState
+    h: HiddenState
+
+    def update(self, x: Any) -> Any:
+        """The readout of the new state."""
+        z = sigmoid(matmul(x, self.Wz.value, self.bz.value))
+        self.h.value = (1 - z) * self.h.value + z * matmul(x, self.Wh.value, self.bh.value)
+        return self.h.value @ self.readout.value
+
+
+class MGU(ZooModule):
+    """The minimal gated unit as a module."""
+
+    Wf: ParamState
+    Uf: ParamState
+    bf: ParamState
+    Wh: ParamState
+    Uh: ParamState
+    bh: ParamState
+    readout: ParamState
+    h: HiddenState
+
+    def update(self, x: Any) -> Any:
+        """The readout of the new state."""
+        h = self.h.value
+        f = sigmoid(matmul(x, self.Wf.value, self.bf.value) + matmul(h, self.Uf.value))
+        candidate = jnp.tanh(matmul(x, self.Wh.value, self.bh.value) + matmul(f * h, self.Uh.value))
+        self.h.value = (1 - f) * h + f * candidate
+        return self.h.value @ self.readout.value
+
+
 CASES = (
     ZooCase(
         name="mgu",
         about="minimal gated unit (Zhou et al. 2016): the one gate reaches the state directly and through `Uh`",
         step=_mgu,
+        module=MGU,
         shapes=_mgu_shapes,
         initial=at_rest("h"),
         labels=labelled(approximate="Wf Uf bf Wh Uh bh", exact="readout"),
@@ -71,6 +112,7 @@ CASES = (
         name="min_gru",
         about="minGRU (Feng et al. 2024): gate and candidate see the input alone, so D-RTRL is exact",
         step=_min_gru,
+        module=MinGRU,
         shapes=_min_gru_shapes,
         initial=at_rest("h"),
         labels=labelled(exact="Wz bz Wh bh readout"),

@@ -8,8 +8,11 @@ import jax.numpy as jnp
 from jax.nn import sigmoid
 
 from ...ir.operations import matmul
+from ..module import Module
+from ..state import HiddenState, ParamState
 from .case import Sizes, ZooCase
 from .draw import at_rest, labelled
+from .module import ZooModule
 
 
 def _separate_shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
@@ -64,11 +67,58 @@ def _reset_after_fused_shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
     return {"W": (i, 3 * n), "U": (n, 3 * n), "b": (3 * n,), "readout": (n, o)}
 
 
+class Gate(Module):
+    """One affine map of the input and the state, `x W + b + h U`."""
+
+    def __init__(self, W: Any, U: Any, b: Any) -> None:
+        self.W, self.U, self.b = ParamState(W), ParamState(U), ParamState(b)
+
+    def update(self, x: Any, h: Any) -> Any:
+        """The gate before its nonlinearity."""
+        return matmul(x, self.W.value, self.b.value) + matmul(h, self.U.value)
+
+
+class GruResetBefore(Module):
+    """The reset-before unit built from three sub-modules: its weights are called `z.W`, `r.U` and so on."""
+
+    def __init__(self, params: Any, states: Any, buffers: tuple[str, ...] = ()) -> None:
+        self.z, self.r, self.candidate = (Gate(*(params[f"{kind}{gate}"] for kind in "WUb")) for gate in "zrh")
+        self.readout = ParamState(params["readout"])
+        self.h = HiddenState(states["h"])
+
+    def update(self, x: Any) -> Any:
+        """The readout of the new state."""
+        h = self.h.value
+        z, r = sigmoid(self.z(x, h)), sigmoid(self.r(x, h))
+        self.h.value = z * h + (1 - z) * jnp.tanh(self.candidate(x, r * h))
+        return self.h.value @ self.readout.value
+
+
+class GruResetAfterFused(ZooModule):
+    """The fused reset-after unit as a module."""
+
+    W: ParamState
+    U: ParamState
+    b: ParamState
+    readout: ParamState
+    h: HiddenState
+
+    def update(self, x: Any) -> Any:
+        """The readout of the new state."""
+        h = self.h.value
+        xz, xr, xh = jnp.split(matmul(x, self.W.value, self.b.value), 3, axis=-1)
+        hz, hr, hh = jnp.split(matmul(h, self.U.value), 3, axis=-1)
+        z = sigmoid(xz + hz)
+        self.h.value = z * h + (1 - z) * jnp.tanh(xh + sigmoid(xr + hr) * hh)
+        return self.h.value @ self.readout.value
+
+
 CASES = (
     ZooCase(
         name="gru_reset_before",
         about="reset gate before the recurrent product: its weights reach the state only through `Uh`",
         step=_reset_before,
+        module=GruResetBefore,
         shapes=_separate_shapes,
         initial=at_rest("h"),
         labels=labelled(approximate="Wz Uz bz Wh Uh bh", truncated="Wr Ur br", exact="readout"),
@@ -93,6 +143,7 @@ CASES = (
         name="gru_reset_after_fused",
         about="three gates in one input product and one recurrent product, then split",
         step=_reset_after_fused,
+        module=GruResetAfterFused,
         shapes=_reset_after_fused_shapes,
         initial=at_rest("h"),
         labels=labelled(approximate="W U b", exact="readout"),

@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from ...ir.operations import matmul
+from ..state import HiddenGroupState, ParamState
 from .case import Sizes, ZooCase
 from .draw import Shape, at_rest, labelled
+from .module import ZooModule
 from .surrogate import fast_sigmoid_spike, triangular_spike
 
 DECAY, SYNAPSE, THRESHOLD = 0.9, 0.8, 1.0
@@ -88,8 +90,36 @@ def _eprop(params: Any, states: Any, x: Any) -> Any:
     return {"V": v}, triangular_spike(v - THRESHOLD) @ params["readout"]
 
 
-def _spiking(name: str, about: str, step: Any, shapes: Any, states: tuple[str, ...], **labels: str) -> ZooCase:
+class CurrentLIF(ZooModule):
+    """A recurrent layer with exponential-current synapses; current and voltage are one group of states."""
+
+    W: ParamState
+    U: ParamState
+    readout: ParamState
+
+    def hold(self, states: Any, buffers: tuple[str, ...]) -> None:
+        """Hold the two states together."""
+        self.neuron = HiddenGroupState(states)
+
+    @property
+    def spikes(self) -> Any:
+        """What the layer sends out, from its states as they are now."""
+        return triangular_spike(self.neuron["V"] - THRESHOLD)
+
+    def update(self, x: Any) -> Any:
+        """The readout of the new spikes."""
+        spikes = self.spikes
+        current = SYNAPSE * self.neuron["I"] + matmul(x, self.W.value) + matmul(spikes, self.U.value)
+        self.neuron["V"] = DECAY * self.neuron["V"] - THRESHOLD * spikes + current
+        self.neuron["I"] = current
+        return self.spikes @ self.readout.value
+
+
+def _spiking(
+    name: str, about: str, step: Any, shapes: Any, states: tuple[str, ...], module: Any = None, **labels: str
+) -> ZooCase:
     return ZooCase(
+        module=module,
         name=name,
         about=about,
         step=step,
@@ -155,6 +185,7 @@ CASES = (
         _current_recurrent,
         _recurrent_shapes,
         ("I", "V"),
+        CurrentLIF,
         approximate="W U",
         exact="readout",
     ),

@@ -7,8 +7,10 @@ from typing import Any
 import jax.numpy as jnp
 
 from ...ir.operations import matmul, scale
+from ..state import HiddenState, ParamState
 from .case import Sizes, ZooCase
 from .draw import Shape, at_rest, labelled
+from .module import ZooModule
 
 EVERY_WEIGHT = labelled(exact="nu theta gamma_log B_re B_im C_re C_im D")
 
@@ -58,6 +60,35 @@ def _lru_pair(params: Any, states: Any, x: Any) -> Any:
     return {"re": new_re, "im": new_im}, y
 
 
+class LRU(ZooModule):
+    """The linear recurrent unit as a module, its derived weights as properties."""
+
+    nu: ParamState
+    theta: ParamState
+    gamma_log: ParamState
+    B_re: ParamState
+    B_im: ParamState
+    C_re: ParamState
+    C_im: ParamState
+    D: ParamState
+    h: HiddenState
+
+    @property
+    def eigenvalue(self) -> Any:
+        """The recurrence's diagonal."""
+        return jnp.exp(-jnp.exp(self.nu.value) + 1j * jnp.exp(self.theta.value))
+
+    @property
+    def normalised(self) -> Any:
+        """The input matrix times gamma."""
+        return (self.B_re.value + 1j * self.B_im.value) * jnp.exp(self.gamma_log.value)
+
+    def update(self, x: Any) -> Any:
+        """The real part of the readout, and the input passed through."""
+        self.h.value = scale(self.h.value, self.eigenvalue) + matmul(x, self.normalised)
+        return (self.h.value @ (self.C_re.value + 1j * self.C_im.value)).real + x @ self.D.value
+
+
 CASES = (
     ZooCase(
         name="lru",
@@ -72,6 +103,7 @@ CASES = (
         name="lru_prologue",
         about="the same, with the normalised complex input matrix computed from four parameters before its product",
         step=_lru_prologue,
+        module=LRU,
         shapes=_shapes,
         initial=_at_rest,
         labels=EVERY_WEIGHT,

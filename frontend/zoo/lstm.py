@@ -8,8 +8,10 @@ import jax.numpy as jnp
 from jax.nn import sigmoid
 
 from ...ir.operations import matmul
+from ..state import HiddenGroupState, ParamState
 from .case import Sizes, ZooCase
 from .draw import at_rest, labelled
+from .module import ZooModule
 
 
 def _separate_shapes(sizes: Sizes, gates: str = "ifgo") -> dict[str, tuple[int, ...]]:
@@ -50,6 +52,27 @@ def _coupled(params: Any, states: Any, x: Any) -> Any:
     return {"c": c, "h": h}, h @ params["readout"]
 
 
+class LSTM(ZooModule):
+    """The fused unit as a module; cell and output are one group of states."""
+
+    W: ParamState
+    U: ParamState
+    b: ParamState
+    readout: ParamState
+
+    def hold(self, states: Any, buffers: tuple[str, ...]) -> None:
+        """Hold the two states together."""
+        self.memory = HiddenGroupState(states)
+
+    def update(self, x: Any) -> Any:
+        """The readout of the new output state."""
+        gates = matmul(x, self.W.value, self.b.value) + matmul(self.memory["h"], self.U.value)
+        i, f, g, o = jnp.split(gates, 4, axis=-1)
+        c = sigmoid(f) * self.memory["c"] + sigmoid(i) * jnp.tanh(g)
+        self.memory.value = {"c": c, "h": sigmoid(o) * jnp.tanh(c)}
+        return self.memory["h"] @ self.readout.value
+
+
 CASES = (
     ZooCase(
         name="lstm",
@@ -63,6 +86,7 @@ CASES = (
         name="lstm_fused",
         about="four gates in one input product and one recurrent product",
         step=_fused,
+        module=LSTM,
         shapes=_fused_shapes,
         initial=at_rest("c", "h"),
         labels=labelled(approximate="W U b", exact="readout"),

@@ -7,8 +7,10 @@ from typing import Any
 import jax.numpy as jnp
 
 from ...ir.operations import matmul, scale
+from ..state import HiddenState, ParamState
 from .case import Sizes, ZooCase
 from .draw import at_rest, labelled
+from .module import ZooModule
 
 LEAK = 0.7
 
@@ -64,11 +66,27 @@ def _plain_leak(params: Any, states: Any, x: Any) -> Any:
     return {"h": h}, h @ params["readout"]
 
 
+class VanillaRNN(ZooModule):
+    """`tanh(x W + h U + b)` as a module."""
+
+    W: ParamState
+    U: ParamState
+    b: ParamState
+    readout: ParamState
+    h: HiddenState
+
+    def update(self, x: Any) -> Any:
+        """The readout of the new state."""
+        self.h.value = jnp.tanh(matmul(x, self.W.value, self.b.value) + matmul(self.h.value, self.U.value))
+        return self.h.value @ self.readout.value
+
+
 CASES = (
     ZooCase(
         name="rnn_vanilla",
         about="tanh(x W + h U + b)",
         step=_vanilla,
+        module=VanillaRNN,
         shapes=_dense_shapes,
         initial=at_rest("h"),
         labels=labelled(approximate="W U b", exact="readout"),

@@ -7,6 +7,8 @@ from typing import Any
 import jax.numpy as jnp
 
 from ...ir.operations import matmul
+from ..module import Module
+from ..state import HiddenState, ParamState
 from .case import Sizes, ZooCase
 from .draw import Shape, labelled
 
@@ -53,11 +55,39 @@ def _delayed(params: Any, states: Any, x: Any) -> Any:
     return {"layers": [{"h": lower}, {"h": upper}]}, upper @ params["readout"]
 
 
+class DenseLayer(Module):
+    """One dense tanh layer."""
+
+    def __init__(self, params: Any, states: Any) -> None:
+        self.W, self.U, self.b = (ParamState(params[name]) for name in "WUb")
+        self.h = HiddenState(states["h"])
+
+    def update(self, x: Any) -> Any:
+        """The new state."""
+        self.h.value = jnp.tanh(matmul(x, self.W.value, self.b.value) + matmul(self.h.value, self.U.value))
+        return self.h.value
+
+
+class TwoLayerRNN(Module):
+    """Two dense layers and a readout as nested modules."""
+
+    def __init__(self, params: Any, states: Any, buffers: tuple[str, ...] = ()) -> None:
+        self.layers = [DenseLayer(*pair) for pair in zip(params["layers"], states["layers"], strict=True)]
+        self.readout = ParamState(params["readout"])
+
+    def update(self, x: Any) -> Any:
+        """The readout of the upper layer's new state."""
+        for layer in self.layers:
+            x = layer(x)
+        return x @ self.readout.value
+
+
 CASES = (
     ZooCase(
         name="two_layer_rnn",
         about="two dense tanh layers of different widths, connected within the step",
         step=_two_layers(_dense_layer),
+        module=TwoLayerRNN,
         shapes=_dense_shapes,
         initial=_rest,
         labels=labelled(
