@@ -1,1 +1,1 @@
-"""etir.cli"""
+"""irdump: look at what the compiler makes of a model, from a terminal."""

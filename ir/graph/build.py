@@ -99,11 +99,12 @@ class _Builder:
         )
 
     def _site(self, site: Site) -> Box:
-        owned = len(site.weight.params) == 1 and site.weight.params[0].value is site.weight.value
-        detail = f"{site.operation} {site.expression}"
         return Box(
             key=self.keys[id(site)],
-            lines=(*self._weight_lines(site.weight.params), Line(text=detail if owned else f"{detail}, of a function")),
+            lines=(
+                *self._weight_lines(site.weight.params),
+                Line(text=f"{site.operation} {site.expression}{_of(site)}"),
+            ),
             tone=self._tone(site.weight.params),
             tooltip=self._weight_tooltip(site.weight.params, "site", site.loc),
         )
@@ -187,6 +188,14 @@ def through(crossings: tuple[Crossing, ...]) -> str:
     """`through sort, matmul`: the operations that credit would have to cross, each once."""
     names = dict.fromkeys(crossing.operation for crossing in crossings)
     return f"through {', '.join(names)}" if names else ""
+
+
+def _of(site: Site) -> str:
+    """What the weight is of its parameters, where it is not the parameter itself: ` of f(w1, w2)`."""
+    params = site.weight.params
+    if any(param.value is site.weight.value for param in params):
+        return ""
+    return f" of f({', '.join(param.path.rpartition('.')[2] for param in params)})"
 
 
 def short(text: str) -> str:

@@ -1,0 +1,61 @@
+"""Arrays from their types: the example inputs of a step, and random ones of any length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..ir.diagnostics import did_you_mean, error
+from ..ir.types import TensorType
+
+_ELEMENTS = ("f64", "f32", "f16", "bf16", "c64", "c128", "bool", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64")
+
+
+def parse_inputs(texts: Sequence[str]) -> tuple[jax.ShapeDtypeStruct, ...]:
+    """The inputs of one step, from texts such as `f32[8,16]`; EtirError where one is no type."""
+    return tuple(_parse(text) for text in texts)
+
+
+def _parse(text: str) -> jax.ShapeDtypeStruct:
+    element = text.partition("[")[0].strip()
+    try:
+        found = TensorType.parse(text)
+    except ValueError:
+        raise error(
+            "input-type", f"'{text}' is not the type of an input", help="write one as 'f32[8,16]', a scalar as 'f32[]'"
+        ) from None
+    try:
+        return jax.ShapeDtypeStruct(found.shape, jnp.dtype(found.dtype))
+    except TypeError:
+        raise error(
+            "input-type", f"'{text}' has an unknown element type '{element}'", help=did_you_mean(element, _ELEMENTS)
+        ) from None
+
+
+def draw(key: jax.Array, steps: int, example: Any) -> Any:
+    """Random arrays with a leading time axis for every leaf of `example`: normal, or zeros and ones for integers."""
+    leaves, tree = jax.tree.flatten(example)
+    keys = jax.random.split(key, max(1, len(leaves)))
+    return tree.unflatten([_draw(k, (steps, *leaf.shape), leaf.dtype) for k, leaf in zip(keys, leaves, strict=False)])
+
+
+def _draw(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    if jnp.issubdtype(dtype, jnp.inexact):
+        return jax.random.normal(key, shape, dtype)
+    return jax.random.bernoulli(key, 0.5, shape).astype(dtype)
+
+
+def widened(tree: Any) -> Any:
+    """The tree with every real leaf as float64 and every complex one as complex128; others stay."""
+    return jax.tree.map(_widen, tree)
+
+
+def _widen(leaf: Any) -> Any:
+    dtype = leaf.dtype if hasattr(leaf, "dtype") else jnp.asarray(leaf).dtype
+    if not jnp.issubdtype(dtype, jnp.inexact):
+        return leaf
+    wide = jnp.complex128 if jnp.issubdtype(dtype, jnp.complexfloating) else jnp.float64
+    return jax.ShapeDtypeStruct(leaf.shape, wide) if isinstance(leaf, jax.ShapeDtypeStruct) else jnp.asarray(leaf, wide)

@@ -1,0 +1,130 @@
+"""Options that subcommands share, and what they make of a target."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .. import api
+from ..ir.diagnostics import error
+from ..ir.transition import Transition
+from .arrays import parse_inputs
+from .target import Program, load
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a model is to be analysed and learnt."""
+
+    inputs: tuple[Any, ...]
+    sites: str | list[str]
+    rule: str
+    rules: dict[str, str]
+    window: int
+    credit: str
+
+
+def add_target(parser: argparse.ArgumentParser) -> None:
+    """The model, and what one step of it takes."""
+    parser.add_argument(
+        "target", metavar="TARGET", help="pkg.mod:attr, file.py:attr, zoo:NAME, or a saved .etir or .txt"
+    )
+    parser.add_argument(
+        "--input",
+        action="append",
+        default=[],
+        metavar="TYPE",
+        help="an input of one step, as 'f32[8,16]'; once for each",
+    )
+    parser.add_argument(
+        "--sites",
+        default="explicit",
+        metavar="explicit|auto|GLOBS",
+        help="which weights are traced: those in ETP operations, every linear use, or paths (default: explicit)",
+    )
+
+
+def add_rule(parser: argparse.ArgumentParser, *, window: int = 1) -> None:
+    """The learning rule."""
+    parser.add_argument("--rule", metavar="RULE", help="the learning rule (default: d_rtrl)")
+    parser.add_argument("--window", type=int, default=window, metavar="K", help=f"steps a window (default: {window})")
+    parser.add_argument(
+        "--rules",
+        action="append",
+        default=[],
+        metavar="GLOB=RULE",
+        help="another rule for some weights, as 'cell.Wr*=rtrl'; may be repeated",
+    )
+    parser.add_argument(
+        "--credit", default="full", choices=("full", "rule"), help="credit inside windows (default: full)"
+    )
+
+
+def read(arguments: argparse.Namespace) -> Options:
+    """The options among parsed arguments; EtirError where a text makes no sense."""
+    sites = arguments.sites
+    return Options(
+        inputs=parse_inputs(arguments.input),
+        sites=sites if sites in ("explicit", "auto") else sites.split(","),
+        rule=getattr(arguments, "rule", None) or "d_rtrl",
+        rules=_rules(getattr(arguments, "rules", ())),
+        window=getattr(arguments, "window", 1),
+        credit=getattr(arguments, "credit", "full"),
+    )
+
+
+def _rules(texts: Sequence[str]) -> dict[str, str]:
+    pairs = [text for joined in texts for text in joined.split(",")]
+    for text in pairs:
+        if not all(part.strip() for part in text.partition("=")):
+            raise error("rules-form", f"'{text}' gives no rule to a weight", help="write --rules 'cell.Wr*=rtrl'")
+    return {glob.strip(): rule.strip() for glob, _, rule in (text.partition("=") for text in pairs)}
+
+
+def analysed(arguments: argparse.Namespace) -> Transition:
+    """The target as a transition, analysed but not planned unless it was saved so."""
+    options = read(arguments)
+    loaded = load(arguments.target, options.inputs)
+    return analyse(loaded, options) if isinstance(loaded, Program) else loaded
+
+
+def analyse(program: Program, options: Options) -> Transition:
+    """The transition of a model."""
+    step = api.lower(program.step, program.params, program.states, *program.inputs, **program.options)
+    return api.analyse(replace(step, name=program.name), sites=options.sites)
+
+
+def planned(arguments: argparse.Namespace) -> Transition:
+    """The target as a transition with certificate and plan; one that has them keeps them if no rule is asked for."""
+    options = read(arguments)
+    loaded = load(arguments.target, options.inputs)
+    if isinstance(loaded, Program):
+        return plan(analyse(loaded, options), options)
+    if loaded.certificate is not None and arguments.rule is None:
+        return loaded
+    if any(region.body is None for region in loaded.regions) or not loaded.regions:
+        raise _no_bodies(arguments.target, "plan a rule")
+    return plan(loaded, options)
+
+
+def plan(transition: Transition, options: Options) -> Transition:
+    """The transition with the certificate and the plan of a learning rule."""
+    return api.plan(transition, options.rule, options.window, rules=options.rules, credit=options.credit)
+
+
+def program(arguments: argparse.Namespace, what_for: str) -> Program:
+    """The target as a model that can be run; EtirError where it is only a transition."""
+    loaded = load(arguments.target, read(arguments).inputs)
+    if not isinstance(loaded, Program):
+        raise _no_bodies(arguments.target, what_for)
+    return loaded
+
+
+def _no_bodies(target: str, what_for: str) -> Exception:
+    return error(
+        "target-bodies",
+        f"cannot {what_for} for '{target}': it is a transition without the program that it was made from",
+        help="name the model instead, as pkg.mod:attr or file.py:attr",
+    )
