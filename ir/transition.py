@@ -69,7 +69,7 @@ class Output:
     loc: Loc | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True, weakref_slot=True)
 class Region:
     """A slice of the step: a closed jaxpr (`body`) behind a signature of IR values.
 
@@ -250,7 +250,7 @@ class Certificate:
         return "\n".join(lines)
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True, weakref_slot=True)
 class Transition:
     """One step of a model, analysed: what it carries, which weights reach what, and which gradient each of them gets."""
 

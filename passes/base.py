@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import MISSING, Field, dataclass, fields
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar
 
 from ..ir.transition import Transition
-from .options import format_option
+from .options import options_text
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,5 @@ class Pass(ABC):
 
     def __str__(self) -> str:
         """The pass as a textual pipeline: its name, then the options that differ from their defaults."""
-        options = [f for f in fields(self) if f.init and f.compare and getattr(self, f.name) != _default(f)]
-        text = ", ".join(f"{f.name}={format_option(getattr(self, f.name))}" for f in options)
+        text = options_text(self)
         return f"{self.name}{{{text}}}" if text else self.name
-
-
-def _default(field: Field[Any]) -> object:
-    return field.default_factory() if field.default_factory is not MISSING else field.default

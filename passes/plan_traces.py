@@ -52,6 +52,7 @@ class PlanTraces(Pass):
         programs = list(_programs(transition, assigned, reverse.results[:states]))
         contributions = [c for p in programs for c in p.contributions]
         pullback = Pullback(
+            positional=tuple(p for p, rule in zip(transition.params, assigned, strict=True) if rule.positional),
             contributions=tuple(c.results[0] for c in contributions),
             reverse=reverse.results[states:],
             results=tuple(Value(type=p.value.type, hint=f"grad_{p.value.hint}") for p in transition.params),

@@ -1,0 +1,178 @@
+"""What the compiler emits: a window that can be differentiated, and a driver that computes gradients over sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ...ir.transition import Transition
+from ..calls import Arrays
+from .history import backward
+from .stepping import Programs, Record, TraceState
+
+
+class Engine:
+    """The XLA backend for one planned transition."""
+
+    name = "xla"
+
+    def __init__(self, transition: Transition, trace_dtype: str | None = None) -> None:
+        """Prepare to run `transition`'s plan, its traces held as `trace_dtype` (the states' own by default)."""
+        self.programs = Programs(transition, trace_dtype)
+        self.calls = self.programs.calls
+        self.transition = transition
+
+    def zeros(self) -> TraceState:
+        """The traces at the beginning of a sequence."""
+        return self.programs.zeros()
+
+    def window(
+        self, params: Arrays, states: Arrays, traces: TraceState, inputs: Arrays
+    ) -> tuple[Arrays, TraceState, Arrays]:
+        """One window of any length: new states, new traces, and the outputs, `[time, ...]`.
+
+        Differentiable in `params` and `inputs`: the traces send the credit of the entering states back to the weights.
+        States and traces go in and come out without derivatives.
+        """
+        states, traces = jax.lax.stop_gradient((states, traces))
+        weights = self.calls.weights(params)
+        places = self.calls.hidden_places
+        hidden = self._credited(params, [states[k] for k in places], traces)
+        entering = list(states)
+        for k, x in zip(places, hidden, strict=True):
+            entering[k] = x
+        sites = sorted({self.programs.site_of(t.layout) for t in self.programs.all_traces})
+
+        def body(carry: Any, x: Arrays) -> tuple[Any, Any]:
+            now, factored = carry
+            new, outputs, bindings = self.calls.forward(weights, now, x)
+            record = self.programs.record(bindings, sites)
+            return (new, self.programs.step_factored(factored, record)), (outputs, record)
+
+        (after, factored), (outputs, record) = jax.lax.scan(body, (entering, traces.factored), inputs)
+        dense = self.advance(traces, record, states)
+        full = self._advance_full(params, states, traces, inputs)
+        new = TraceState(dense=dense, factored=factored, full=full)
+        return *jax.lax.stop_gradient((after, new)), outputs
+
+    def advance(self, traces: TraceState, record: Record, states: Arrays) -> list[Any]:
+        """The dense traces after the steps that left `record`, whose arrays have a leading time axis."""
+        new = list(traces.dense)
+        like = self.programs.by_group([states[k] for k in self.calls.hidden_places])
+        for k, program in enumerate(self.programs.groups):
+            if not program.dense:
+                continue
+            layouts = [program.layouts[layout] for layout, _ in program.dense]
+            sensitivities = [record.sensitivities[k][layout] for layout, _ in program.dense]
+            pattern = list(program.linearise.pattern)
+            swept = backward(pattern, layouts, record.jacobians[k], sensitivities, None, like[k])
+            for n, (_, place) in enumerate(program.dense):
+                trace = self.programs.dense[place]
+                data = record.data[self.programs.site_of(trace.layout)]
+                new[place], _ = trace.sweep(traces.dense[place], swept.product, swept.factors[n], data, None)
+        return new
+
+    def contributions(self, traces: TraceState, cotangents: Arrays) -> dict[int, jax.Array]:
+        """What positional traces add to the gradient of weights, by the weights' places."""
+        by_group = dict(zip((p.group for p in self.programs.groups), self.programs.by_group(cotangents), strict=True))
+        found: dict[int, jax.Array] = {}
+
+        def add(layout: Any, value: jax.Array) -> None:
+            place = self.calls.weight_places[layout.association.site.weight]
+            found[place] = found[place] + value if place in found else value
+
+        for trace, held in zip(self.programs.dense, traces.dense, strict=True):
+            add(trace.layout, trace.contract(held, by_group[trace.layout.association.group]))
+        for trace, held in zip(self.programs.factored, traces.factored, strict=True):
+            credit = trace.credit(held, by_group[trace.layout.association.group])
+            add(trace.layout, self.product(self.programs.site_of(trace.layout), held[1][None], credit[None]))
+        return found
+
+    def product(self, site: int, data: jax.Array | None, cotangents: jax.Array) -> jax.Array:
+        """A site's weight cotangent from stacked data and cotangents of its output, both `[time, ...]`."""
+        this = self.transition.sites[site]
+        expression, weight = this.expression, this.weight_labels
+        time = next(label for label in "tuvTUV" if label not in expression.labels)
+        if data is None:
+            value = jnp.einsum(f"{time}{expression.output}->{weight}", cotangents)
+        else:
+            value = jnp.einsum(f"{time}{this.data_labels},{time}{expression.output}->{weight}", data, cotangents)
+        return value.astype(this.weight.value.type.dtype)
+
+    def _credited(self, params: Arrays, hidden: Arrays, traces: TraceState) -> Arrays:
+        """`hidden` itself; in reverse mode its cotangent is contracted with the traces and sent to `params`."""
+        programs, calls = self.programs, self.calls
+        names = {param: k for k, param in enumerate(self.transition.params)}
+        chosen = [k for k, p in enumerate(self.transition.params) if p.value.type.carries_credit]
+        rest = {k: params[k] for k in range(len(params)) if k not in chosen}
+        positional = {names[param] for param in programs.positional}
+
+        @jax.custom_vjp
+        def credited(selected: Arrays, rest: Any, hidden: Arrays, traces: TraceState) -> Arrays:
+            del selected, rest, traces
+            return hidden
+
+        def forward(selected: Arrays, rest: Any, hidden: Arrays, traces: TraceState) -> tuple[Arrays, Any]:
+            return hidden, (selected, rest, traces)
+
+        def reverse(kept: Any, cotangents: Arrays) -> tuple[Arrays, None, Arrays, Any]:
+            selected, rest, traces = kept
+            found = self.contributions(traces, cotangents)
+            gradient = [jnp.zeros_like(x) for x in selected]
+            if found:
+                gradient = self.pull_back(selected, rest, found)
+                gradient = [g if k in positional else jnp.zeros_like(g) for k, g in zip(chosen, gradient, strict=True)]
+            flat = programs.hidden.flatten(cotangents) if programs.influenced else None
+            for param, columns, held in zip(programs.influenced, programs.influences, traces.full, strict=True):
+                place = chosen.index(names[param])
+                gradient[place] = gradient[place] + columns.unflatten(flat @ held)[0]
+            return gradient, None, [jnp.zeros_like(x) for x in cotangents], jax.tree.map(jnp.zeros_like, traces)
+
+        credited.defvjp(forward, reverse)
+        del calls
+        return credited([params[k] for k in chosen], rest, hidden, traces)
+
+    def pull_back(self, selected: Arrays, rest: dict[int, jax.Array], found: dict[int, jax.Array]) -> Arrays:
+        """Cotangents of weights (by place) pulled back to the credited parameters."""
+        count = len(self.transition.params)
+
+        def chosen_weights(selected: Arrays) -> Arrays:
+            remaining = iter(selected)
+            params = [rest[k] if k in rest else next(remaining) for k in range(count)]
+            weights = self.calls.weights(params)
+            return [weights[k] for k in sorted(found)]
+
+        _, pull = jax.vjp(chosen_weights, selected)
+        return pull([found[k] for k in sorted(found)])[0]
+
+    def _advance_full(self, params: Arrays, states: Arrays, traces: TraceState, inputs: Arrays) -> Arrays:
+        """The influence matrices after a window: `E' = w_bar + h_bar E` over unit cotangents at its end."""
+        programs = self.programs
+        if not programs.influenced:
+            return []
+        places = [self.transition.params.index(param) for param in programs.influenced]
+        hidden = [states[k] for k in self.calls.hidden_places]
+
+        def run(vector: jax.Array, own: Arrays) -> jax.Array:
+            full = list(params)
+            for k, x in zip(places, own, strict=True):
+                full[k] = x
+            now = list(states)
+            for k, x in zip(self.calls.hidden_places, programs.hidden.unflatten(vector), strict=True):
+                now[k] = x
+            weights = self.calls.weights(full)
+            after, _ = jax.lax.scan(lambda s, x: (self.calls.forward(weights, s, x)[0], None), now, inputs)
+            return programs.hidden.flatten([after[k] for k in self.calls.hidden_places])
+
+        primals = jax.lax.stop_gradient((programs.hidden.flatten(hidden), [params[k] for k in places]))
+        _, pull = jax.vjp(run, *primals)
+        rows, own = jax.vmap(pull)(jnp.eye(programs.hidden.size, dtype=programs.hidden.dtype))
+        return self.influence_after(traces, rows, own)
+
+    def influence_after(self, traces: TraceState, rows: jax.Array, own: Sequence[jax.Array]) -> Arrays:
+        """`w_bar + h_bar E` from the stacked pull-backs of unit cotangents to the hidden states and to the parameters."""
+        flat = [c.flatten([x]) for c, x in zip(self.programs.influences, own, strict=True)]
+        return [(w + rows @ e).astype(e.dtype) for w, e in zip(flat, traces.full, strict=True)]

@@ -1,0 +1,123 @@
+"""The library's entry points: lower, analyse, plan, emit, and compile, which is all four."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .backends import emit as emit_transition
+from .backends.learner import Learner
+from .frontend.lower import lower as lower_function
+from .ir.diagnostics import Diagnostic, EtirError, EtirWarning
+from .ir.step import Signature, Step
+from .ir.transition import Transition, Verdict
+from .passes import ANALYSIS, Certify, MarkSites, Pass, PassManager, PlanTraces, ingest
+from .passes.rules import Rule
+
+RuleLike = str | Rule
+Sites = str | Sequence[str]
+
+
+def lower(step: Any, params: Any = None, states: Any = None, *inputs: Any, buffers: Sequence[str] = ()) -> Step:
+    """One step of a model as a Jaxpr whose leaves have paths.
+
+    `step(params, states, *inputs) -> (new_states, outputs)` is a plain function over pytrees, lowered on example values.
+    States that match a glob in `buffers` are carried along but are not hidden: the credit through them is dropped, and the
+    certificate says so. Raises EtirError where the step does not give its states back as it got them.
+    """
+    return lower_function(step, params, states, *inputs, buffers=buffers)
+
+
+def analyse(step: Step, sites: Sites = "explicit", instruments: Sequence[Any] = ()) -> Transition:
+    """The transition of a step, up to its couplings: states, sites, regions, groups, associations.
+
+    `sites` says which uses of weights are traced: `explicit` (ETP operations alone), `auto` (every use of a parameter), or
+    globs of parameter paths.
+    """
+    chosen = sites if isinstance(sites, str) else tuple(sites)
+    passes: list[Pass] = [MarkSites(sites=chosen) if kind is MarkSites else kind() for kind in ANALYSIS]
+    return PassManager(tuple(passes), instruments=tuple(instruments)).run(ingest(step))
+
+
+def plan(
+    transition: Transition,
+    rule: RuleLike = "d_rtrl",
+    window: int = 1,
+    *,
+    rules: Mapping[str, RuleLike] | None = None,
+    credit: str = "full",
+    instruments: Sequence[Any] = (),
+) -> Transition:
+    """The transition with a certificate and a plan for a learning rule.
+
+    `rules` maps globs of parameter paths to rules that take the place of `rule`; the first that matches counts.
+    """
+    options: dict[str, Any] = {"rule": rule, "rules": tuple((rules or {}).items()), "window": window, "credit": credit}
+    passes: tuple[Pass, ...] = (PlanTraces(**options), Certify(**options))
+    return PassManager(passes, instruments=tuple(instruments)).run(transition)
+
+
+def emit(
+    transition: Transition, backend: str = "auto", *, signature: Signature | Step, trace_dtype: Any = None
+) -> Learner:
+    """A learner for a planned transition. `signature` is the lowered step, or its signature."""
+    tree = signature.signature if isinstance(signature, Step) else signature
+    return emit_transition(transition, backend, tree, trace_dtype)
+
+
+def compile(  # noqa: A001
+    model: Any,
+    *args: Any,
+    rule: RuleLike = "d_rtrl",
+    window: int = 1,
+    backend: str = "auto",
+    sites: Sites = "explicit",
+    rules: Mapping[str, RuleLike] | None = None,
+    credit: str = "full",
+    trace_dtype: Any = None,
+    on_truncated: str = "warn",
+    buffers: Sequence[str] = (),
+) -> Learner:
+    """An online learner for one step of a model.
+
+    `etir.compile(step, params, states, *inputs)` takes a plain function and example values;
+    `etir.compile(module, *inputs)` a native module. Weights are held still for `window` steps; credit inside a window is
+    reverse mode (`credit="full"`) or the rule's own (`credit="rule"`). `on_truncated` says what happens where a parameter
+    that reaches a hidden state has no trace: `warn`, `error` or `ignore`. `trace_dtype` is the element type that traces are
+    held in. Raises EtirError for anything that cannot be compiled soundly.
+    """
+    step = _lowered(model, args, buffers)
+    planned = plan(analyse(step, sites), rule, window, rules=rules, credit=credit)
+    _report_truncated(planned, on_truncated)
+    return emit(planned, backend, signature=step, trace_dtype=trace_dtype)
+
+
+def _lowered(model: Any, args: tuple[Any, ...], buffers: Sequence[str]) -> Step:
+    return lower(model, *args, buffers=buffers)
+
+
+def _report_truncated(transition: Transition, on_truncated: str) -> None:
+    if on_truncated not in ("warn", "error", "ignore"):
+        message = f"on_truncated='{on_truncated}'; wanted 'warn', 'error' or 'ignore'"
+        raise EtirError([Diagnostic(code="unknown-option", message=message)])
+    certificate = transition.certificate
+    assert certificate is not None
+    if on_truncated == "ignore":
+        return
+    findings = [
+        Diagnostic(
+            code="truncated-weight",
+            severity="error" if on_truncated == "error" else "warning",
+            message=f"'{label.path}' has no trace under '{label.rule}': its credit ends where the window begins",
+            loc=label.reasons[0].loc if label.reasons else None,
+            notes=tuple(str(reason) for reason in label.reasons),
+            help="use an ETP operation, choose another rule for it in rules=, or pass on_truncated='ignore'",
+        )
+        for label in certificate
+        if label.label is Verdict.TRUNCATED and label.rule != "bptt"
+    ]
+    if findings and on_truncated == "error":
+        raise EtirError(findings)
+    for finding in findings:
+        warnings.warn(str(finding), EtirWarning, stacklevel=3)
