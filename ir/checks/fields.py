@@ -42,7 +42,7 @@ _NODES = (
 def fields_hold_their_types(t: Transition, sheet: Sheet) -> Iterator[Diagnostic]:
     """Every field of every node holds a value of the annotated type."""
     for where, found, wanted, loc in _misfits(t, "", set()):
-        message = f"{where} holds {_describe(found)}; wanted {_wanted(wanted)}"
+        message = f"{where} holds {_describe(found)}; wanted {hint_text(wanted)}"
         yield sheet.finding("ir-field", message, loc=loc)
 
 
@@ -55,7 +55,7 @@ def _misfits(node: Any, where: str, seen: set[int]) -> Iterator[tuple[str, Any, 
     for f in fields(node):
         item, hint = getattr(node, f.name), hints.get(f.name, Any)
         place = f"{where}.{f.name}" if where else f.name
-        if not _fits(item, hint):
+        if not fits(item, hint):
             loc = getattr(node, "loc", None)
             yield place, item, hint, loc if isinstance(loc, Loc) else None
         for below, entry in [(place, item)] if not isinstance(item, tuple) else _numbered(place, item):
@@ -78,12 +78,13 @@ def _hints(cls: type) -> dict[str, Any]:
         )
 
 
-def _fits(item: Any, hint: Any) -> bool:
+def fits(item: Any, hint: Any) -> bool:
+    """Whether a value is of an annotated type; tuples are opened, and a whole number will do for a `float`."""
     origin, arguments = get_origin(hint), get_args(hint)
     if hint is Any:
         return True
     if origin in (types.UnionType, Union):
-        return any(_fits(item, option) for option in arguments)
+        return any(fits(item, option) for option in arguments)
     if origin is tuple:
         return isinstance(item, tuple) and _fit_tuple(item, arguments)
     kind = origin or hint
@@ -96,8 +97,8 @@ def _fits(item: Any, hint: Any) -> bool:
 
 def _fit_tuple(item: tuple[Any, ...], arguments: tuple[Any, ...]) -> bool:
     if len(arguments) == 2 and arguments[1] is Ellipsis:
-        return all(_fits(entry, arguments[0]) for entry in item)
-    return len(item) == len(arguments) and all(map(_fits, item, arguments))
+        return all(fits(entry, arguments[0]) for entry in item)
+    return len(item) == len(arguments) and all(map(fits, item, arguments))
 
 
 def _describe(item: Any) -> str:
@@ -106,7 +107,8 @@ def _describe(item: Any) -> str:
     return repr(item) if isinstance(item, (str, int, float, type(None))) else f"a {type(item).__name__}"
 
 
-def _wanted(hint: Any) -> str:
+def hint_text(hint: Any) -> str:
+    """An annotation without its modules."""
     return hint.__name__ if isinstance(hint, type) and not get_args(hint) else _without_modules(str(hint))
 
 
