@@ -1,4 +1,4 @@
-"""The text of options: words, quoted strings, numbers, true, false, none, lists, and objects with options of their own."""
+"""The text of options: words, strings, numbers, true, false, none, lists, and objects with options of their own."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ def format_option(value: object) -> str:
         return value if bare else json.dumps(value, ensure_ascii=False)
     if isinstance(value, (tuple, list)):
         return f"[{', '.join(map(format_option, value))}]"
-    if is_dataclass(value) and isinstance(getattr(value, "name", None), str):
-        return f"{value.name}{{{options_text(value)}}}"
+    name = getattr(value, "name", None)
+    if is_dataclass(value) and isinstance(name, str):
+        return f"{name}{{{options_text(value)}}}"
     raise TypeError(f"a {type(value).__name__} cannot be written as a pass option")
 
 

@@ -20,14 +20,17 @@ _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _NUMBER = re.compile(r"-?(?:\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|inf\b)")
 
 
-def parse_pipeline(text: str, known: Iterable[type[Pass]], values: Iterable[type] = ()) -> list[Pass]:
+def parse_pipeline(
+    text: str, known: Iterable[type[Pass]] | Mapping[str, type[Pass]], values: Iterable[type] = ()
+) -> list[Pass]:
     """The passes that a text names, options set.
 
-    `known` are the classes of passes that may be named. `values` are the classes, with a `name` like a pass, that may be
-    the value of an option, as in `certify{rule=pp_prop{decay=0.8}}`. Raises EtirError, with the text and carets, for an
-    unknown pass or option, a value of the wrong type, or text that is no pipeline.
+    `known` are the classes of passes that may be named. `values` are the classes, with a `name` like a pass, that may
+    be the value of an option, as in `certify{rule=pp_prop{decay=0.8}}`. Raises EtirError, with the text and carets, for
+    an unknown pass or option, a value of the wrong type, or text that is no pipeline.
     """
-    tables = {pass_.name: pass_ for pass_ in known}, {str(value.name): value for value in values}
+    classes = known.values() if isinstance(known, Mapping) else known
+    tables = {pass_.name: pass_ for pass_ in classes}, {str(value.name): value for value in values}
     return _Reader(text, *tables).pipeline()
 
 
@@ -63,7 +66,7 @@ class _Reader:
 
     def options(self, noun: str, owner: str, cls: type) -> dict[str, Any]:
         """Options up to the closing brace, each checked against the field of its name."""
-        hints = get_type_hints(cls)
+        hints = _hints(cls)
         allowed = [f.name for f in option_fields(cls)]
         found: dict[str, Any] = {}
         while not self.accept("}"):
@@ -150,6 +153,14 @@ class _Reader:
     def error(self, code: str, message: str, start: int, length: int, help: str | None = None) -> EtirError:
         marks = (start, start + length)
         return EtirError([Diagnostic(code=code, message=message, help=help, excerpt=self.text, marks=marks)])
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    """The annotations of a class; none where one names something that is not there at run time."""
+    try:
+        return get_type_hints(cls)
+    except NameError:
+        return {}
 
 
 def _number(text: str) -> int | float:
