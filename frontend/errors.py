@@ -85,7 +85,7 @@ def wrong_kind(state: State, wanted: str, value: object, help: str) -> EtirError
     """A state is given a container that its class does not hold."""
     return mistake(
         "state-kind",
-        f"{state.title} is a {type(state).__name__}, which holds {wanted}, and was given {_container_text(value)}",
+        f"a {type(state).__name__} holds {wanted}, and {state.title} was given {_container_text(value)}",
         notes=declared(state),
         help=help,
     )
@@ -113,7 +113,7 @@ def several_shapes(state: State, value: Any) -> EtirError:
 
 def wrong_tree(state: State, held: Any, given: Any) -> EtirError:
     """A state is written with another tree structure than it has."""
-    old, new = ([path for path, _ in leaf_paths(tree, "")] for tree in (held, given))
+    old, new = ([path for path, _ in leaf_paths(tree, "") if path] for tree in (held, given))
     missing = [path for path in old if path not in new]
     unexpected = [path for path in new if path not in old]
     notes = [f"missing: {_quoted(missing)}"] if missing else []
@@ -226,7 +226,7 @@ def not_states(argument: str, found: object) -> EtirError:
     """Something else stands where states are wanted."""
     return mistake(
         "not-a-state",
-        f"{argument} is a {type(found).__name__}, and a State, a Module, or a container of States is wanted",
+        f"{argument} holds {_value_text(found)}, and a State, a Module, or a container of States is wanted",
     )
 
 
@@ -347,7 +347,9 @@ def _value_text(value: Any) -> str:
 
 
 def _container_text(value: Any) -> str:
-    """A container as one says it: its class, and its first entry that is no single array."""
+    """A value as one says it: its type or class, and its first entry that is no single array."""
+    if jax.tree_util.all_leaves([value]):
+        return _value_text(value)
     nested = (
         [key for key, entry in value.items() if not jax.tree_util.all_leaves([entry])]
         if isinstance(value, dict)

@@ -72,7 +72,7 @@ class Frame:
         *,
         inner: Footprint | None = None,
         enters: Callable[[Frame, State, Cell], Cell | None] = lambda _, __, cell: cell,
-        provisional: Callable[[Cell], Cell] = lambda cell: cell,
+        provisional: Callable[[State, Cell], Cell] = lambda _, cell: cell,
         carries: bool = False,
         hoists: bool = True,
     ) -> None:
@@ -118,7 +118,7 @@ class Frame:
         cell = self._enters(self, state, outer)
         if cell is None:
             self.missed[state] = None
-            cell = self._provisional(outer)
+            cell = self._provisional(state, outer)
         return self.enter(state, cell) if current_trace() == self.trace else cell
 
     def write(self, state: State, cell: Cell) -> None:

@@ -6,7 +6,7 @@ gives each sample a key of its own. It is a plain state: it carries no credit.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,8 @@ from .state import State
 
 class KeyState(State):
     """The state of a random number generator: the numbers of a JAX key, as an array of integers."""
+
+    varies: ClassVar[bool] = True
 
     def __init__(self, seed: int = 0, *, name: str | None = None) -> None:
         super().__init__(lambda: _numbers(seed), name=name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 
@@ -25,6 +25,8 @@ class State:
     numbers and NumPy arrays become JAX arrays of a strong type. Under a transform of `etir.transform` a write is
     carried out of it; under a transform of JAX itself a write raises EtirError, since JAX would lose it.
     """
+
+    _noun: ClassVar[str] = "state"
 
     def __init__(self, value: Any = None, *, lazy: Callable[[Any], Any] | None = None, name: str | None = None) -> None:
         self.name = name
@@ -111,12 +113,12 @@ class State:
         """What the state holds outside every transform."""
         return self.base
 
-    def per_sample(self, value: Any, index: jax.Array) -> tuple[Any, Any] | None:
-        """For a state of which each sample of vmap gets a variant: the value after vmap, and that of sample `index`.
+    varies: ClassVar[bool] = False
+    """Whether each sample of vmap gets a variant of its own, which `per_sample` makes."""
 
-        None, as here, for a state that the samples share or that has an axis of samples.
-        """
-        return None
+    def per_sample(self, value: Any, index: jax.Array) -> tuple[Any, Any]:
+        """The value after vmap, and that of sample `index` inside it."""
+        raise NotImplementedError
 
     @property
     def num_state(self) -> int:
@@ -135,8 +137,6 @@ class State:
     def title(self) -> str:
         """The state as messages call it."""
         return f"{self._noun} '{self.name}'" if self.name else f"an unnamed {type(self).__name__}"
-
-    _noun = "state"
 
     def __repr__(self) -> str:
         name = f"{self.name!r}, " if self.name else ""

@@ -57,15 +57,22 @@ class Samples:
         self._fresh: set[State] = set()
 
     @property
-    def split_cells(self) -> tuple[Cell, ...]:
-        """What the split states hold, to be mapped over."""
-        return tuple(replace(cell, tags=cell.tags[1:]) for cell in self.cells.values())
+    def operands(self) -> tuple[dict[int, Cell], dict[int, Cell]]:
+        """What the input states hold, by their number: of those to be mapped over, and of those that vary."""
+        numbered = list(enumerate(self.cells.items()))
+        split = {i: replace(cell, tags=cell.tags[1:]) for i, (state, cell) in numbered if not state.varies}
+        return split, {i: cell for i, (state, cell) in numbered if state.varies}
 
-    def __call__(self, cells: tuple[Cell, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def __call__(
+        self, split: dict[int, Cell], varied: dict[int, Cell], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         """One sample's run."""
         self._kept, self._fresh, self.finished = {}, set(), None
+        states = list(self.cells)
+        entering = {states[i]: cell for i, cell in split.items()}
+        entering |= {states[i]: self._variant(states[i], cell) for i, cell in varied.items()}
         inside = Frame(self.footprint, enters=self._enter, provisional=_first_sample, hoists=False)
-        with inside.over(dict(zip(self.cells, cells, strict=True))):
+        with inside.over(entering):
             out = self.function(*args, **kwargs)
             writes = inside.leave()
         own = [
@@ -96,11 +103,11 @@ class Samples:
         if not cell.is_set:
             self._fresh.add(state)
             return cell
-        variant = state.per_sample(cell.value, jax.lax.axis_index(self.axis_name))
-        if variant is not None:
-            self._kept[state], mine = variant
-            return replace(cell, value=mine)
-        return None if self.splits(state, cell) else cell
+        return None if state.varies or self.splits(state, cell) else cell
+
+    def _variant(self, state: State, cell: Cell) -> Cell:
+        self._kept[state], mine = state.per_sample(cell.value, jax.lax.axis_index(self.axis_name))
+        return replace(cell, value=mine)
 
     def _is_own(self, state: State, created: bool, cell: Cell) -> bool:
         if state in self._kept:
@@ -119,6 +126,8 @@ class Samples:
         )
 
 
-def _first_sample(cell: Cell) -> Cell:
-    """What one sample would see of a state that is split."""
+def _first_sample(state: State, cell: Cell) -> Cell:
+    """What one sample would see of a state that is split; of one that varies, its type is what matters."""
+    if state.varies:
+        return cell
     return Cell(value=jax.tree.map(lambda leaf: leaf[0] if leaf.ndim else leaf, cell.value), tags=cell.tags[1:])

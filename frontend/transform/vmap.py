@@ -37,7 +37,7 @@ def vmap(
     """
     splits = as_test(in_states, lambda state, cell: bool(cell.tags))
     widens = as_test(out_states, lambda state, cell: False)
-    axes = (0, tuple(in_axes) if isinstance(in_axes, list) else in_axes, 0)
+    axes = (0, None, tuple(in_axes) if isinstance(in_axes, list) else in_axes, 0)
 
     @like(function)
     def mapped(*args: Any, **kwargs: Any) -> Any:
@@ -45,12 +45,12 @@ def vmap(
 
         def attempt() -> Any:
             cells = {state: frame.read(state) for state in footprint.states}
-            _check_sizes(cells, axis_size or _mapped_size(axes[1], args, kwargs))
+            _check_sizes(cells, axis_size or _mapped_size(axes[2], args, kwargs))
             samples = Samples(function, footprint, cells, splits, widens, state_tag, axis_name)
 
             def run(body: Callable[..., Any], outs: Any) -> Any:
                 run_all = jax.vmap(body, axes, outs, axis_name=axis_name, axis_size=axis_size)
-                return run_all(samples.split_cells, args, kwargs)
+                return run_all(*samples.operands, args, kwargs)
 
             try:
                 return run(samples, (out_axes, 0, None))
@@ -90,7 +90,7 @@ def vmap_new_states(
 
 def _check_sizes(cells: dict[State, Cell], wanted: int | None) -> None:
     for state, cell in cells.items():
-        for leaf in jax.tree.leaves(cell.value):
+        for leaf in () if state.varies else jax.tree.leaves(cell.value):
             if not leaf.ndim:
                 raise errors.no_sample_axis(state, cell.value)
             size: int = leaf.shape[0]
