@@ -17,7 +17,7 @@ class TestLinearRecurrentUnit:
     """Zucchet et al. 2023, the three-step example that their code works out in closed form.
 
     One unit, lambda = 0.5, B = 2 + 2i, gamma = 1, readout Re((2 + i) h), inputs 1, 2, 3, every target 1, loss half the
-    squared error, summed. There: d lambda = 53 + 159i, d gamma = 85.75, dB = 85.75 - 42.875i. The first is a holomorphic
+    squared error, summed. There: d lambda = 53 + 159i, d gamma = 85.75, dB = 85.75 - 42.875i. The first is a complex
     derivative, 2 dL/dz, whose imaginary part is minus the derivative by Im lambda (JAX's convention); the last is its
     conjugate, dL/dRe + i dL/dIm.
     """

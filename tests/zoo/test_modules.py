@@ -1,0 +1,79 @@
+"""Every zoo model as a native module is the same model as its plain step, and learns the same."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from learners import EXACT
+from oracles import bptt, by_path, loss, relative_error
+from problems import bptt_gradients, problem
+
+import etir
+from etir.frontend import ShortTermState, functionalise, zoo
+from etir.ir.step import leaf_paths
+
+NAMES = [case.name for case in zoo.ALL]
+NATIVE = [case.name for case in zoo.ALL if case.module]
+
+
+def module_of(name: str):
+    return zoo.case(name).build_module(jax.random.key(0), dtype=jnp.float64)
+
+
+def plain_path(name: str, path: str) -> str:
+    """The plain function's path of a module's parameter; they differ where the module has sub-modules by gate."""
+    if name != "gru_reset_before" or "." not in path:
+        return path
+    gate, _, kind = path.partition(".")
+    return kind + {"candidate": "h"}.get(gate, gate)
+
+
+def renamed(name: str, tree) -> dict[str, np.ndarray]:
+    return {plain_path(name, path): np.asarray(leaf) for path, leaf in leaf_paths(tree, "")}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_module_is_the_same_model(name: str):
+    of, model = problem(name), functionalise(module_of(name), *problem(name).model.inputs)
+    assert sorted(renamed(name, model.params)) == sorted(by_path(of.model.params))
+    grads = renamed(name, _gradients(model, of))
+    errors = {path: relative_error(grads[path], wanted) for path, wanted in bptt_gradients(name).items()}
+    assert max(errors.values()) < 1e-12
+
+
+def _gradients(model, of):
+    """BPTT's gradients of a functionalised module, in the tree of its parameters."""
+    found = bptt(model.step, model.params, model.states, of.xs, of.ts).grads
+    return jax.tree.unflatten(jax.tree.structure(model.params), list(found.values()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_declared_buffers_are_short_term_states(name: str):
+    assert sorted(module_of(name).states(ShortTermState)) == sorted(zoo.case(name).buffers)
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in NATIVE else pytest.mark.slow) for n in NAMES])
+def test_a_module_learns_as_its_plain_step_does(name: str):
+    of, options = problem(name), {"rule": "d_rtrl", "window": 2, "on_truncated": "ignore"}
+    plain = etir.compile(of.model.step, of.model.params, of.states, *of.model.inputs, **options | _buffers(of))
+    native = etir.compile(module_of(name), *of.model.inputs, **options)
+    model = functionalise(module_of(name), *of.model.inputs)
+
+    @jax.jit
+    def both(params, states, own_params, own_states, xs, ts):
+        drive = [learner.grad(loss, reduction="sum") for learner in (plain, native)]
+        one = drive[0](params, plain.init(params, states), xs, ts)
+        other = drive[1](own_params, native.init(own_params, own_states), xs, ts)
+        return one.grads, other.grads
+
+    one, other = both(of.model.params, of.states, model.params, model.states, of.batched, of.ts)
+    one, other = by_path(one), renamed(name, other)
+    assert all(relative_error(other[path], grad) < EXACT for path, grad in one.items())
+    labels = [
+        {plain_path(name, entry.path): entry.label for entry in learner.certificate} for learner in (plain, native)
+    ]
+    assert labels[0] == labels[1]
+
+
+def _buffers(of):
+    return {"buffers": of.case.buffers} if of.case.buffers else {}
