@@ -250,7 +250,8 @@ def _last_sizes(relation: Relation) -> list[tuple[int, int]]:
     """Sizes at which a relation can be cut between its leaves."""
     sizes: list[tuple[int, int]] = []
     n_in = n_out = 1
-    for leaf in reversed([part for leaf in relation for part in split_all(leaf)]):
+    parts = [part for leaf in relation for part in split_all(leaf)]
+    for leaf in reversed(parts):
         n_in, n_out = n_in * leaf.n_in, n_out * leaf.n_out
         sizes.append((n_in, n_out))
         if leaf.n_out == 1 or leaf.n_in == 1:

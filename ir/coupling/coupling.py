@@ -36,7 +36,7 @@ class Coupling:
     @classmethod
     def of(cls, in_shape: Sequence[int], out_shape: Sequence[int], blocks: Sequence[Block]) -> Coupling | None:
         """The product of some blocks; axes that no block has are coupled to everything."""
-        shapes = tuple(in_shape), tuple(out_shape)
+        shapes = tuple(map(int, in_shape)), tuple(map(int, out_shape))
         kept = canonical_blocks(*shapes, blocks)
         return None if kept is None else cls(*shapes, kept)
 
@@ -202,6 +202,12 @@ class Coupling:
     def power(self, n: int) -> Coupling | None:
         """This coupling composed with itself `n` times; the identity for zero."""
         return pairs.power(self, n)
+
+    def placed(
+        self, in_shape: Sequence[int], out_shape: Sequence[int], in_axes: Sequence[int], out_axes: Sequence[int]
+    ) -> Coupling:
+        """The same on some axes of larger shapes, whose other axes couple everything."""
+        return pairs.placed(self, tuple(in_shape), tuple(out_shape), in_axes, out_axes)
 
     def stacked(self, in_size: int | None = None, out_size: int | None = None, *, same: bool = False) -> Coupling:
         """With a new first axis on either side: coupled to everything, or index by index if `same`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -181,19 +182,28 @@ def power(coupling: Coupling, n: int) -> Coupling | None:
     return None if square is None else result
 
 
+def placed(
+    coupling: Coupling, in_shape: Shape, out_shape: Shape, in_axes: Sequence[int], out_axes: Sequence[int]
+) -> Coupling:
+    """The same on some axes of larger shapes, whose other axes couple everything."""
+    blocks = [
+        Block(tuple(in_axes[a] for a in b.in_axes), tuple(out_axes[a] for a in b.out_axes), b.relation)
+        for b in coupling.blocks
+    ]
+    result = _of(coupling, in_shape, out_shape, blocks)
+    assert result is not None
+    return result
+
+
 def stacked(coupling: Coupling, in_size: int | None, out_size: int | None, *, same: bool) -> Coupling:
     """With a new first axis on either side: coupled to everything, or index by index if `same`."""
     step_in, step_out = int(in_size is not None), int(out_size is not None)
-    in_shape = (in_size, *coupling.in_shape) if in_size is not None else coupling.in_shape
-    out_shape = (out_size, *coupling.out_shape) if out_size is not None else coupling.out_shape
-    blocks = [
-        Block(tuple(a + step_in for a in b.in_axes), tuple(a + step_out for a in b.out_axes), b.relation)
-        for b in coupling.blocks
-    ]
-    if same and in_size is not None:
-        blocks.append(Block((0,), (0,), (Same(in_size),)))
-    if 0 in coupling.in_shape or 0 in coupling.out_shape:
-        blocks = []
-    result = _of(coupling, in_shape, out_shape, blocks)
+    in_shape = coupling.in_shape if in_size is None else (in_size, *coupling.in_shape)
+    out_shape = coupling.out_shape if out_size is None else (out_size, *coupling.out_shape)
+    in_axes, out_axes = range(step_in, len(in_shape)), range(step_out, len(out_shape))
+    wide = placed(coupling, in_shape, out_shape, in_axes, out_axes)
+    if not same or in_size is None or 0 in in_shape or 0 in out_shape:
+        return wide
+    result = _of(coupling, in_shape, out_shape, [*wide.blocks, Block((0,), (0,), (Same(in_size),))])
     assert result is not None
     return result

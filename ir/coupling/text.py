@@ -104,6 +104,8 @@ def _segments(values: IntArray) -> list[str]:
         step = int(steps[start]) if start < len(steps) else 0
         ends = np.flatnonzero((steps[start:] != step) | crossing[start:])
         count = 1 + (int(ends[0]) if ends.size else len(steps) - start)
+        if count == 2 and abs(step) > 1:
+            count = 1
         segments.append(_segment(int(values[start]), step, count))
         start += count
     return segments

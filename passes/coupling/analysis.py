@@ -1,0 +1,146 @@
+"""Couplings of one equation and of a whole jaxpr."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from ...ir import jaxpr as jx
+from ...ir.coupling import Coupling
+from . import contraction, control, derivative, elementwise, indexing, reduction, structure
+from .constants import Constants
+from .context import Context, Couplings, Rule, carries, couples_everything
+
+MIXING = ["cholesky_update", "custom_linear_solve", "select_and_scatter", "tridiagonal_solve"]
+"""Operations of which no more is said than that they couple everything."""
+
+RULES: MappingProxyType[str, Rule] = MappingProxyType(
+    {
+        **elementwise.RULES,
+        **structure.RULES,
+        **reduction.RULES,
+        **contraction.RULES,
+        **indexing.RULES,
+        **control.RULES,
+        **derivative.RULES,
+        **dict.fromkeys(MIXING, couples_everything),
+    }
+)
+"""Coupling rules by primitive name. What has none couples everything."""
+
+_cache: weakref.WeakKeyDictionary[Any, Couplings] = weakref.WeakKeyDictionary()
+
+
+def has_rule(eqn: Any) -> bool:
+    """Whether a rule says how an equation's outputs depend on its operands, or none is needed."""
+    return eqn.primitive.name in RULES or not _differentiates(eqn)
+
+
+def without_rule(jaxpr: Any) -> Iterator[Any]:
+    """The equations of a jaxpr, bodies included, that are taken to couple everything because no rule is known."""
+    for eqn in jx.equations(jaxpr):
+        if not has_rule(eqn):
+            yield eqn
+        elif eqn.primitive.name in control.RULES:
+            for body in jx.sub_jaxprs(eqn):
+                yield from without_rule(body)
+
+
+def equation_couplings(eqn: Any, constants: Constants | None = None) -> tuple[tuple[Coupling | None, ...], ...]:
+    """How each output's derivative depends on each operand, indexed `[output][operand]`.
+
+    `None` where it does not: at outputs and operands that are not floating point, at literals, and where the derivative
+    is zero by structure (`stop_gradient`, comparisons, `floor`). A primitive without a rule couples everything;
+    `has_rule` tells. `constants`, those of the surrounding jaxpr, make gathers and slices by constant indices exact.
+    """
+    inert = tuple(None for _ in eqn.invars)
+    if not _differentiates(eqn):
+        return tuple(inert for _ in eqn.outvars)
+    live = [not jx.is_literal(atom) and carries(atom) for atom in eqn.invars]
+    context = Context(analyse=_analyse, constants=constants)
+    rows = RULES.get(eqn.primitive.name, couples_everything)(eqn, context)
+    return tuple(
+        tuple(c if on else None for c, on in zip(row, live, strict=True)) if carries(var) else inert
+        for var, row in zip(eqn.outvars, rows, strict=True)
+    )
+
+
+def _differentiates(eqn: Any) -> bool:
+    """Whether some output and some operand carry a derivative."""
+    return any(carries(var) for var in eqn.outvars) and any(
+        carries(atom) and not jx.is_literal(atom) for atom in eqn.invars
+    )
+
+
+def jaxpr_couplings(jaxpr: Any, seeds: Iterable[int] | None = None) -> tuple[tuple[Coupling | None, ...], ...]:
+    """How each result of a jaxpr depends on each argument, indexed `[result][argument]`.
+
+    Arguments are those of the closed jaxpr, its constants left out. With `seeds`, only these arguments are followed and
+    the others' entries are `None`.
+    """
+    if seeds is not None:
+        return _propagate(jaxpr, frozenset(seeds), Constants(jaxpr))
+    if jaxpr not in _cache:
+        _cache[jaxpr] = _propagate(jaxpr, None, Constants(jaxpr))
+    found = _cache[jaxpr]
+    return tuple(tuple(row) for row in found)
+
+
+def _analyse(jaxpr: Any, values: Sequence[Any]) -> Couplings:
+    """Couplings of a body, given the values of its operands where they are constant."""
+    if all(value is None for value in values):
+        return jaxpr_couplings(jaxpr)
+    given = {var: value for var, value in zip(jx.argument_vars(jaxpr), values, strict=True) if value is not None}
+    return _propagate(jaxpr, None, Constants(jaxpr, given))
+
+
+def _propagate(
+    jaxpr: Any, seeds: frozenset[int] | None, constants: Constants
+) -> tuple[tuple[Coupling | None, ...], ...]:
+    """Forward through the equations, one dictionary from arguments to couplings a variable."""
+    arguments = jx.argument_vars(jaxpr)
+    found: dict[Any, dict[int, Coupling]] = {
+        var: {k: Coupling.identity(jx.shape_of(var))}
+        for k, var in enumerate(arguments)
+        if carries(var) and (seeds is None or k in seeds)
+    }
+    for eqn in jx.equations(jaxpr):
+        operands = [{} if jx.is_literal(atom) else found.get(atom, {}) for atom in eqn.invars]
+        if any(operands):
+            for var, row in zip(eqn.outvars, equation_couplings(eqn, constants), strict=True):
+                reached = combine((c, deps) for c, deps in zip(row, operands, strict=True) if c is not None and deps)
+                if reached:
+                    found[var] = reached
+    rows = [{} if jx.is_literal(atom) else found.get(atom, {}) for atom in jx.outvars(jaxpr)]
+    return tuple(tuple(row.get(k) for k in range(len(arguments))) for row in rows)
+
+
+def combine(paths: Iterable[tuple[Coupling, dict[int, Coupling]]]) -> dict[int, Coupling]:
+    """The union over operands of what a result's coupling makes of each operand's own couplings.
+
+    A single operand's dictionary is shared, not copied, where the coupling is the identity.
+    """
+    result: dict[int, Coupling] | None = None
+    owned = False
+    for outer, dependences in paths:
+        if result is None and outer.is_identity:
+            result = dependences
+            continue
+        if dependences is result and outer.is_identity:
+            continue
+        if not owned:
+            result, owned = dict(result or {}), True
+        assert result is not None
+        _add(result, outer, dependences)
+    return result or {}
+
+
+def _add(result: dict[int, Coupling], outer: Coupling, dependences: dict[int, Coupling]) -> None:
+    """Join what one operand contributes into the result."""
+    for source, inner in dependences.items():
+        composed = outer.compose(inner)
+        if composed is not None:
+            known = result.get(source)
+            result[source] = composed if known is None or known is composed else known.join(composed)
