@@ -1,0 +1,51 @@
+"""How a sequence is cut into folds of windows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+FOLD = 128
+"""Steps a fold has by default: enough that the pass over the trace costs little, few enough that its history is small."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """Equal folds: `folds` times `windows` windows of `window` steps, from step `start`."""
+
+    start: int
+    folds: int
+    windows: int
+    window: int
+
+    @property
+    def stop(self) -> int:
+        """The first step after the stretch."""
+        return self.start + self.folds * self.windows * self.window
+
+
+def schedule(length: int, window: int, longest: int | None = None) -> Iterator[Stretch]:
+    """Cut `length` steps into stretches, each of which is compiled once: few of them, and folds of about `FOLD` steps.
+
+    Whole windows come first, in equal folds where their number allows it; then the windows that are left, as one fold; then
+    the last, shorter window.
+    """
+    whole, rest = divmod(length, window)
+    per_fold = max(1, (FOLD if longest is None else longest) // window)
+    per_fold = _near_divisor(whole, per_fold)
+    folds, left = divmod(whole, per_fold)
+    start = 0
+    for count, windows in ((folds, per_fold), (1 if left else 0, left)):
+        if count:
+            stretch = Stretch(start=start, folds=count, windows=windows, window=window)
+            start = stretch.stop
+            yield stretch
+    if rest:
+        yield Stretch(start=start, folds=1, windows=1, window=rest)
+
+
+def _near_divisor(whole: int, wanted: int) -> int:
+    """The largest divisor of `whole` from half of `wanted` up to `wanted`; `wanted` where there is none."""
+    wanted = min(wanted, max(1, whole))
+    divisors = (d for d in range(wanted, (wanted + 1) // 2 - 1, -1) if whole % d == 0)
+    return next(divisors, wanted)
