@@ -16,7 +16,7 @@ from .source import calling_line
 if TYPE_CHECKING:
     from .state import State
 
-_TRANSFORMS = "etir.transform (jit, grad, value_and_grad, vmap, scan, for_loop, cond)"
+_TRANSFORMS = "jit, grad, vmap, scan or cond of etir.transform"
 
 
 def declared(state: State) -> tuple[str, ...]:
@@ -29,13 +29,13 @@ def mistake(code: str, message: str, *, notes: Iterable[str] = (), help: str | N
     return error(code, message, loc=calling_line(), notes=notes, help=help)
 
 
-def foreign_transform(state: State, verb: str = "written") -> EtirError:
+def foreign_transform(state: State) -> EtirError:
     """A state is written under a JAX transform that does not thread it."""
     return mistake(
         "foreign-transform",
-        f"{state.title} is {verb} inside a JAX transform that does not carry states, so the write would be lost",
+        f"{state.title} is written under a JAX transform, which would lose the write",
         notes=declared(state),
-        help=f"use {_TRANSFORMS} in place of JAX's own, or write after it returns",
+        help=f"use {_TRANSFORMS} instead, or write after it returns",
     )
 
 
@@ -43,9 +43,9 @@ def leaked_tracer(state: State, verb: str) -> EtirError:
     """A state holds, or is given, a value of a JAX transform that has ended."""
     return mistake(
         "leaked-tracer",
-        f"{state.title} is {verb} with a value that belongs to a JAX transform that has ended",
+        f"{state.title} is {verb} with a value of a JAX transform that has ended",
         notes=declared(state),
-        help=f"return the value from the transformed function, or use {_TRANSFORMS}",
+        help=f"return the value from the function, or use {_TRANSFORMS}",
     )
 
 
@@ -53,7 +53,7 @@ def dead_initial(state: State) -> EtirError:
     """The initial value of a state belongs to a transform that has ended."""
     return mistake(
         "leaked-tracer",
-        f"the initial value of {state.title} belongs to a JAX transform that has ended",
+        f"the initial value of {state.title} is of a JAX transform that has ended",
         notes=declared(state),
         help="make the model outside the transform, or give an initialiser: HiddenState(lambda: jnp.zeros(n))",
     )
@@ -95,7 +95,7 @@ def group_shapes(state: State, value: dict[str, Any]) -> EtirError:
     """The arrays of a group differ in shape."""
     return mistake(
         "group-shape",
-        f"{state.title} is a group, whose arrays share one shape, and was given {type_text(value)}",
+        f"{state.title} is a group, of one shape, and was given {type_text(value)}",
         notes=declared(state),
         help="broadcast them to one shape, or use HiddenTreeState",
     )
@@ -182,7 +182,7 @@ def batched_write(states: Sequence[tuple[State, Loc | None]]) -> EtirError:
         [
             Diagnostic(
                 code="vmap-write",
-                message=f"{state.title} is shared by the samples of vmap, and is written with one value for each",
+                message=f"{state.title} is shared by vmap's samples, and is written with one value for each",
                 loc=loc,
                 notes=declared(state),
                 help="batch it (in_states=, out_states=, or make it under vmap_new_states), or reduce before writing",
@@ -226,7 +226,7 @@ def not_states(argument: str, found: object) -> EtirError:
     """Something else stands where states are wanted."""
     return mistake(
         "not-a-state",
-        f"{argument} holds {_value_text(found)}, and a State, a Module, or a container of States is wanted",
+        f"{argument} holds {_value_text(found)}, and it takes States or a Module",
     )
 
 
@@ -234,7 +234,7 @@ def not_a_module(function: str, found: object) -> EtirError:
     """Something else stands where a module is wanted."""
     return mistake(
         "not-a-module",
-        f"{function} takes a Module, or a dict of states by path, and was given a {type(found).__name__}",
+        f"{function} takes a Module or a dict of states, and was given a {type(found).__name__}",
     )
 
 
@@ -275,7 +275,7 @@ def written_weights(weights: Sequence[tuple[str, State, Loc | None]]) -> EtirErr
         [
             Diagnostic(
                 code="weight-written",
-                message=f"weight '{path}' is written in the step, and weights are held still within a step",
+                message=f"weight '{path}' is written in the step, which must hold weights still",
                 loc=loc,
                 notes=declared(state),
                 help="train weights outside the model; declare what the step writes as a HiddenState or a State",
@@ -291,7 +291,7 @@ def unthreaded(states: Sequence[State]) -> EtirError:
         [
             Diagnostic(
                 code="state-unthreaded",
-                message=f"{state.title} is used by this call of the step, and was not when the step was made",
+                message=f"{state.title} is used by this call of the step, and was not by the first",
                 loc=calling_line(),
                 notes=declared(state),
                 help="make the step again with inputs like these: what it uses must not change between calls",

@@ -209,10 +209,7 @@ def write(state: State, cell: Cell) -> None:
     if frame is not None and frame.trace == now:
         frame.write(state, cell)
         return
-    eager = now == _eager_trace()
-    if eager and _has_tracer(cell):
-        raise errors.leaked_tracer(state, "written")
-    if not (eager or (state.home == now and _is_local(state, frame))):
+    if now != _eager_trace() and not (state.home == now and _is_local(state, frame)):
         raise errors.foreign_transform(state)
     state.base, state.home = cell, now
 

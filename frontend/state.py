@@ -104,6 +104,8 @@ class State:
 
     def accept(self, value: Any) -> Any:
         """`value` with its leaves as JAX arrays; EtirError where this state cannot hold it."""
+        if frame.holds_dead_tracer(value):
+            raise errors.leaked_tracer(self, "written")
         for path, leaf in leaf_paths(value, ""):
             if not is_array_like(leaf):
                 raise errors.wrong_leaf(self, path, leaf)

@@ -45,14 +45,16 @@ def vmap(
 
         def attempt() -> Any:
             cells = {state: frame.read(state) for state in footprint.states}
-            _check_sizes(cells, axis_size or _mapped_size(axes[2], args, kwargs))
+            size = _common_size(cells, axis_size or _mapped_size(axes[2], args, kwargs))
             samples = Samples(function, footprint, cells, splits, widens, state_tag, axis_name)
 
-            def run(body: Callable[..., Any], outs: Any) -> Any:
-                run_all = jax.vmap(body, axes, outs, axis_name=axis_name, axis_size=axis_size)
+            def run(body: Callable[..., Any], outs: Any, size: int | None = axis_size) -> Any:
+                run_all = jax.vmap(body, axes, outs, axis_name=axis_name, axis_size=size)
                 return run_all(*samples.operands, args, kwargs)
 
             try:
+                if size is None:  # Nothing is mapped as yet: a run for one sample misses the states that are to be.
+                    run(samples, (out_axes, 0, None), 1)
                 return run(samples, (out_axes, 0, None))
             except ValueError as fault:
                 culprits = samples.batched_writes(run)
@@ -88,7 +90,8 @@ def vmap_new_states(
     return vmap(function, in_axes, out_axes, axis_size=axis_size, in_states=(), out_states=..., state_tag=state_tag)
 
 
-def _check_sizes(cells: dict[State, Cell], wanted: int | None) -> None:
+def _common_size(cells: dict[State, Cell], wanted: int | None) -> int | None:
+    """How many samples there are, as the arguments say (`wanted`) or else the states; None where nothing says it."""
     for state, cell in cells.items():
         for leaf in () if state.varies else jax.tree.leaves(cell.value):
             if not leaf.ndim:
@@ -97,6 +100,7 @@ def _check_sizes(cells: dict[State, Cell], wanted: int | None) -> None:
             wanted = size if wanted is None else wanted
             if size != wanted:
                 raise errors.sample_counts(state, size, wanted)
+    return wanted
 
 
 def _mapped_size(in_axes: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:

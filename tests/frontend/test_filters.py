@@ -55,7 +55,7 @@ def test_merge_refuses_two_states_of_one_path():
 
 def test_what_has_no_states():
     assert message_of("nn.filter_states([1], ParamState)") == expected("""
-        model.py:1:1: error: filter_states takes a Module, or a dict of states by path, and was given a list [not-a-module]
+        model.py:1:1: error: filter_states takes a Module or a dict of states, and was given a list [not-a-module]
           nn.filter_states([1], ParamState)
           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
     """)

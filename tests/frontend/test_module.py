@@ -103,7 +103,8 @@ def test_linear():
     layer = nn.Linear(3, 4)
     assert layer(jnp.ones((2, 3))).shape == (2, 4)
     assert list(layer.states()) == ["w", "b"]
-    assert list(nn.Sequential(layer, nn.Linear(4, 1, bias=False)).states(ParamState)) == ["layers.0.w", "layers.0.b", "layers.1.w"]  # fmt: skip
+    both = nn.Sequential(layer, nn.Linear(4, 1, bias=False))
+    assert list(both.states(ParamState)) == ["layers.0.w", "layers.0.b", "layers.1.w"]
 
 
 def test_a_module_without_update():

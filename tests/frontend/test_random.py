@@ -85,11 +85,11 @@ def test_a_draw_under_a_foreign_transform_is_refused():
         draw = jax.jit(lambda: random.randn(2))
         draw()
     """) == expected("""
-        model.py:1:24: error: state 'random.key' is written inside a JAX transform that does not carry states, so the write would be lost [foreign-transform]
+        model.py:1:24: error: state 'random.key' is written under a JAX transform, which would lose the write [foreign-transform]
           draw = jax.jit(lambda: random.randn(2))
                                  ^^^^^^^^^^^^^^^
-          help: use etir.transform (jit, grad, value_and_grad, vmap, scan, for_loop, cond) in place of JAX's own, or write after it returns
-    """)  # fmt: skip
+          help: use jit, grad, vmap, scan or cond of etir.transform instead, or write after it returns
+    """)  # noqa: E501  # fmt: skip
 
 
 def test_importing_starts_no_device():

@@ -11,6 +11,8 @@ from snippets import expected, message_of
 
 from etir.frontend import HiddenGroupState, HiddenState, HiddenTreeState, ParamState, ShortTermState, State, transform
 
+LAZY = "its shape comes from the first input: call `.ensure(x)` on it before reading it"
+
 
 def test_hidden_state():
     h = HiddenState(jnp.zeros(32))
@@ -19,12 +21,15 @@ def test_hidden_state():
 
 
 def test_group_state_by_keyword_and_by_dict():
-    for group in (HiddenGroupState(V=jnp.zeros(4), I=jnp.ones(4)), HiddenGroupState({"V": jnp.zeros(4), "I": jnp.ones(4)})):
+    for group in (
+        HiddenGroupState(V=jnp.zeros(4), I=jnp.ones(4)),
+        HiddenGroupState({"V": jnp.zeros(4), "I": jnp.ones(4)}),
+    ):
         assert (group.num_state, group.varshape) == (2, (4,))
         assert group["I"].shape == (4,)
         group["V"] = group["V"] - 1
         assert float(group.value["V"].sum()) == -4
-        group.value = dict(V=jnp.ones(4), I=jnp.zeros(4))
+        group.value = dict(V=jnp.ones(4), I=jnp.zeros(4))  # noqa: C408
         assert (float(group["V"].sum()), float(group["I"].sum())) == (4, 0)
 
 
@@ -72,7 +77,10 @@ def test_a_lazy_state_takes_its_shape_from_the_first_input():
 
 
 def test_repr():
-    assert repr(HiddenGroupState(V=jnp.zeros(4), I=jnp.zeros(4), name="s")) == "HiddenGroupState('s', {I: f64[4], V: f64[4]})"
+    assert (
+        repr(HiddenGroupState(V=jnp.zeros(4), I=jnp.zeros(4), name="s"))
+        == "HiddenGroupState('s', {I: f64[4], V: f64[4]})"
+    )
     assert repr(ShortTermState()) == "ShortTermState(unset)"
 
 
@@ -198,14 +206,14 @@ def test_a_group_is_a_flat_dict():
           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
           note: model.py:1:1: an unnamed HiddenGroupState is declared here
           help: give it V=..., I=..., each one array, or use HiddenTreeState
-    """)  # fmt: skip
+    """)  # noqa: E501  # fmt: skip
 
 
 def test_a_group_has_one_shape():
     assert message_of("""
         HiddenGroupState(V=jnp.zeros(2), I=jnp.zeros(3), name="s")
     """) == expected("""
-        model.py:1:1: error: state 's' is a group, whose arrays share one shape, and was given {I: f64[3], V: f64[2]} [group-shape]
+        model.py:1:1: error: state 's' is a group, of one shape, and was given {I: f64[3], V: f64[2]} [group-shape]
           HiddenGroupState(V=jnp.zeros(2), I=jnp.zeros(3), name="s")
           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
           note: model.py:1:1: state 's' is declared here
@@ -229,7 +237,7 @@ def test_a_tree_of_several_shapes_has_no_common_one():
 @pytest.mark.parametrize(
     ("made", "help"),
     [
-        ("HiddenState(lazy=jnp.zeros_like)", "its shape comes from the first input: call `.ensure(x)` on it before reading it"),
+        ("HiddenState(lazy=jnp.zeros_like)", LAZY),
         ("HiddenState()", "give it an initial value, or an initialiser and call nn.init_all_states(model)"),
     ],
 )  # fmt: skip

@@ -123,7 +123,7 @@ def test_integers_have_no_gradient():
 
 def test_only_states_are_differentiated():
     assert message_of("transform.grad(lambda: 1.0, [jnp.ones(2)])()") == expected("""
-        model.py:1:1: error: what grad differentiates holds f64[2], and a State, a Module, or a container of States is wanted [not-a-state]
+        model.py:1:1: error: what grad differentiates holds f64[2], and it takes States or a Module [not-a-state]
           transform.grad(lambda: 1.0, [jnp.ones(2)])()
           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
     """)  # fmt: skip
