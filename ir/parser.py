@@ -257,7 +257,7 @@ class _Parser:
         traced = self.lexer.accept("untraced") is None
         if traced:
             self.lexer.expect("traced")
-        loc = self.lexer.loc()
+        loc = self.lexer.loc() or site.loc
         through: list[Crossing] = []
         while self.lexer.accept("through"):
             operation, why = self.lexer.name("an operation"), self.lexer.string()

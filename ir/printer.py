@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from typing import Any
 
-from .layout import align, wrap
+from .layout import WIDEST_COLUMN, align, wrap
 from .names import MISSING, Names, declared_values, nodes, present, undeclared_values, values_of
 from .plan_printer import plan_lines
 from .text import loc_cell, quote, type_text, word
@@ -128,9 +128,10 @@ def _regions(t: Transition, names: Names) -> list[str]:
 
 
 def _signature(head: str, inputs: list[str], tail: str) -> list[str]:
-    """A region's signature; the results go on a line of their own where both lists are long."""
-    if len(tail) <= 60:
-        return wrap(head, inputs, tail)
+    """A region's signature; where it is long, the results go on a line of their own."""
+    short = head + ", ".join(inputs) + tail
+    if len(short) <= WIDEST_COLUMN:
+        return [short]
     outputs = tail.removeprefix(") -> (").removesuffix(")").split(", ")
     return [*wrap(head, inputs, ")"), *wrap("-> (", outputs, ")", indent=INDENT)]
 
@@ -186,7 +187,7 @@ def _association(node: Any, names: Names, where: str) -> list[str]:
         f" at {names[getattr(site, 'output', None)]}{where}",
         f" : {couplings or MISSING}",
         "  traced" if node.traced else "  untraced",
-        loc_cell(node),
+        "" if loc_cell(node) == loc_cell(site) else loc_cell(node),
     ]
 
 

@@ -90,13 +90,17 @@ def known_values(t: Transition) -> set[Value]:
 
 
 def regions_read_known_values(t: Transition, sheet: Sheet) -> Iterator[Diagnostic]:
-    """A region reads arguments, weights, sites and other regions' results, then at most one shift for each site."""
+    """A region reads arguments, weights, sites and other regions' results; its own arguments come last.
+
+    These are what a backend gives a site when it takes derivatives: a shift of its output, or a weight of its own.
+    """
     known = known_values(t)
     for region in t.regions:
         others = {value for other in t.regions if other is not region for value in other.outputs}
         unknown = [value for value in region.inputs if value not in known | others]
-        shifts = [site.output.type for site in t.sites]
-        if not unknown or (unknown == list(region.inputs[-len(unknown) :]) and [v.type for v in unknown] == shifts):
+        at_sites = {value.type for site in t.sites for value in (site.output, site.weight.value)}
+        come_last = unknown == list(region.inputs[len(region.inputs) - len(unknown) :])
+        if come_last and all(value.type in at_sites for value in unknown):
             continue
         names = ", ".join(map(sheet.name, unknown))
         message = f"region @{region.name} reads {names}, which nothing defines"
