@@ -30,7 +30,7 @@ RULES: MappingProxyType[str, Rule] = MappingProxyType(
 )
 """Coupling rules by primitive name. What has none couples everything."""
 
-_cache: weakref.WeakKeyDictionary[Any, Couplings] = weakref.WeakKeyDictionary()
+_cache: weakref.WeakKeyDictionary[Any, tuple[tuple[Coupling | None, ...], ...]] = weakref.WeakKeyDictionary()
 
 
 def has_rule(eqn: Any) -> bool:
@@ -84,16 +84,15 @@ def jaxpr_couplings(jaxpr: Any, seeds: Iterable[int] | None = None) -> tuple[tup
         return _propagate(jaxpr, frozenset(seeds), Constants(jaxpr))
     if jaxpr not in _cache:
         _cache[jaxpr] = _propagate(jaxpr, None, Constants(jaxpr))
-    found = _cache[jaxpr]
-    return tuple(tuple(row) for row in found)
+    return _cache[jaxpr]
 
 
-def _analyse(jaxpr: Any, values: Sequence[Any]) -> Couplings:
-    """Couplings of a body, given the values of its operands where they are constant."""
-    if all(value is None for value in values):
-        return jaxpr_couplings(jaxpr)
+def _analyse(jaxpr: Any, values: Sequence[Any], seeds: Iterable[int] | None = None) -> Couplings:
+    """Couplings of a body, given the values of its arguments where they are constant."""
     given = {var: value for var, value in zip(jx.argument_vars(jaxpr), values, strict=True) if value is not None}
-    return _propagate(jaxpr, None, Constants(jaxpr, given))
+    if not given:
+        return jaxpr_couplings(jaxpr, seeds)
+    return _propagate(jaxpr, None if seeds is None else frozenset(seeds), Constants(jaxpr, given))
 
 
 def _propagate(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,8 +17,13 @@ from .constants import Constants
 Couplings: TypeAlias = Sequence[Sequence[Coupling | None]]
 """For each output, for each operand: how the output's derivative depends on it, `None` where it does not."""
 
-Analyse: TypeAlias = Callable[[Any, Sequence[Any]], Couplings]
-"""Couplings of a jaxpr's results to its arguments, given the arguments' values, `None` where they are not constant."""
+
+class Analyse(Protocol):
+    """Couplings of a jaxpr's results to its arguments."""
+
+    def __call__(self, jaxpr: Any, values: Sequence[Any], seeds: Iterable[int] | None = None) -> Couplings:
+        """`values` are those of constant arguments, else `None`; `seeds` are the arguments to follow, all if `None`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -21,7 +21,8 @@ def by_pullback(eqn: Any, context: Context) -> Couplings:
         body, cotangents = _pullback(eqn, context)
     except Exception:  # a rule that refuses reverse mode refuses here too, and its own message belongs to its use
         return couples_everything(eqn, context)
-    found = context.analyse(body, [None] * len(jx.argument_vars(body)))
+    # Cotangents alone are followed: a rule may well evaluate its own operation on the operands.
+    found = context.analyse(body, [None] * len(jx.argument_vars(body)), range(cotangents))
     rows = iter(found)
     by_operand = [next(rows)[:cotangents] if carries(atom) else [None] * cotangents for atom in eqn.invars]
     by_output = iter(zip(*by_operand, strict=True))

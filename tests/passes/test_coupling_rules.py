@@ -16,15 +16,9 @@ from etir.passes.coupling import Constants, equation_couplings, has_rule, jaxpr_
 
 def pattern(function, *shapes, points=3):
     """Where the Jacobian of each output by each argument is not zero, at any of some random points."""
-
-    @jax.jit
-    @jax.vmap
-    def jacobians(key):
-        keys = jax.random.split(key, len(shapes))
-        values = [jax.random.normal(key, shape) for key, shape in zip(keys, shapes, strict=True)]
-        return jax.jacrev(lambda *args: jax.tree.leaves(function(*args)), argnums=tuple(range(len(shapes))))(*values)
-
-    rows = jacobians(jax.random.split(jax.random.key(0), points))
+    jacobian = jax.jacrev(lambda *args: jax.tree.leaves(function(*args)), argnums=tuple(range(len(shapes))))
+    random = np.random.default_rng(0)
+    rows = jax.jit(jax.vmap(jacobian))(*(random.normal(size=(points, *shape)) for shape in shapes))
     return [[(np.asarray(entry) != 0).any(0) for entry in row] for row in rows]
 
 
