@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ..coupling import Coupling
 from ..diagnostics import Diagnostic
-from ..transition import Association, Group, State, StateKind, Transition
+from ..transition import Association, Dependence, Group, Site, State, StateKind, Transition
 from .sheet import Sheet
 
 Shape = tuple[int, ...]
@@ -19,12 +19,13 @@ def groups_hold_hidden_states(t: Transition, sheet: Sheet) -> Iterator[Diagnosti
         if count > 1:
             yield sheet.finding("ir-group", f"{count} groups have number #{index}; wanted one")
     home: dict[State, Group] = {}
+    known = set(t.states)
     for group in t.groups:
         line = f"group #{group.index}"
         if not group.states:
             yield sheet.finding("ir-group", f"group #{group.index} has no state", line=line, loc=group.loc)
         for state in group.states:
-            fault = _membership_fault(t, state, group, home.setdefault(state, group))
+            fault = _membership_fault(state in known, state, group, home.setdefault(state, group))
             if fault is not None:
                 yield sheet.finding("ir-group", fault, line=line, mark=sheet.name(state.before), loc=group.loc)
     for state in t.hidden if t.groups else ():
@@ -33,8 +34,8 @@ def groups_hold_hidden_states(t: Transition, sheet: Sheet) -> Iterator[Diagnosti
             yield sheet.finding("ir-group", message, line=sheet.state_line(state), mark="hidden", loc=state.loc)
 
 
-def _membership_fault(t: Transition, state: State, group: Group, home: Group) -> str | None:
-    if state not in t.states:
+def _membership_fault(known: bool, state: State, group: Group, home: Group) -> str | None:
+    if not known:
         return f"group #{group.index} has '{state.path}', which is no state of this transition"
     if state.kind is not StateKind.HIDDEN:
         return f"group #{group.index} has '{state.path}', which is {state.kind.value}; wanted hidden states"
@@ -56,25 +57,27 @@ def groups_have_one_shape(t: Transition, sheet: Sheet) -> Iterator[Diagnostic]:
 def jacobians_stay_in_their_group(t: Transition, sheet: Sheet) -> Iterator[Diagnostic]:
     """A group's Jacobian has at most one coupling for each pair of its states, between the shapes of the two."""
     for group in t.groups:
-        pairs: set[tuple[State, State]] = set()
+        seen: set[tuple[State, State]] = set()
         for item in group.jacobian:
-            names = f"{sheet.name(item.of.before)} <- {sheet.name(item.on.before)}"
-            line = f"jacobian {names}"
-            for state in (item.of, item.on):
-                if state not in group.states:
-                    message = (
-                        f"the Jacobian of group #{group.index} speaks of '{state.path}', which is not in the group"
-                    )
-                    yield sheet.finding("ir-group", message, line=line, mark=sheet.name(state.before), loc=group.loc)
-            if (item.of, item.on) in pairs:
-                message = f"the Jacobian of group #{group.index} has {names} twice"
-                yield sheet.finding("ir-group", message, line=line, mark=names, loc=group.loc)
-            pairs.add((item.of, item.on))
-            fault = _coupling_fault(item.coupling, item.on.before.type.shape, item.of.after.type.shape)
+            fault = _dependence_fault(item, group, seen)
+            seen.add((item.of, item.on))
             if fault is not None:
-                yield sheet.finding(
-                    "coupling-shape", f"{names}: {fault}", line=line, mark=str(item.coupling), loc=group.loc
-                )
+                code, mark, message = fault
+                line = f"jacobian {sheet.name(item.of.before)} <- {sheet.name(item.on.before)}"
+                yield sheet.finding(code, message, line=line, mark=mark, loc=group.loc)
+
+
+def _dependence_fault(item: Dependence, group: Group, seen: set[tuple[State, State]]) -> tuple[str, str, str] | None:
+    """The code, the marked text and the message of what is wrong with one entry of a Jacobian."""
+    subject = f"the Jacobian of group #{group.index}"
+    for state in (item.of, item.on):
+        if state not in group.states:
+            return "ir-group", "jacobian", f"{subject} speaks of '{state.path}', which is not in the group"
+    pair = f"'{item.of.path}' on '{item.on.path}'"
+    if (item.of, item.on) in seen:
+        return "ir-group", "jacobian", f"{subject} has {pair} twice"
+    fault = _coupling_fault(item.coupling, item.on.before.type.shape, item.of.after.type.shape)
+    return ("coupling-shape", str(item.coupling), f"{subject}, {pair}: {fault}") if fault else None
 
 
 def _coupling_fault(coupling: Coupling, in_shape: Shape, out_shape: Shape) -> str | None:
@@ -91,19 +94,20 @@ def _shape(shape: Shape) -> str:
 
 def associations_name_their_ends(t: Transition, sheet: Sheet) -> Iterator[Diagnostic]:
     """An association is the only one between a site and a group, both of this transition."""
-    pairs = Counter((association.site, association.group) for association in t.associations)
-    for (site, group), count in pairs.items():
-        name = sheet.name(site.output)
-        line, loc = sheet.association_line(next(a for a in t.associations if a.site is site)), site.loc
-        if count > 1:
-            message = f"{count} associations of site {name} with group #{group.index}; wanted one"
-            yield sheet.finding("ir-association", message, line=line, mark=name, loc=loc)
-        if site not in t.sites:
-            message = f"an association is at {name}, which is no site of this transition"
-            yield sheet.finding("ir-association", message, line=line, mark=name, loc=loc)
-        if group not in t.groups:
-            message = f"site {name} is associated with group #{group.index}, which is not in this transition"
-            yield sheet.finding("ir-association", message, line=line, mark=name, loc=loc)
+    sites, groups = set(t.sites), set(t.groups)
+    seen: set[tuple[Site, Group]] = set()
+    for association in t.associations:
+        site, group = association.site, association.group
+        fault = None
+        if site not in sites:
+            fault = "no site of this transition has this output"
+        elif group not in groups:
+            fault = "this transition has no such group"
+        elif (site, group) in seen:
+            fault = "there is one already"
+        seen.add((site, group))
+        if fault is not None:
+            yield _about(association, "ir-association", fault, sheet)
 
 
 def associations_fit_their_group(t: Transition, sheet: Sheet) -> Iterator[Diagnostic]:
@@ -111,10 +115,14 @@ def associations_fit_their_group(t: Transition, sheet: Sheet) -> Iterator[Diagno
     for association in t.associations:
         fault = _association_fault(association)
         if fault is not None:
-            name = sheet.name(association.site.output)
-            line = sheet.association_line(association)
-            message = f"association of {name} with group #{association.group.index}: {fault[1]}"
-            yield sheet.finding(fault[0], message, line=line, mark=name, loc=association.loc)
+            yield _about(association, *fault, sheet)
+
+
+def _about(association: Association, code: str, fault: str, sheet: Sheet) -> Diagnostic:
+    """A finding about an association's line."""
+    name, line = sheet.name(association.site.output), sheet.association_line(association)
+    message = f"association of {name} with group #{association.group.index}: {fault}"
+    return sheet.finding(code, message, line=line, mark=name, loc=association.loc)
 
 
 def _association_fault(association: Association) -> tuple[str, str] | None:

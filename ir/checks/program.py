@@ -80,13 +80,13 @@ def _trace_faults(trace: Trace, results: set[Value], seen: set[Value], sheet: Sh
 
 def operations_stay_in_the_transition(t: Transition, sheet: Sheet) -> Iterator[Diagnostic]:
     """Every group, association, parameter, state, site or weight that an operation names is one of the transition."""
-    homes: dict[type, tuple[Any, ...]] = {
-        Group: t.groups,
-        Association: t.associations,
-        Param: t.params,
-        State: t.states,
-        Site: t.sites,
-        Weight: t.weights,
+    homes: dict[type, set[Any]] = {
+        Group: set(t.groups),
+        Association: set(t.associations),
+        Param: set(t.params),
+        State: set(t.states),
+        Site: set(t.sites),
+        Weight: set(t.weights),
     }
     for operation in t.plan.operations if t.plan else ():
         for name, node in _nodes_of(operation):

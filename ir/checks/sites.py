@@ -13,13 +13,14 @@ from .sheet import Sheet
 def sites_use_weights(t: Transition, sheet: Sheet) -> Iterator[Diagnostic]:
     """A site uses a weight of the transition, and is the only one with its output."""
     outputs: set[Value] = set()
+    weights = set(t.weights)
     for site in t.sites:
-        name = sheet.name(site.output)
-        if site.weight not in t.weights:
+        if site.weight not in weights:
             weight = sheet.name(site.weight.value)
-            message = f"site {name} uses {weight}, which is no weight of this transition"
+            message = f"site {sheet.name(site.output)} uses {weight}, which is no weight of this transition"
             yield sheet.finding("ir-weight", message, line=sheet.site_line(site), mark=weight, loc=site.loc)
         if site.output in outputs:
+            name = sheet.name(site.output)
             message = f"two sites compute {name}; wanted a value for each"
             yield sheet.finding("ir-defined-twice", message, line=sheet.site_line(site), mark=name, loc=site.loc)
         outputs.add(site.output)
@@ -30,15 +31,15 @@ def sites_stand_in_the_step(t: Transition, sheet: Sheet) -> Iterator[Diagnostic]
     counts = [region.equations for region in t.regions if region.name == "step"]
     places: dict[int, Site] = {}
     for site in t.sites:
-        line, mark = sheet.site_line(site), f"equation {site.equation}"
+        mark = f"equation {site.equation}"
         if counts and not 0 <= site.equation < counts[0]:
             message = f"site {sheet.name(site.output)} is equation {site.equation} of a step that has {counts[0]}"
-            yield sheet.finding("site-equation", message, line=line, mark=mark, loc=site.loc)
+            yield sheet.finding("site-equation", message, line=sheet.site_line(site), mark=mark, loc=site.loc)
         other = places.setdefault(site.equation, site)
         if other is not site:
             both = f"{sheet.name(other.output)} and {sheet.name(site.output)}"
             message = f"sites {both} are both equation {site.equation}"
-            yield sheet.finding("site-equation", message, line=line, mark=mark, loc=site.loc)
+            yield sheet.finding("site-equation", message, line=sheet.site_line(site), mark=mark, loc=site.loc)
 
 
 def expressions_fit_their_operands(t: Transition, sheet: Sheet) -> Iterator[Diagnostic]:

@@ -23,9 +23,10 @@ def paths_are_unique(t: Transition, sheet: Sheet) -> Iterator[Diagnostic]:
         "outputs": t.outputs,
     }
     for noun, items in kinds.items():
+        last = {item.path: item.loc for item in items}
         for path, count in Counter(item.path for item in items).items():
             if count > 1:
-                loc = [item.loc for item in items if item.path == path][-1]
+                loc = last[path]
                 yield sheet.finding("ir-path", f"{count} {noun} are called '{path}'; wanted one", loc=loc)
 
 
@@ -73,13 +74,16 @@ def results_are_computed(t: Transition, sheet: Sheet) -> Iterator[Diagnostic]:
     if not t.regions:
         return
     known = known_values(t) | {value for region in t.regions for value in region.outputs}
-    results = [(state.after, f"state '{state.path}' becomes", sheet.state_line(state), state.loc) for state in t.states]
-    results += [(o.value, f"output '{o.path}' is", f"output {sheet.name(o.value)}", o.loc) for o in t.outputs]
-    for value, subject, line, loc in results:
-        if value not in known:
-            name = sheet.name(value)
-            message = f"{subject} {name}, which no region computes"
-            yield sheet.finding("ir-undefined", message, line=line, mark=name, loc=loc)
+    for state in t.states:
+        if state.after not in known:
+            name = sheet.name(state.after)
+            message = f"state '{state.path}' becomes {name}, which no region computes"
+            yield sheet.finding("ir-undefined", message, line=sheet.state_line(state), mark=name, loc=state.loc)
+    for output in t.outputs:
+        if output.value not in known:
+            name = sheet.name(output.value)
+            message = f"output '{output.path}' is {name}, which no region computes"
+            yield sheet.finding("ir-undefined", message, line=f"output {name}", mark=name, loc=output.loc)
 
 
 def known_values(t: Transition) -> set[Value]:
@@ -96,8 +100,8 @@ def regions_read_known_values(t: Transition, sheet: Sheet) -> Iterator[Diagnosti
     """
     known = known_values(t)
     for region in t.regions:
-        others = {value for other in t.regions if other is not region for value in other.outputs}
-        unknown = [value for value in region.inputs if value not in known | others]
+        here = known.union(*(other.outputs for other in t.regions if other is not region))
+        unknown = [value for value in region.inputs if value not in here]
         at_sites = {value.type for site in t.sites for value in (site.output, site.weight.value)}
         come_last = unknown == list(region.inputs[len(region.inputs) - len(unknown) :])
         if come_last and all(value.type in at_sites for value in unknown):
@@ -143,8 +147,9 @@ def weights_come_from_parameters(t: Transition, sheet: Sheet) -> Iterator[Diagno
     for value, count in Counter(weight.value for weight in t.weights).items():
         if count > 1:
             yield sheet.finding("ir-weight", f"{count} weights are {sheet.name(value)}; wanted one", loc=value.loc)
+    params = set(t.params)
     for weight in t.weights:
-        strangers = [param.path for param in weight.params if param not in t.params]
+        strangers = [param.path for param in weight.params if param not in params]
         if strangers or not weight.params:
             found = f"'{strangers[0]}', which is no parameter of this transition" if strangers else "no parameter"
             name = sheet.name(weight.value)
