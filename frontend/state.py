@@ -145,8 +145,8 @@ class State:
         return f"{type(self).__name__}({name}{frame.read(self)})"
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = ("name", "loc", "initial", "lazy", "ranks")
-        return {key: self.__dict__[key] for key in kept} | {"cell": frame.read(self)}
+        kept = {key: value for key, value in self.__dict__.items() if key not in ("base", "home", "birth")}
+        return kept | {"cell": frame.read(self)}
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
         cell = saved.pop("cell")

@@ -44,7 +44,8 @@ def vmap(
         footprint = frame.inner_footprint()
 
         def attempt() -> Any:
-            cells = {state: frame.read(state) for state in footprint.states}
+            known = {state: frame.read(state) for state in footprint.states}
+            cells = {state: cell for state, cell in known.items() if state.varies or splits(state, cell)}
             size = _common_size(cells, axis_size or _mapped_size(axes[2], args, kwargs))
             samples = Samples(function, footprint, cells, splits, widens, state_tag, axis_name)
 

@@ -62,6 +62,12 @@ def test_values_become_strong_arrays(value):
         assert not state.value.weak_type
 
 
+def test_a_key_array_is_a_value():
+    key = State(jax.random.key(0))
+    key.value = jax.random.split(key.value)[0]
+    assert repr(key) == "State(key<fry>[])"
+
+
 def test_initialiser_functions():
     assert HiddenState(lambda: jnp.ones(3)).varshape == (3,)
     assert HiddenGroupState(V=lambda: jnp.ones(3), I=jnp.zeros(3))["V"].shape == (3,)
@@ -87,9 +93,10 @@ def test_repr():
 @pytest.mark.parametrize("clone", [copy.deepcopy, lambda state: pickle.loads(pickle.dumps(state))])
 def test_a_copy_is_independent(clone):
     h = HiddenState(jnp.zeros(2), name="h")
+    h.note = "kept"
     other = clone(h)
     other.value = other.value + 1
-    assert (float(h.value.sum()), float(other.value.sum()), other.name) == (0, 2, "h")
+    assert (float(h.value.sum()), float(other.value.sum()), other.name, other.note) == (0, 2, "h", "kept")
 
 
 def test_a_change_in_place_is_a_write():

@@ -251,6 +251,18 @@ def test_a_scalar_has_no_samples():
     """)
 
 
+def test_what_is_split_is_decided_anew_on_each_call():
+    h = HiddenState(jnp.zeros(2))
+    transform.vmap_new_states(lambda: nn.init_all_states({"h": h}) and None, axis_size=2)()
+    step = transform.jit(transform.vmap(lambda x: h.value + x))
+    assert step(jnp.ones(2)).shape == (2, 2)
+    h.value = jnp.asarray([[1.0, 1.0], [2.0, 2.0]])
+    assert step(jnp.ones(2)).tolist() == [[2, 2], [3, 3]]
+    nn.init_all_states({"h": h})
+    h.value = jnp.asarray([0.0, 5.0])
+    assert step(jnp.zeros(2)).tolist() == [[0, 5], [0, 5]]
+
+
 def test_nothing_to_map():
     n = State(0)
     with pytest.raises(ValueError, match="axis_size"):
