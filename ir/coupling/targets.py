@@ -105,7 +105,7 @@ def _pick(values: Any, axis: int, factor: TargetFactor, fill: float) -> Any:
     """Replace an axis by the factor's inputs, and put its slots last."""
     if factor.table is None:
         return values[..., None]
-    xp = np if isinstance(values, np.ndarray) else jnp
+    xp: Any = np if isinstance(values, np.ndarray) else jnp
     picked = xp.moveaxis(xp.take(values, np.maximum(factor.table, 0), axis=axis), axis + 1, -1)
     shape = [1] * picked.ndim
     shape[axis], shape[-1] = factor.table.shape

@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from jax import lax
 
 from etir.ir.coupling import Coupling
 
-SETTINGS = settings(max_examples=120, deadline=None)
+SETTINGS = settings(max_examples=100, deadline=None)
 
 SHAPES = [(), (1,), (5,), (6,), (2, 3), (3, 2), (2, 1, 3), (4, 3), (12,), (2, 6), (3, 2, 2), (1, 6)]
 
@@ -197,12 +198,19 @@ def test_targets_gather_with_any_leading_axes(coupling):
     targets = coupling.targets()
     if targets is None:
         return
-    values = np.random.default_rng(0).normal(size=(2, *coupling.out_shape)).astype(np.float32)
-    gathered = targets.gather(jnp.asarray(values), fill=7.0)
+    values = np.random.default_rng(0).normal(size=(2, *coupling.out_shape))
+    gathered = targets.gather(values, fill=7.0)
     assert gathered.shape == (2, *coupling.in_shape, targets.slots)
     positions = targets.positions()
     expected = np.where(positions < 0, 7.0, values.reshape(2, -1)[:, np.maximum(positions, 0)])
     assert np.array_equal(gathered, expected)
+
+
+def test_targets_gather_tracers():
+    coupling = Coupling.permuted((2, 3), (1, 0)).join(Coupling.reshaped((2, 3), (3, 2)))
+    values = np.arange(6.0).reshape(3, 2)
+    gathered = jax.jit(coupling.targets().gather)(values)
+    assert np.array_equal(gathered, coupling.targets().gather(values))
 
 
 @SETTINGS
