@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import api
+from ..backends.learner import Learner
 from ..ir import jaxpr as jx
 from ..ir.diagnostics import error
 from ..ir.step import leaf_paths
@@ -65,9 +66,13 @@ def run(arguments: argparse.Namespace) -> int:
             f"{steps} steps are one window of {chosen.window}: no trace is used, so nothing can be checked",
             help="give --steps more than --window",
         )
-    program = in_float64(options.program(arguments, "check gradients"))
-    transition = options.plan(options.analyse(program, chosen), chosen)
-    findings = compare(program, transition, steps=steps, seed=arguments.seed, backend=arguments.backend)
+    given = options.program(arguments, "check gradients")
+    options.lower(given)
+    program = in_float64(given)
+    step = options.lower(program)
+    transition = options.plan(api.analyse(step, sites=chosen.sites), chosen)
+    learner = api.emit(transition, arguments.backend, signature=step)
+    findings = compare(program, transition, learner, steps=steps, seed=arguments.seed)
     tolerance = exact_within(transition)
     assert transition.certificate is not None
     print(_headline(transition.certificate, program, steps, tolerance))
@@ -99,13 +104,12 @@ def _wide_draw(function: Callable[[jax.Array, int], Any]) -> Callable[[jax.Array
     return lambda key, steps: widened(function(key, steps))
 
 
-def compare(program: Program, transition: Transition, *, steps: int, seed: int, backend: str) -> list[Finding]:
+def compare(program: Program, transition: Transition, learner: Learner, *, steps: int, seed: int) -> list[Finding]:
     """One finding a weight: the learner's gradient of a random loss, summed over windows, against BPTT's."""
     of_inputs, of_loss = jax.random.split(jax.random.key(seed))
     xs = program.draw(of_inputs, steps) if program.draw else draw(of_inputs, steps, program.inputs)
     directions = random_directions(program, of_loss, steps)
     wanted = dict(leaf_paths(summed_gradient(program, xs, directions), "param"))
-    learner = api.emit(transition, backend)
     carry = learner.init(program.params, program.states)
     result = learner.grad(projected_loss)(program.params, carry, xs[0] if len(xs) == 1 else xs, directions)
     found = dict(leaf_paths(result.grads, "param"))

@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import TextIO
 
@@ -16,10 +16,10 @@ _CODES = {"exact": "32", "approximate": "33", "truncated": "31", "bold": "1", "f
 _UNLIMITED = 10_000
 
 
-def paint(text: str, style: str, stream: TextIO | None = None) -> str:
-    """The text in a style, where the stream (standard output by default) is a terminal that takes colours."""
-    stream = stream or sys.stdout
-    if style not in _CODES or not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+def paint(text: str, style: str) -> str:
+    """The text in a style, where standard output is a terminal that takes colours."""
+    terminal = sys.stdout.isatty() and not (os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb")
+    if style not in _CODES or not terminal:
         return text
     return f"\x1b[{_CODES[style]}m{text}\x1b[0m"
 
@@ -59,7 +59,7 @@ def shorten(text: str, size: int) -> str:
 
 
 @contextmanager
-def warnings_as_lines() -> Iterator[None]:
+def warnings_as_lines() -> Generator[None]:
     """Print the compiler's own warnings as what they are, without the line of code that raised them."""
     shown = warnings.showwarning
 

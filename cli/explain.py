@@ -7,6 +7,7 @@ import fnmatch
 import textwrap
 from collections.abc import Iterator
 
+from .. import api
 from ..ir.diagnostics import did_you_mean, error
 from ..ir.loc import Loc
 from ..ir.transition import Association, Label, Site, Transition, Verdict
@@ -32,8 +33,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print one paragraph a weight."""
     transition = options.planned(arguments)
-    print("\n\n".join("\n".join(_paragraph(transition, label)) for label in _asked(transition, arguments.path)))
+    asked = _asked(transition, arguments.path)
+    curable = _exact_under_rtrl(transition) if any(label.label is not Verdict.EXACT for label in asked) else frozenset()
+    print("\n\n".join("\n".join(_Paragraph(transition, label).lines(curable)) for label in asked))
     return 0
+
+
+def _exact_under_rtrl(transition: Transition) -> frozenset[str]:
+    """The weights that exact RTRL would make exact; none where the transition's program is absent."""
+    if any(region.body is None for region in transition.regions):
+        return frozenset()
+    certificate = api.plan(transition, "rtrl").certificate
+    return frozenset(label.path for label in certificate or () if label.label is Verdict.EXACT)
 
 
 def _asked(transition: Transition, path: str | None) -> list[Label]:
@@ -51,30 +62,58 @@ def _asked(transition: Transition, path: str | None) -> list[Label]:
     return found
 
 
-def _paragraph(transition: Transition, label: Label) -> Iterator[str]:
-    certificate = transition.certificate
-    assert certificate is not None
-    title = f"{paint(label.path, 'bold')}  {paint(label.label, label.label)}"
-    yield f"{title}  by {label.rule}, window {certificate.window}, credit {certificate.credit}"
-    yield from _wrapped(_MEANS[label.label], "  ")
-    uses = [site for site in transition.sites if label.path in site.weight.paths]
-    for site in uses:
-        yield from _use(transition, site)
-    if not uses:
-        yield "  no ETP operation uses it"
-    for reason in label.reasons:
-        yield from _wrapped(str(reason), "  - ")
-        yield from _source(reason.loc, "    ")
-    if label.label is not Verdict.EXACT and label.rule != "rtrl":
-        yield f"  help: --rules '{label.path}=rtrl' makes it exact, at the cost of a full trace"
+class _Paragraph:
+    """What is said about one weight. A line of source is shown once, and then only named."""
+
+    def __init__(self, transition: Transition, label: Label) -> None:
+        self.transition = transition
+        self.label = label
+        self.shown: set[Loc] = set()
+
+    def lines(self, curable: frozenset[str]) -> Iterator[str]:
+        transition, label, certificate = self.transition, self.label, self.transition.certificate
+        assert certificate is not None
+        title = f"{paint(label.path, 'bold')}  {paint(label.label, label.label)}"
+        yield f"{title}  by {label.rule}, window {certificate.window}, credit {certificate.credit}"
+        yield from _wrapped(_MEANS[label.label], "  ")
+        uses = [site for site in transition.sites if label.path in site.weight.paths]
+        for site in uses:
+            yield from self._use(site)
+        if not uses:
+            yield "  no ETP operation uses it"
+        for reason in label.reasons:
+            yield from _wrapped(str(reason), "  - ")
+            yield from self._source(reason.loc, "    ")
+        if label.label is not Verdict.EXACT and label.path in curable:
+            yield f"  help: --rules '{label.path}=rtrl' makes it exact, at the cost of a full trace"
+
+    def _use(self, site: Site) -> Iterator[str]:
+        reached = "; ".join(_reach(a) for a in self.transition.associations if a.site is site)
+        yield from _wrapped(f"used by {site.operation} {site.expression}{'; ' if reached else ''}{reached}", "  ")
+        yield from self._source(site.loc, "    ")
+
+    def _source(self, loc: Loc | None, indent: str) -> Iterator[str]:
+        """The place, and the line itself with carets under what is meant, where the file can be read."""
+        if loc is None:
+            return
+        yield f"{indent}{paint(str(loc), 'faint')}"
+        line = loc.source_line()
+        if line is None or loc in self.shown:
+            return
+        self.shown.add(loc)
+        yield f"{indent}  {line.lstrip()}"
+        start, end = _columns(loc, line)
+        if start < end:
+            yield f"{indent}  {' ' * start}{paint('^' * (end - start), 'bad')}"
 
 
-def _use(transition: Transition, site: Site) -> Iterator[str]:
-    reached = [_reach(a) for a in transition.associations if a.site is site]
-    yield from _wrapped(
-        f"used by {site.operation} {site.expression}{'; ' if reached else ''}{'; '.join(reached)}", "  "
-    )
-    yield from _source(site.loc, "    ")
+def _columns(loc: Loc, line: str) -> tuple[int, int]:
+    """Where the carets go under a line without its indentation; empty where the location has no column in it."""
+    indent = len(line) - len(line.lstrip())
+    if loc.column is None or loc.column - 1 < indent:
+        return 0, 0
+    end = loc.end_column - 1 if loc.end_column else len(line)
+    return loc.column - 1 - indent, min(end, len(line)) - indent
 
 
 def _reach(association: Association) -> str:
@@ -86,23 +125,6 @@ def _reach(association: Association) -> str:
     if crossings:
         ways.append(f"{'also ' if reached else ''}reaches group #{group.index} through {crossings}")
     return ", ".join(ways)
-
-
-def _source(loc: Loc | None, indent: str) -> Iterator[str]:
-    """The place, and the line itself with carets under what is meant, where the file can be read."""
-    if loc is None:
-        return
-    yield f"{indent}{paint(f'{loc}:', 'faint')}"
-    line = loc.source_line()
-    if line is None:
-        return
-    text = line.lstrip()
-    yield f"{indent}  {text}"
-    if loc.column is not None:
-        start = loc.column - 1 - (len(line) - len(text))
-        end = min(loc.end_column - 1 - (len(line) - len(text)) if loc.end_column else len(text), len(text))
-        if 0 <= start < end:
-            yield f"{indent}  {' ' * start}{paint('^' * (end - start), 'bad')}"
 
 
 def _wrapped(text: str, indent: str) -> list[str]:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import sysconfig
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from ..ir.diagnostics import EtirError, did_you_mean, error, nearest
 
+_T = TypeVar("_T")
+_PACKAGE = Path(__file__).absolute().parents[1]
+_STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 _FRAMES = 4
 """Frames of the user's traceback that are shown, innermost last."""
 
@@ -30,9 +34,9 @@ def find(place: str, attribute: str) -> Any:
     return found
 
 
-def call(function: Callable[[], Any], what: str) -> Any:
-    """What a function of the user's returns; its exceptions become diagnostics."""
-    with _their_mistakes(f"{what} raised"):
+def call(function: Callable[[], _T], what: str) -> _T:
+    """What a function returns that runs the user's code; an exception of that code becomes a diagnostic."""
+    with _their_mistakes(f"{what} raised", ours_too=True):
         return function()
 
 
@@ -64,36 +68,37 @@ def _from_module(name: str) -> ModuleType:
 
 
 @contextmanager
-def _their_mistakes(what: str) -> Iterator[None]:
-    """Turn an exception of the user's code into a diagnostic with the frames of that code; EtirError passes."""
+def _their_mistakes(what: str, *, ours_too: bool = False) -> Generator[None]:
+    """Turn an exception of the user's code into a diagnostic with the lines that led to it; EtirError passes.
+
+    `ours_too`: this package's code runs as well, and an exception is the user's only where it comes from their lines.
+    """
     try:
         yield
     except (EtirError, KeyboardInterrupt):
         raise
-    except ModuleNotFoundError as exception:
-        if not _their_frames(exception):
-            raise
-        raise _with_traceback(what, exception) from exception
     except (Exception, SystemExit) as exception:
-        raise _with_traceback(what, exception) from exception
+        frames = [frame for frame in traceback.extract_tb(exception.__traceback__) if not _is_library(frame.filename)]
+        theirs = [frame for frame in frames if not _is_ours(frame.filename)]
+        by_us = not frames or _is_ours(frames[-1].filename)
+        if by_us and (ours_too or isinstance(exception, ModuleNotFoundError)):
+            raise
+        raise _finding(what, exception, theirs[-_FRAMES:]) from exception
 
 
-def _with_traceback(what: str, exception: BaseException) -> EtirError:
-    text = "".join(traceback.format_exception_only(exception)).strip().splitlines()
-    frames = [
-        f"{frame.filename}:{frame.lineno}: in {frame.name}: {frame.line}"
-        for frame in _their_frames(exception)[-_FRAMES:]
-    ]
-    return error("target-import", f"{what} {text[-1]}", notes=frames)
+def _finding(what: str, exception: BaseException, frames: list[traceback.FrameSummary]) -> EtirError:
+    text = "".join(traceback.format_exception_only(exception)).strip()
+    notes = [f"{frame.filename}:{frame.lineno}: in {frame.name}: {frame.line}" for frame in frames]
+    if isinstance(exception, SyntaxError):
+        notes.append(f"{exception.filename}:{exception.lineno}: {(exception.text or '').strip()}")
+    summary = text.splitlines()[-1 if isinstance(exception, SyntaxError) else 0]
+    return error("target-raised", f"{what} {summary}", notes=notes)
 
 
-def _their_frames(exception: BaseException) -> list[traceback.FrameSummary]:
-    """The frames outside this package and the import machinery."""
-    frames = traceback.extract_tb(exception.__traceback__)
-    here = str(Path(__file__).resolve().parent)
-    return [
-        frame
-        for frame in frames
-        if not frame.filename.startswith("<") and not str(Path(frame.filename).resolve()).startswith(here)
-        and Path(frame.filename).name != "importlib" and "importlib" not in Path(frame.filename).parts
-    ]  # fmt: skip
+def _is_ours(file: str) -> bool:
+    return Path(file).absolute().is_relative_to(_PACKAGE)
+
+
+def _is_library(file: str) -> bool:
+    path = Path(file)
+    return file.startswith("<") or "site-packages" in path.parts or path.is_relative_to(_STANDARD_LIBRARY)

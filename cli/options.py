@@ -9,7 +9,9 @@ from typing import Any
 
 from .. import api
 from ..ir.diagnostics import error
+from ..ir.step import Step
 from ..ir.transition import Transition
+from . import importing
 from .arrays import parse_inputs
 from .target import Program, load
 
@@ -90,10 +92,18 @@ def analysed(arguments: argparse.Namespace) -> Transition:
     return analyse(loaded, options) if isinstance(loaded, Program) else loaded
 
 
+def lower(program: Program) -> Step:
+    """The step of a model, as a Jaxpr."""
+    step = importing.call(
+        lambda: api.lower(program.step, program.params, program.states, *program.inputs, **program.options),
+        f"the step of '{program.name}'",
+    )
+    return replace(step, name=program.name)
+
+
 def analyse(program: Program, options: Options) -> Transition:
     """The transition of a model."""
-    step = api.lower(program.step, program.params, program.states, *program.inputs, **program.options)
-    return api.analyse(replace(step, name=program.name), sites=options.sites)
+    return api.analyse(lower(program), sites=options.sites)
 
 
 def planned(arguments: argparse.Namespace) -> Transition:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import re
 from dataclasses import replace
 
-from ..ir import jaxpr as jx
 from ..ir.diagnostics import error
-from ..ir.transition import Transition
+from ..ir.transition import Region, Transition
 from . import options
 
 HELP = "print a model as text"
@@ -49,9 +49,17 @@ def _jaxpr(transition: Transition, target: str) -> str:
             f"'{target}' holds no Jaxpr: it was read from text, which has only its digest",
             help="name the model instead, as pkg.mod:attr or file.py:attr",
         )
-    names = {id(p.value): f"param {p.path}" for p in transition.params}
-    names |= {id(s.before): f"state {s.path}" for s in transition.states}
-    names |= {id(i.value): f"input {i.path}" for i in transition.inputs}
-    pairs = zip(jx.argument_vars(region.body), region.inputs, strict=True)
-    head = [f"# {var} : {value.type}  {names.get(id(value), 'value')}" for var, value in pairs]
-    return "\n".join([*head, str(region.body)])
+    text = str(region.body)
+    return "\n".join([*_arguments(transition, region, text), text])
+
+
+def _arguments(transition: Transition, region: Region, text: str) -> list[str]:
+    """A comment for each argument of the printed Jaxpr: its letter there, and what it is."""
+    what = {id(p.value): f"param {p.path}" for p in transition.params}
+    what |= {id(s.before): f"state {s.path}" for s in transition.states}
+    what |= {id(i.value): f"input {i.path}" for i in transition.inputs}
+    letters = re.findall(r"(\w+):", text.partition(" let")[0].partition(";")[2])
+    if len(letters) != len(region.inputs):
+        letters = [f"argument {k}" for k in range(len(region.inputs))]
+    width = max(map(len, letters), default=0)
+    return [f"# {a:<{width}}  {what[id(v)]}" for a, v in zip(letters, region.inputs, strict=True) if id(v) in what]

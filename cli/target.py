@@ -23,9 +23,7 @@ from . import importing
 SUFFIXES = (".etir", ".txt")
 ZOO = "zoo:"
 
-WANTED = (
-    "wanted a module, a Learner, a Transition, or `(step, params, states, *inputs)`, or a function that returns one"
-)
+_WANTED = "a TARGET is a module, a tuple (step, params, states, *inputs), a Transition, a Learner, or makes one of them"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +52,10 @@ def load(target: str, inputs: Sequence[Any] = ()) -> Program | Transition:
         return _zoo(target.removeprefix(ZOO), inputs)
     place, colon, attribute = target.rpartition(":")
     if not colon or not place or not attribute:
-        raise error(
-            "target-form",
-            f"'{target}' names no model",
-            help="write pkg.mod:attr, file.py:attr, zoo:NAME, or the path of a saved .etir or .txt",
-        )
+        whole = target.rstrip(":")
+        named = f"say what in it: {whole}:NAME" if whole.endswith(".py") else None
+        known = "write pkg.mod:attr, file.py:attr, zoo:NAME, or the path of a saved .etir or .txt"
+        raise error("target-form", f"'{target}' names no model", help=named or known)
     return _model(importing.find(place, attribute), attribute, tuple(inputs), called=False)
 
 
@@ -106,16 +103,18 @@ def _model(found: Any, name: str, inputs: tuple[Any, ...], *, called: bool) -> P
     if callable(found) and not called:
         return _model(_made(found, name), name, inputs, called=True)
     what = f"'{name}' returns" if called else f"'{name}' is"
-    raise error("target-kind", f"{what} a {type(found).__name__}; {WANTED}")
+    raise error("target-kind", f"{what} a {type(found).__name__}, which is no model", notes=[_WANTED])
 
 
 def _made(factory: Callable[..., Any], name: str) -> Any:
     needed = _required(factory)
     if needed:
+        returned = f"{name}(...)" if inspect.isclass(factory) else f"{name}, params, states, *inputs"
         raise error(
             "target-kind",
-            f"'{name}' needs arguments: {', '.join(needed)}; {WANTED}",
-            help=f"add `def model(): return {name}, params, states, *inputs` to the file, and name that",
+            f"'{name}' cannot be called without arguments: it needs {', '.join(needed)}",
+            notes=[_WANTED],
+            help=f"add `def model(): return {returned}` to the file, and name that",
         )
     made = importing.call(factory, f"'{name}'")
     if inspect.isclass(factory) and isinstance(made, Module):
@@ -149,7 +148,7 @@ def _module(model: Module, name: str, inputs: tuple[Any, ...]) -> Program:
         params=functional.params,
         states=functional.states,
         inputs=inputs,
-        options={"buffers": buffers, "declared_at": functional.locs},
+        options={"buffers": buffers},
     )
 
 

@@ -34,8 +34,16 @@ def _group_lines(transition: Transition, group: Group) -> Iterator[str]:
     states = _count(len(group.states), "state")
     yield f"group #{group.index}: {states} of shape [{','.join(map(str, group.shape))}]"
     yield from _table("state", [_state_row(group, state) for state in group.states])
-    rows = [_weight_row(transition, a) for a in transition.associations if a.group is group]
+    rows = [_weight_row(transition, a) for a in _of_group(transition, group)]
     yield from _table("weight", rows) if rows else ("  no weight is associated with it",)
+
+
+def _of_group(transition: Transition, group: Group) -> Iterator[Association]:
+    """A weight belongs where it has a path position by position, or, if it has none anywhere, wherever it leads."""
+    direct = {id(a.site) for a in transition.associations if any(a.couplings)}
+    for association in transition.associations:
+        if association.group is group and (any(association.couplings) or id(association.site) not in direct):
+            yield association
 
 
 def _state_row(group: Group, state: State) -> tuple[str, ...]:
