@@ -8,9 +8,10 @@ from ..ir.diagnostics import did_you_mean, error
 from ..ir.step import Signature
 from ..ir.transition import Transition
 from .learner import Carry, Learner, Result, Trained
+from .reference import Engine as ReferenceEngine
 from .xla import Engine as XlaEngine
 
-ENGINES: dict[str, Any] = {"xla": XlaEngine}
+ENGINES: dict[str, Any] = {"xla": XlaEngine, "reference": ReferenceEngine}
 """The engines, by name."""
 
 
