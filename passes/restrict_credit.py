@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
 
 from ..ir import jaxpr as jx
 from ..ir.transition import Region, Transition
-from .ingest import RESTRICTED
+from .ingest import FORWARD, RESTRICTED
 from .slice_regions import Slicer
 
 
@@ -38,7 +39,9 @@ class _Restricted:
         self.equations = jx.reaching(rest, [*slicer.results, *slicer.records])
 
     def region(self) -> Region:
-        return self.slicer.stepping(RESTRICTED, self.run)
+        """The region over the values of `forward`: other regions and the plan refer to them."""
+        forward = self.slicer.transition.region(FORWARD)
+        return replace(self.slicer.stepping(RESTRICTED, self.run), inputs=forward.inputs, outputs=forward.outputs)
 
     def run(self, env: dict[Any, Any], shifts: Sequence[Any]) -> list[Any]:
         stopped = env | {var: jax.lax.stop_gradient(env[var]) for var in self.old}
