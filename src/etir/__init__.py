@@ -1,22 +1,60 @@
 """etir: a compiler toolkit for online learning in JAX."""
 
 from .api import analyse, compile, emit, lower, plan
+from .backends.learner import Carry, Learner, Result, Trained
+from .frontend import (
+    HiddenGroupState,
+    HiddenState,
+    HiddenTreeState,
+    Module,
+    ParamState,
+    ShortTermState,
+    State,
+    functionalise,
+    nn,
+    random,
+    transform,
+)
 from .ir.diagnostics import Diagnostic, EtirError, EtirWarning
 from .ir.operations import bias, einsum, matmul, scale
+from .passes import Pass, PassManager
+from .stateful import D_RTRL, HiddenGroup, OnlineLearner, find_hidden_groups_from_module, show_graph
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "D_RTRL",
+    "Carry",
     "Diagnostic",
     "EtirError",
     "EtirWarning",
+    "HiddenGroup",
+    "HiddenGroupState",
+    "HiddenState",
+    "HiddenTreeState",
+    "Learner",
+    "Module",
+    "OnlineLearner",
+    "ParamState",
+    "Pass",
+    "PassManager",
+    "Result",
+    "ShortTermState",
+    "State",
+    "Trained",
     "analyse",
     "bias",
     "compile",
     "einsum",
     "emit",
+    "find_hidden_groups_from_module",
+    "functionalise",
     "lower",
     "matmul",
+    "nn",
     "plan",
+    "random",
     "scale",
+    "show_graph",
+    "transform",
 ]

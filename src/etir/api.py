@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .backends import emit as emit_transition
 from .backends.learner import Learner
+from .frontend import Functional, Module, functionalise
 from .frontend.lower import lower as lower_function
 from .ir.diagnostics import Diagnostic, EtirError, EtirWarning
-from .ir.step import Signature, Step
+from .ir.loc import Loc
+from .ir.step import Signature, Step, leaf_paths
 from .ir.transition import Transition, Verdict
+from .ir.types import TensorType
 from .passes import ANALYSIS, Certify, MarkSites, Pass, PassManager, PlanTraces, ingest
 from .passes.rules import Rule
 
@@ -19,14 +23,48 @@ RuleLike = str | Rule
 Sites = str | Sequence[str]
 
 
-def lower(step: Any, params: Any = None, states: Any = None, *inputs: Any, buffers: Sequence[str] = ()) -> Step:
+def lower(model: Any, *args: Any, buffers: Sequence[str] = ()) -> Step:
     """One step of a model as a Jaxpr whose leaves have paths.
 
-    `step(params, states, *inputs) -> (new_states, outputs)` is a plain function over pytrees, lowered on example values.
-    States that match a glob in `buffers` are carried along but are not hidden: the credit through them is dropped, and the
+    `lower(step, params, states, *inputs)` takes a plain function `step(params, states, *inputs) -> (new_states, outputs)`
+    over pytrees, and example values; `lower(module, *inputs)` a native module, its states as they are now. States that match a glob in `buffers` are carried along but are not hidden: the credit through them is dropped, and the
     certificate says so. Raises EtirError where the step does not give its states back as it got them.
     """
-    return lower_function(step, params, states, *inputs, buffers=buffers)
+    if isinstance(model, Module) or (callable(model) and isinstance(inspect.unwrap(model), Module)):
+        model = functionalise(model, *args)
+    if isinstance(model, Functional):
+        return _lower_functional(model, args, buffers)
+    if len(args) < 2:
+        raise EtirError([_too_few_arguments(model)])
+    return lower_function(model, *args, buffers=buffers)
+
+
+def _lower_functional(model: Functional, inputs: tuple[Any, ...], buffers: Sequence[str]) -> Step:
+    """A module's step: floating-point states that are no `HiddenState` are buffers."""
+    states = leaf_paths(model.states, "state")
+    kinds = {path: kind for path, kind in model.kinds.items() if kind != "hidden"}
+    plain = [
+        path
+        for path, value in states
+        if any(path == owner or path.startswith(f"{owner}.") for owner in kinds) and TensorType.of(value).carries_credit
+    ]
+    places = {path: loc for path, _ in states if (loc := _place(model, path)) is not None}
+    return lower_function(
+        model.step, model.params, model.states, *inputs, buffers=(*plain, *buffers), declared_at=places
+    )
+
+
+def _place(model: Functional, path: str) -> Loc | None:
+    owners = [owner for owner in model.locs if path == owner or path.startswith(f"{owner}.")]
+    return model.locs[max(owners, key=len)] if owners else None
+
+
+def _too_few_arguments(model: Any) -> Diagnostic:
+    return Diagnostic(
+        code="step-arguments",
+        message=f"'{getattr(model, '__name__', type(model).__name__)}' was given without parameters and states",
+        help="call it as (step, params, states, *inputs) for a plain function, or as (module, *inputs)",
+    )
 
 
 def analyse(step: Step, sites: Sites = "explicit", instruments: Sequence[Any] = ()) -> Transition:
@@ -87,14 +125,10 @@ def compile(  # noqa: A001
     that reaches a hidden state has no trace: `warn`, `error` or `ignore`. `trace_dtype` is the element type that traces are
     held in. Raises EtirError for anything that cannot be compiled soundly.
     """
-    step = _lowered(model, args, buffers)
+    step = lower(model, *args, buffers=buffers)
     planned = plan(analyse(step, sites), rule, window, rules=rules, credit=credit)
     _report_truncated(planned, on_truncated)
     return emit(planned, backend, signature=step, trace_dtype=trace_dtype)
-
-
-def _lowered(model: Any, args: tuple[Any, ...], buffers: Sequence[str]) -> Step:
-    return lower(model, *args, buffers=buffers)
 
 
 def _report_truncated(transition: Transition, on_truncated: str) -> None:
