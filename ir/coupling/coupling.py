@@ -264,6 +264,10 @@ class Coupling:
         """The text form, as in `[=, -1..1]`; `parse` reads it."""
         return text.render(self)
 
+    def brief(self) -> str:
+        """The text form with tables left out, as in `[=, map]`: for people, not for `parse`."""
+        return text.render(self, brief=True)
+
     @classmethod
     def parse(cls, source: str, in_shape: Sequence[int], out_shape: Sequence[int]) -> Coupling:
         """The coupling that `str` printed as `source`; `ValueError` where it is none of these shapes."""

@@ -117,8 +117,11 @@ def _divisors(n: int) -> list[int]:
 def _leading_copies(n_in: int, rows: IntArray) -> int:
     """The largest number of equal diagonal blocks that the rows consist of."""
     for copies in _divisors(math.gcd(n_in, len(rows))):
-        stack = rows.reshape(copies, len(rows) // copies, -1)
-        offsets = (np.arange(copies, dtype=np.int32) * np.int32(n_in // copies))[:, None, None]
+        step, height = n_in // copies, len(rows) // copies
+        if not np.array_equal(rows[height], np.where(rows[0] < 0, -1, rows[0] + step)):
+            continue
+        stack = rows.reshape(copies, height, -1)
+        offsets = (np.arange(copies, dtype=np.int32) * np.int32(step))[:, None, None]
         if np.array_equal(stack, np.where(stack[:1] < 0, -1, stack[:1] + offsets)):
             return copies
     return 1
@@ -127,6 +130,8 @@ def _leading_copies(n_in: int, rows: IntArray) -> int:
 def _trailing_copies(n_in: int, rows: IntArray) -> int:
     """The largest `q` such that the rows are a table of rows of `q`, each row moved whole."""
     for size in _divisors(math.gcd(n_in, len(rows))):
+        if not np.array_equal(rows[1], np.where(rows[0] < 0, -1, rows[0] + 1)):
+            return 1
         stack = rows.reshape(len(rows) // size, size, -1)
         base = stack[:, :1]
         offsets = np.arange(size, dtype=np.int32)[None, :, None]

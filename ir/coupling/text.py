@@ -32,8 +32,16 @@ _SHIFTS = re.compile(r"-?\d+(\.\.-?\d+)?(,-?\d+(\.\.-?\d+)?)*")
 _BLOCK = re.compile(r"b(\d+)(?:>(\d+))?")
 
 
-def render(coupling: Coupling) -> str:
-    """The text of a coupling, which `parse` reads back for the same shapes."""
+_PACKED = re.compile(r"map\d*:[^\s,@\]]*")
+
+
+def render(coupling: Coupling, *, brief: bool = False) -> str:
+    """The text of a coupling, which `parse` reads back for the same shapes unless tables are left out."""
+    whole = _render(coupling)
+    return _PACKED.sub("map", whole) if brief else whole
+
+
+def _render(coupling: Coupling) -> str:
     if coupling.is_identity:
         return "[=]"
     named = [block for block in coupling.blocks if not block.is_all]
