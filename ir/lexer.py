@@ -158,7 +158,7 @@ class Lexer:
         """The text of a coupling: up to a comma or a space outside brackets."""
         start = end = self.position = self._after_space()
         depth = 0
-        while end < len(self.text) and (depth > 0 or self.text[end] not in " \n,"):
+        while end < len(self.text) and (depth > 0 or self.text[end] not in " \n,)]}"):
             depth += {"[": 1, "(": 1, "{": 1, "]": -1, ")": -1, "}": -1}.get(self.text[end], 0)
             end += 1
         token = Token(kind="raw", text=self.text[start:end], start=start, end=end)
@@ -170,8 +170,10 @@ class Lexer:
 
     def unknown(self, noun: str, token: Token, known: Iterable[str]) -> EtirError:
         """The error for a name that stands for nothing."""
-        close = nearest(token.text, known)
-        return self.error("ir-name", f"unknown {noun} {token}", token, f"did you mean '{close}'?" if close else None)
+        mark = "%" if token.kind == "value" else ""
+        close = nearest(token.text.removeprefix(mark), [name.removeprefix(mark) for name in known])
+        help = f"did you mean '{mark}{close}'?" if close else None
+        return self.error("ir-name", f"unknown {noun} {token}", token, help)
 
     def error(self, code: str, message: str, token: Token, help: str | None = None) -> EtirError:
         """An error about `token`, with its line and carets."""

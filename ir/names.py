@@ -21,6 +21,7 @@ class Names:
     def __init__(self, values: Iterable[Value] = (), *, numbered: bool = False) -> None:
         self._names: dict[Value, str] = {}
         self._taken: set[str] = set()
+        self._last: dict[str, int] = {}
         self._numbered = numbered
         for value in values:
             self[value]
@@ -40,10 +41,9 @@ class Names:
     def _fresh(self, hint: str) -> str:
         name = hint or "0"
         joint = "_" if hint[-1:].isdigit() else ""
-        number = 0
         while name in self._taken:
-            number += 1
-            name = f"{hint}{joint}{number}"
+            self._last[hint] = self._last.get(hint, 0) + 1
+            name = f"{hint}{joint}{self._last[hint]}"
         self._taken.add(name)
         return name
 

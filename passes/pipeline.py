@@ -55,8 +55,8 @@ class _Reader:
         """A name, then options in braces if there are any."""
         start, name = self.match(_NAME, f"the name of a {noun}")
         if name not in table:
-            help = did_you_mean(name, table)
-            raise self.error(f"unknown-{noun}", f"unknown {noun} '{name}'", start, len(name), help)
+            code = "unknown-pass" if noun == "pass" else "unknown-value"
+            raise self.error(code, f"unknown {noun} '{name}'", start, len(name), did_you_mean(name, table))
         options = self.options(noun, name, table[name]) if self.accept("{") else {}
         lacking = [f.name for f in option_fields(table[name]) if default_of(f) is MISSING and f.name not in options]
         if lacking:

@@ -37,7 +37,7 @@ def operations_fit_their_operands(
     for operation in t.plan.operations if t.plan else ():
         for fault in table.get(type(operation), _anything)(operation, t):
             message = f"'{mnemonic(type(operation))}' {fault}"
-            yield about(operation, "operation-type", message, sheet)
+            yield about("operation-type", message, operation, sheet)
 
 
 def _anything(operation: Operation, t: Transition) -> Iterator[str]:

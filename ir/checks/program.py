@@ -26,7 +26,7 @@ def operations_read_what_is_computed(t: Transition, sheet: Sheet) -> Iterator[Di
             if value not in known:
                 why = "which is computed only later" if value in everywhere else "which nothing computes"
                 message = f"'{mnemonic(type(operation))}' reads {sheet.name(value)}, {why}"
-                yield about(operation, "ir-undefined", message, sheet, sheet.name(value))
+                yield about("ir-undefined", message, operation, sheet, sheet.name(value))
         known.update(operation.results)
 
 
@@ -46,7 +46,7 @@ def values_are_computed_once(t: Transition, sheet: Sheet) -> Iterator[Diagnostic
             if value in seen or value in model:
                 what = "twice" if value in seen else "again; the model or a trace has it already"
                 message = f"'{mnemonic(type(operation))}' computes {sheet.name(value)} {what}"
-                yield about(operation, "ir-defined-twice", message, sheet, sheet.name(value))
+                yield about("ir-defined-twice", message, operation, sheet, sheet.name(value))
             seen.add(value)
 
 
@@ -93,7 +93,7 @@ def operations_stay_in_the_transition(t: Transition, sheet: Sheet) -> Iterator[D
             if type(node) in homes and node not in homes[type(node)]:
                 noun = type(node).__name__.lower()
                 message = f"'{mnemonic(type(operation))}' has a {noun} as its {name} that is not in this transition"
-                yield about(operation, "ir-foreign", message, sheet, f"{name}=")
+                yield about("ir-foreign", message, operation, sheet, f"{name}=")
 
 
 def _nodes_of(operation: Operation) -> Iterator[tuple[str, Any]]:
@@ -103,7 +103,7 @@ def _nodes_of(operation: Operation) -> Iterator[tuple[str, Any]]:
         yield from ((f.name, entry) for entry in (item if isinstance(item, tuple) else (item,)))
 
 
-def about(operation: Operation, code: str, message: str, sheet: Sheet, mark: str = "") -> Diagnostic:
+def about(code: str, message: str, operation: Operation, sheet: Sheet, mark: str = "") -> Diagnostic:
     """A finding about an operation's line."""
     results = operation.results
     if len(results) == 1:
