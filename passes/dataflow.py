@@ -16,7 +16,7 @@ from typing import Any
 from ..ir import jaxpr as jx
 from ..ir.coupling import Coupling
 from ..ir.transition import Crossing, Transition
-from .coupling import equation_couplings
+from .coupling import Constants, equation_couplings
 from .ingest import STEP
 from .prologue import Prologue, find_prologue
 
@@ -84,6 +84,7 @@ def _analyse(body: Any, params: int, states: int) -> Dataflow:
         if jx.type_of(var).carries_credit
     }
     held: dict[Any, Held] = {}
+    constants = Constants(body)
     for place, eqn in enumerate(jx.equations(body)):
         if place in prologue.equations:
             continue
@@ -93,7 +94,7 @@ def _analyse(body: Any, params: int, states: int) -> Dataflow:
             operands[-1] = {}  # the weight's credit is the site's own
         if not site and not any(operands):
             continue
-        for var, couplings in zip(eqn.outvars, equation_couplings(eqn), strict=True):
+        for var, couplings in zip(eqn.outvars, equation_couplings(eqn, constants), strict=True):
             live = [(deps, c) for deps, c in zip(operands, couplings, strict=True) if deps and c is not None]
             if not live or jx.is_dropped(var) or not jx.type_of(var).carries_credit:
                 continue
