@@ -225,8 +225,11 @@ class Coupling:
 
     @property
     def mixes(self) -> bool:
-        """Whether some axis, at whatever size, is summed up, repeated, or coupled to everything."""
-        return any(block.is_all for block in self.blocks)
+        """Whether an input position feeds all of some output axis, of whatever size; then it has no `targets`.
+
+        A sum over input axes does not count: each position still feeds a single one.
+        """
+        return any(block.is_all and block.out_axes for block in self.blocks)
 
     @property
     def fan_in(self) -> int:

@@ -114,11 +114,13 @@ def _pick(values: Any, axis: int, factor: TargetFactor, fill: float) -> Any:
 
 def targets_of(coupling: Coupling, limit: int) -> Targets | None:
     """The targets of each input position, `None` for more than `limit` of them or an output axis coupled to all."""
+    if coupling.mixes:
+        return None
     factors: list[TargetFactor] = []
     room = limit
     for block in coupling.blocks:
         slots = measure.fan_out(block.relation)
-        if slots > room or (block.is_all and block.out_axes):
+        if slots > room:
             return None
         room //= max(1, slots)
         factor = _factor(coupling.in_shape, block)

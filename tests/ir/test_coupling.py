@@ -183,8 +183,7 @@ def test_the_diagonal_is_told_from_the_rest(coupling):
 def test_targets_are_the_outputs_that_an_input_feeds(coupling):
     targets = coupling.targets()
     if targets is None:
-        all_outputs = any(block.is_all and block.out_axes for block in coupling.blocks)
-        assert all_outputs or coupling.fan_out > 16
+        assert coupling.mixes or coupling.fan_out > 16
         return
     positions = targets.positions().reshape(-1, targets.slots)
     assert targets.slots == coupling.fan_out
@@ -364,7 +363,8 @@ def test_stacking_adds_a_first_axis():
 
 
 def test_mixing_is_told_at_any_size():
-    assert Coupling.all((2,), ()).mixes
+    assert Coupling.all((2,), (2,)).mixes
+    assert not Coupling.all((2,), ()).mixes
     assert Coupling.broadcast((), (2,), ()).mixes
     assert not dense_blocks(4, 2).mixes
     assert not band((3,), [0, 1]).mixes
