@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 
 from ..diagnostics import Diagnostic
@@ -53,8 +54,9 @@ class Sheet:
     def _line(self, start: str) -> str | None:
         """The first line of the text that begins with these words, whatever the space between them."""
         _ = self.names
-        wanted = start.split()
-        return next((t.strip() for t in self._lines if t.split()[: len(wanted)] == wanted), None)
+        end = r"(?![\w.])" if start[-1].isalnum() else ""
+        wanted = re.compile(r"\s+".join(map(re.escape, start.split())) + end)
+        return next((line.strip() for line in self._lines if wanted.match(line.strip())), None)
 
     def state_line(self, state: State) -> str:
         """How the line of a state begins."""

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
 
-from etir.ir.coupling import Coupling
+from etir.ir.coupling import Coupling, algebra, table
 
 SETTINGS = settings(max_examples=100, deadline=None)
 
@@ -399,3 +399,30 @@ def test_windows_match_pooling():
             lax.reduce_window(row, 0.0, lax.add, window_dilation=(dilation,), **config) > 0 for row in jnp.eye(7)
         ]
         assert np.array_equal(coupling.dense(), np.array(expected).T)
+
+
+@SETTINGS
+@given(st.data())
+def test_what_is_too_large_for_a_table_is_taken_too_large_not_too_small(data):
+    inner = data.draw(couplings())
+    outer = data.draw(couplings(inner.out_shape))
+    other = data.draw(couplings(inner.in_shape, inner.out_shape))
+    square = data.draw(couplings((2, 6), (2, 6)))
+    patterns = [flat(coupling).astype(int) for coupling in (inner, outer, other, square)]
+    limit = data.draw(st.sampled_from([1, 6, 20]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(algebra, "MAX_ENTRIES", limit)
+        patch.setattr(table, "MAX_ENTRIES", limit)
+        patch.setattr(algebra, "MAX_RUNS", 1)
+        assert holds(outer.compose(inner), (patterns[1] @ patterns[0]) > 0)
+        assert holds(inner.join(other), (patterns[0] + patterns[2]) > 0)
+        assert holds(inner.transpose(), patterns[0].T > 0)
+        assert holds(square.closure(), (patterns[3] + patterns[3] @ patterns[3]) > 0)
+        assert square.has_off_diagonal >= (patterns[3] > np.eye(12)).any()
+        assert square.has_diagonal >= np.diagonal(patterns[3]).any()
+        targets, colours = inner.targets(), inner.colours()
+        if targets is not None:
+            positions = targets.positions().reshape(-1, targets.slots)
+            assert all(set(np.flatnonzero(c)) <= set(p) for c, p in zip(patterns[0].T, positions, strict=True))
+        if colours is not None:
+            assert all((patterns[0][mask.ravel()].sum(0) <= 1).all() for mask in colours.masks())
