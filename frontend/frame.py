@@ -63,14 +63,12 @@ class Frame:
     `enters(state, cell)` says what the function sees of a state that is used for the first time: the cell itself where
     it may simply be closed over, or None where it must be an input, which is then missed. `carries` says that every
     state that is written must be an input too. `provisional` is what is seen of a missed state until the next attempt.
-    `inner` is where the transforms inside find their footprints, if not in this one.
     """
 
     def __init__(
         self,
         footprint: Footprint,
         *,
-        inner: Footprint | None = None,
         enters: Callable[[Frame, State, Cell], Cell | None] = lambda _, __, cell: cell,
         provisional: Callable[[State, Cell], Cell] = lambda _, cell: cell,
         carries: bool = False,
@@ -88,7 +86,7 @@ class Frame:
         self.hoists = hoists
         self._before: dict[State, Any] = {}
         self._enters, self._provisional, self._carries = enters, provisional, carries
-        self._inner, self._started = (inner or footprint).inner, 0
+        self._inner, self._started = footprint.inner, 0
 
     @contextmanager
     def over(self, cells: Mapping[State, Cell]) -> Generator[Frame, None, None]:

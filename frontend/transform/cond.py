@@ -30,7 +30,6 @@ def switch(index: Any, functions: Sequence[Callable[..., Any]], *operands: Any) 
 
 def _choose(choose: Callable[..., Any], functions: tuple[Callable[..., Any], ...], operands: tuple[Any, ...]) -> Any:
     footprint = frame.inner_footprint()
-    footprint.inner += [Footprint() for _ in functions[len(footprint.inner) :]]
 
     def attempt() -> tuple[Any, tuple[Cell, ...]]:
         states = tuple(footprint.states)
@@ -53,7 +52,7 @@ def _branch(
 ) -> Callable[..., Any]:
     def branch(cells: tuple[Cell, ...], *operands: Any) -> Any:
         entering = dict(zip(states, cells, strict=True))
-        with Frame(footprint, inner=footprint.inner[index], carries=True).over(entering) as inside:
+        with Frame(footprint, carries=True).over(entering) as inside:
             out = function(*operands)
             inside.settle()
             after = tuple(inside.cells[state] for state in states)
