@@ -3,10 +3,11 @@
 from functools import cache
 
 import jax
+import numpy as np
 import pytest
 from gru_cells import CELLS, HIDDEN, INPUTS, RESET_AFTER
-from learners import differing, false_labels, gradients, zeros
-from oracles import bptt, truncated_bptt
+from learners import differing, driver, false_labels, labels_of, zeros
+from oracles import bptt
 
 import etir
 from etir.ir.step import leaf_paths
@@ -42,19 +43,17 @@ def named(tree) -> dict:
 def test_gradients_are_what_the_certificate_says(name: str, rule: str, window: int):
     cell, (xs, ts) = cell_of(name), sequence()
     learner = compiled(name, rule, window)
+    drive = driver(learner)
     warm = bptt(cell.step, cell.params, cell.state, xs, ts).states
-
-    @jax.jit
-    def both(params, rest, warm, xs, ts):
-        alone = gradients(learner, params, warm, xs[:window], ts[:window])
-        return gradients(learner, params, rest, xs, ts), alone
-
-    whole, alone = (named(g) for g in both(cell.params, cell.state, warm, xs[0], ts))
-    first = jax.tree.map(lambda a: a[:window], (xs, ts))
-    exact, own = (as_named(cell, o) for o in (bptt(cell.step, cell.params, cell.state, xs, ts),
-                                             bptt(cell.step, cell.params, warm, *first)))  # fmt: skip
-    truncated = as_named(cell, truncated_bptt(cell.step, cell.params, cell.state, xs, ts, window))
-    labels = {entry.path: str(entry.label) for entry in learner.certificate}
+    first = 1.0 * (np.arange(STEPS) < window)
+    whole, alone = (
+        named(drive(cell.params, states, xs[0], ts, weights)[0])
+        for states, weights in ((cell.state, np.ones(STEPS)), (warm, first))
+    )
+    exact = as_named(cell, bptt(cell.step, cell.params, cell.state, xs, ts))
+    own = as_named(cell, bptt(cell.step, cell.params, warm, xs, ts, first))
+    truncated = as_named(cell, bptt(cell.step, cell.params, cell.state, xs, ts, window=window))
+    labels = labels_of(learner)
     assert differing(alone, own) == {}
     assert false_labels(labels, whole, exact, truncated) == []
     assert zeros(labels, whole, exact, truncated) == []
@@ -69,8 +68,7 @@ def as_named(cell, outcome) -> dict:
 
 @pytest.mark.parametrize("name", RESET_AFTER)
 def test_every_weight_of_a_reset_after_cell_is_traced(name: str):
-    labels = {entry.path: str(entry.label) for entry in compiled(name, "d_rtrl", 1).certificate}
-    assert labels == dict.fromkeys(named(cell_of(name).params), "approximate")
+    assert labels_of(compiled(name, "d_rtrl", 1)) == dict.fromkeys(named(cell_of(name).params), "approximate")
 
 
 @pytest.mark.parametrize(
@@ -96,8 +94,8 @@ def test_exactness_can_be_bought_for_one_weight(name: str):
     cell, (xs, ts) = cell_of(name), sequence()
     glob = {"haiku": "gru.w_h", "brainstate": "Wrz.*"}[name]
     learner = compiled(name, "d_rtrl", 2, rules={glob: "rtrl"})
-    grads = named(jax.jit(lambda p, s, x, t: gradients(learner, p, s, x, t))(cell.params, cell.state, xs[0], ts))
+    grads = named(driver(learner)(cell.params, cell.state, xs[0], ts)[0])
     exact = as_named(cell, bptt(cell.step, cell.params, cell.state, xs, ts))
-    bought = {entry.path for entry in learner.certificate if str(entry.label) == "exact"}
+    bought = {path for path, label in labels_of(learner).items() if label == "exact"}
     assert bought == {path for path in exact if path.startswith(glob.rstrip("*"))}
     assert differing(grads, {path: exact[path] for path in bought}) == {}

@@ -29,14 +29,25 @@ def compiled(of: Problem, rule: str, window: int, **options: Any) -> Any:
     )  # fmt: skip
 
 
-def gradients(learner: Any, params: Any, states: Any, xs: Any, ts: Any) -> Any:
-    """The gradients of the summed losses over a sequence, from given states and a zero trace. Traceable."""
-    return learner.grad(loss, reduction="sum")(params, learner.init(params, states), xs, ts).grads
+def labels_of(learner: Any) -> dict[str, str]:
+    """The certificate's labels by path."""
+    return {entry.path: str(entry.label) for entry in learner.certificate}
+
+
+def driver(learner: Any) -> Any:
+    """A jitted function of parameters, states, inputs, targets and weights: gradients, losses and carry, from no trace."""
+
+    @jax.jit
+    def drive(params: Any, states: Any, xs: Any, *targets: Any) -> Any:
+        result = learner.grad(loss, reduction="sum")(params, learner.init(params, states), xs, *targets)
+        return result.grads, result.losses, result.carry
+
+    return drive
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What one compiled program gave: gradients over the whole sequence, and over one window alone from warm states."""
+    """What one compiled program gave: gradients over the whole sequence, and of its first window from warm states."""
 
     labels: dict[str, str]
     whole: Gradients
@@ -45,18 +56,12 @@ class Run:
 
 @cache
 def run(name: str, rule: str, window: int, **options: Any) -> Run:
-    """Drive a case by a rule and a window. One program computes both sequences."""
-    of, warm = problem(name), problem(name, warm=True).first(window)
+    """Drive a case by a rule and a window."""
+    of = problem(name)
     learner = compiled(of, rule, window, **options)
-
-    @jax.jit
-    def both(params: Any, rest: Any, xs: Any, ts: Any, states: Any, xs_alone: Any, ts_alone: Any) -> Any:
-        alone = gradients(learner, params, states, xs_alone, ts_alone)
-        return gradients(learner, params, rest, xs, ts), alone
-
-    whole, alone = both(of.model.params, of.states, of.batched, of.ts, warm.states, warm.batched, warm.ts)
-    labels = {entry.path: str(entry.label) for entry in learner.certificate}
-    return Run(labels=labels, whole=by_path(whole), alone=by_path(alone))
+    drive = driver(learner)
+    whole, alone = (by_path(drive(*p.arguments)[0]) for p in (of, problem(name, warm=True).first(window)))
+    return Run(labels=labels_of(learner), whole=whole, alone=alone)
 
 
 def differing(found: Gradients, wanted: Gradients, tolerance: float = EXACT) -> dict[str, float]:

@@ -22,9 +22,9 @@ class Outcome(NamedTuple):
     states: Any
 
 
-def loss(y: Any, target: Any) -> Any:
+def loss(y: Any, target: Any, weight: Any = 1.0) -> Any:
     """Half the squared error, summed over everything (batch included), so that gradients of rows add up."""
-    return 0.5 * jnp.sum((y - target) ** 2)
+    return 0.5 * weight * jnp.sum((y - target) ** 2)
 
 
 def by_path(tree: Any) -> Gradients:
@@ -41,15 +41,16 @@ def relative_error(found: Any, wanted: Any) -> float:
 
 
 @cache
-def _jitted_bptt(step: Any, criterion: Any) -> Any:
+def _jitted_bptt(step: Any) -> Any:
     @jax.jit
-    def bptt_of(params: Any, states: Any, xs: Any, ts: Any) -> Any:
+    def bptt_of(params: Any, states: Any, xs: Any, ts: Any, weights: Any, cuts: Any) -> Any:
         def total(params: Any) -> Any:
             def body(states: Any, at: Any) -> Any:
-                states, y = step(params, states, *at[0])
-                return states, criterion(y, at[1])
+                x, target, weight, cut = at
+                states, y = step(params, jax.tree.map(lambda s: _without_credit(s, cut), states), *x)
+                return states, loss(y, target, weight)
 
-            states_after, losses = jax.lax.scan(body, states, (xs, ts))
+            states_after, losses = jax.lax.scan(body, states, (xs, ts, weights, cuts))
             return losses.sum(), (losses, states_after)
 
         return jax.grad(total, has_aux=True)(params)
@@ -57,23 +58,23 @@ def _jitted_bptt(step: Any, criterion: Any) -> Any:
     return bptt_of
 
 
-def bptt(step: Any, params: Any, states: Any, xs: Any, ts: Any, criterion: Any = loss) -> Outcome:
-    """Back-propagation through the whole sequence: `jax.grad` of a scan. From given states, it is a window's."""
-    grads, (losses, after) = _jitted_bptt(step, criterion)(params, states, xs, ts)
+def _without_credit(state: Any, cut: Any) -> Any:
+    return jnp.where(cut, jax.lax.stop_gradient(state), state) if jnp.issubdtype(state.dtype, jnp.inexact) else state
+
+
+def bptt(
+    step: Any, params: Any, states: Any, xs: Any, ts: Any, weights: Any = None, window: int | None = None
+) -> Outcome:
+    """Back-propagation through the whole sequence: `jax.grad` of a scan.
+
+    `weights` weigh the losses of the steps. With a `window`, credit ends where a window begins: the sum of the windows'
+    own gradients, each from states that count as constants.
+    """
+    steps = np.arange(jax.tree.leaves(xs)[0].shape[0])
+    weights = np.ones(len(steps)) if weights is None else weights
+    cuts = np.zeros(len(steps), bool) if window is None else steps % window == 0
+    grads, (losses, after) = _jitted_bptt(step)(params, states, xs, ts, weights, cuts)
     return Outcome(by_path(grads), np.asarray(losses), after)
-
-
-def truncated_bptt(step: Any, params: Any, states: Any, xs: Any, ts: Any, window: int) -> Outcome:
-    """The sum of the windows' own gradients, each from the states that the last one left, which count as constants."""
-    steps = jax.tree.leaves(xs)[0].shape[0]
-    total: Gradients = {}
-    losses = []
-    for start in range(0, steps, window):
-        part = jax.tree.map(lambda a, start=start: a[start : start + window], (xs, ts))
-        grads, of_window, states = bptt(step, params, states, *part)
-        total = {path: grad + total.get(path, 0) for path, grad in grads.items()}
-        losses.append(of_window)
-    return Outcome(total, np.concatenate(losses), states)
 
 
 class _Flat(NamedTuple):

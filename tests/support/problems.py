@@ -1,12 +1,13 @@
 """A zoo case with inputs, targets and its BPTT gradients, built once a process."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from oracles import Gradients, Outcome, bptt, truncated_bptt
+import numpy as np
+from oracles import Gradients, Outcome, bptt
 
 from etir.frontend import zoo
 
@@ -25,37 +26,38 @@ class Problem:
     states: Any
     xs: tuple[Any, ...]
     ts: Any
+    weights: Any
+    """How much the loss of each step counts."""
 
     @property
-    def batched(self) -> Any:
-        """The inputs as a learner takes them: a tuple only where there are several."""
-        return self.xs if len(self.xs) > 1 else self.xs[0]
+    def arguments(self) -> tuple[Any, ...]:
+        """Parameters, states, inputs, targets and weights: what a compiled driver runs on.
+
+        The inputs are a tuple only where there are several, as a learner takes them.
+        """
+        xs = self.xs if len(self.xs) > 1 else self.xs[0]
+        return self.model.params, self.states, xs, self.ts, self.weights
 
     def first(self, steps: int) -> "Problem":
-        """The same problem, cut to its first steps."""
-        xs, ts = jax.tree.map(lambda a: a[:steps], (self.xs, self.ts))
-        return Problem(case=self.case, model=self.model, states=self.states, xs=xs, ts=ts)
+        """The same problem where only the first steps count, so that compiled programs still fit it."""
+        return replace(self, weights=1.0 * (np.arange(len(self.weights)) < steps))
 
-    def bptt(self) -> Outcome:
-        return bptt(self.model.step, self.model.params, self.states, self.xs, self.ts)
-
-    def truncated(self, window: int) -> Outcome:
-        return truncated_bptt(self.model.step, self.model.params, self.states, self.xs, self.ts, window)
+    def bptt(self, window: int | None = None) -> Outcome:
+        """BPTT, or with a window truncated BPTT."""
+        return bptt(self.model.step, self.model.params, self.states, self.xs, self.ts, self.weights, window)
 
 
 @cache
-def problem(name: str, *, batch: int | None = None, steps: int = STEPS, warm: bool = False) -> Problem:
+def problem(name: str, *, batch: int | None = None, warm: bool = False) -> Problem:
     """The case of this name with float64 parameters and random inputs and targets."""
     case = zoo.case(name)
     model = case.build(jax.random.key(0), batch=batch, dtype=jnp.float64)
-    xs, ts = model.make_inputs(jax.random.key(1), steps), model.make_targets(jax.random.key(2), steps)
+    xs, ts = model.make_inputs(jax.random.key(1), STEPS), model.make_targets(jax.random.key(2), STEPS)
     states = model.states
     if warm:
-        before = model.make_inputs(jax.random.key(3), WARM_STEPS)
-        states = jax.jit(lambda s: jax.lax.scan(lambda s, x: (model.step(model.params, s, *x)[0], None), s, before)[0])(
-            states
-        )
-    return Problem(case=case, model=model, states=states, xs=xs, ts=ts)
+        for t in range(WARM_STEPS):
+            states, _ = model.step(model.params, states, *(x[t] for x in xs))
+    return Problem(case=case, model=model, states=states, xs=xs, ts=ts, weights=np.ones(STEPS))
 
 
 @cache
@@ -67,4 +69,4 @@ def bptt_gradients(name: str) -> Gradients:
 @cache
 def truncated_gradients(name: str, window: int) -> Gradients:
     """The sum of the windows' own gradients, from rest."""
-    return problem(name).truncated(window).grads
+    return problem(name).bptt(window).grads

@@ -1,21 +1,13 @@
 """I5: every backend gives the reference backend's numbers."""
 
-import jax
 import pytest
-from learners import compiled, differing, matrix
-from oracles import by_path, loss
+from learners import compiled, differing, driver, matrix
+from oracles import by_path
 from problems import problem
 
 
 def outcome(of, rule: str, window: int, backend: str):
-    learner = compiled(of, rule, window, backend=backend)
-
-    @jax.jit
-    def drive(params, states, xs, ts):
-        result = learner.grad(loss, reduction="sum")(params, learner.init(params, states), xs, ts)
-        return result.grads, result.losses
-
-    grads, losses = drive(of.model.params, of.states, of.batched, of.ts)
+    grads, losses, _ = driver(compiled(of, rule, window, backend=backend))(*of.arguments)
     return by_path(grads) | {"losses": losses}
 
 

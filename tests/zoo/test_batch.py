@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from learners import compiled, differing, gradients
+from learners import compiled, differing, driver, labels_of
 from oracles import by_path
 from problems import Problem, problem
 
@@ -24,12 +24,9 @@ def rows_gradients(of: Problem, rule: str, window: int):
     learner = compiled(single, rule, window)
     axes = row_axes(of.states, single.states)
 
-    @jax.jit
-    def rows(params, states, xs, ts):
-        every = jax.vmap(lambda s, x, t: gradients(learner, params, s, x, t), in_axes=(axes, 1, 1))(states, xs, ts)
-        return jax.tree.map(lambda g: g.sum(0), every)
-
-    return by_path(rows(of.model.params, of.states, of.batched, of.ts))
+    rows = jax.jit(jax.vmap(driver(learner), in_axes=(None, axes, 1, 1, None)))
+    grads, _, _ = rows(*of.arguments)
+    return by_path(jax.tree.map(lambda g: g.sum(0), grads))
 
 
 @pytest.mark.parametrize(
@@ -43,13 +40,11 @@ def rows_gradients(of: Problem, rule: str, window: int):
 def test_a_batch_is_the_sum_of_its_rows(name: str, rule: str):
     of = problem(name, batch=BATCH)
     learner = compiled(of, rule, 2)
-    found = jax.jit(lambda p, s, xs, ts: gradients(learner, p, s, xs, ts))(
-        of.model.params, of.states, of.batched, of.ts
-    )
+    found, _, _ = driver(learner)(*of.arguments)
     wanted = rows_gradients(of, rule, 2)
     assert any(np.any(grad) for grad in wanted.values())
     assert differing(by_path(found), wanted) == {}
-    labels = {entry.path: str(entry.label) for entry in learner.certificate}
+    labels = labels_of(learner)
     exact = {path: grad for path, grad in of.bptt().grads.items() if labels[path] == "exact"}
     assert differing(by_path(found), exact) == {}
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from learners import RULES, WINDOWS, contract_faults, differing, false_labels, matrix, run, zeros
-from problems import bptt_gradients, truncated_gradients
+from learners import WINDOWS, compiled, contract_faults, differing, false_labels, labels_of, matrix, run, zeros
+from problems import bptt_gradients, problem, truncated_gradients
 
 from etir.frontend import zoo
 
@@ -17,7 +17,7 @@ def test_gradients_are_what_the_certificate_says(name: str, rule: str, window: i
 
 @pytest.mark.parametrize("name", NAMES)
 def test_d_rtrl_gives_the_labels_that_reasoning_gives(name: str):
-    labels = run(name, "d_rtrl", default_window(name, "d_rtrl")).labels
+    labels = labels_of(compiled(problem(name), "d_rtrl", 1))
     wrong = {
         path: (labels[path], wanted)
         for path, wanted in zoo.case(name).labels.items()
@@ -26,14 +26,9 @@ def test_d_rtrl_gives_the_labels_that_reasoning_gives(name: str):
     assert wrong == {}
 
 
-def default_window(name: str, rule: str) -> int:
-    """The window that the default matrix takes for this case and rule, so that the program is built once."""
-    return WINDOWS[(NAMES.index(name) + RULES.index(rule)) % len(WINDOWS)]
-
-
 @pytest.mark.parametrize("case", zoo.ALL, ids=NAMES)
 def test_rtrl_is_exact_on_everything(case: zoo.ZooCase):
-    labels = run(case.name, "rtrl", default_window(case.name, "rtrl")).labels
+    labels = labels_of(compiled(problem(case.name), "rtrl", 1))
     inexact = {path for path, label in labels.items() if label != "exact"}
     assert inexact == ({"W", "b"} if case.buffers else set())
 
@@ -60,7 +55,7 @@ def test_bptt_rule_is_truncated_back_propagation(name: str, window: int):
     ],
 )
 def test_an_inexact_label_is_no_false_modesty(name: str, path: str, label: str):
-    found = run(name, "d_rtrl", default_window(name, "d_rtrl"))
+    found = run(name, "d_rtrl", 1)
     assert found.labels[path] == label
     assert path in differing(found.whole, bptt_gradients(name), tolerance=1e-4)
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from handwritten import MODELS, per_step, windowed
-from oracles import by_path, dense_rtrl, directional_error, relative_error
+from oracles import bptt, by_path, dense_rtrl, directional_error, relative_error
 from problems import bptt_gradients, problem
 
 from etir.frontend import zoo
@@ -14,6 +14,7 @@ NAMES = [case.name for case in zoo.ALL]
 LABELS = {"exact", "approximate", "truncated"}
 VARIED = ("rnn_leaky", "gru_reset_before", "lstm_fused", "lru", "lif_current_recurrent", "gif", "two_layer_rnn",
           "layer_norm_rnn", "delay_line")  # fmt: skip
+EVERY_OPERATION = ("rnn_diagonal", "weight_left", "grouped_rnn", "lru_prologue", "tail_sort", "rnn_remat_jit")
 
 
 def test_names_are_unique():
@@ -66,7 +67,14 @@ def test_every_parameter_that_is_used_has_a_gradient(name: str):
     assert {path for path, grad in grads.items() if not np.any(grad)} == zoo.case(name).unused
 
 
-@pytest.mark.parametrize("name", [case.name for case in zoo.ALL if case.smooth])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(case.name, marks=() if case.name in VARIED + EVERY_OPERATION else pytest.mark.slow)
+        for case in zoo.ALL
+        if case.smooth
+    ],
+)
 def test_bptt_agrees_with_finite_differences(name: str):
     of = problem(name)
     assert directional_error(of.model.step, of.model.params, of.states, of.xs, of.ts, jax.random.key(4)) < 1e-6
@@ -90,6 +98,19 @@ def test_the_two_exact_oracles_agree(name: str):
     assert {path: relative_error(found[path], grad) < 1e-12 for path, grad in of.bptt().grads.items()} == dict.fromkeys(
         found, True
     )
+
+
+@pytest.mark.parametrize("name", ["lstm", "lru", "noisy_counter", "weight_shared"])
+@pytest.mark.parametrize("window", [1, 2, 5])
+def test_truncated_bptt_is_the_sum_of_its_windows(name: str, window: int):
+    of, states = problem(name), problem(name).states
+    total = dict.fromkeys(by_path(of.model.params), 0)
+    for start in range(0, len(of.ts), window):
+        xs, ts = jax.tree.map(lambda a, start=start: a[start : start + window], (of.xs, of.ts))
+        grads, _, states = bptt(of.model.step, of.model.params, states, xs, ts)
+        total = {path: total[path] + grad for path, grad in grads.items()}
+    found = of.bptt(window).grads
+    assert all(relative_error(found[path], grad) < 1e-12 for path, grad in total.items())
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from learners import EXACT
-from oracles import bptt, by_path, loss, relative_error
+from learners import EXACT, compiled, driver, labels_of
+from oracles import bptt, by_path, relative_error
 from problems import bptt_gradients, problem
 
 import etir
@@ -54,26 +54,13 @@ def test_declared_buffers_are_short_term_states(name: str):
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in NATIVE else pytest.mark.slow) for n in NAMES])
 def test_a_module_learns_as_its_plain_step_does(name: str):
-    of, options = problem(name), {"rule": "d_rtrl", "window": 2, "on_truncated": "ignore"}
-    plain = etir.compile(of.model.step, of.model.params, of.states, *of.model.inputs, **options | _buffers(of))
-    native = etir.compile(module_of(name), *of.model.inputs, **options)
+    of = problem(name)
+    plain = compiled(of, "d_rtrl", 2)
+    native = etir.compile(module_of(name), *of.model.inputs, rule="d_rtrl", window=2, on_truncated="ignore")
     model = functionalise(module_of(name), *of.model.inputs)
 
-    @jax.jit
-    def both(params, states, own_params, own_states, xs, ts):
-        drive = [learner.grad(loss, reduction="sum") for learner in (plain, native)]
-        one = drive[0](params, plain.init(params, states), xs, ts)
-        other = drive[1](own_params, native.init(own_params, own_states), xs, ts)
-        return one.grads, other.grads
-
-    one, other = both(of.model.params, of.states, model.params, model.states, of.batched, of.ts)
+    one, _, _ = driver(plain)(*of.arguments)
+    other, _, _ = driver(native)(model.params, model.states, *of.arguments[2:])
     one, other = by_path(one), renamed(name, other)
     assert all(relative_error(other[path], grad) < EXACT for path, grad in one.items())
-    labels = [
-        {plain_path(name, entry.path): entry.label for entry in learner.certificate} for learner in (plain, native)
-    ]
-    assert labels[0] == labels[1]
-
-
-def _buffers(of):
-    return {"buffers": of.case.buffers} if of.case.buffers else {}
+    assert {plain_path(name, path): label for path, label in labels_of(native).items()} == labels_of(plain)

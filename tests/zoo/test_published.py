@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from learners import differing
+from learners import differing, driver
 from oracles import by_path
 from problems import problem
 
@@ -81,8 +81,7 @@ class TestEProp:
         params, states = of.model.params, of.states
         for window in (1, 5):
             learner = etir.compile(step, params, states, *of.model.inputs, rule="d_rtrl", window=window, credit="rule")
-            drive = learner.grad(lambda y, t: 0.5 * jnp.sum((y - t) ** 2), reduction="sum")
-            grads = by_path(jax.jit(drive)(params, learner.init(params, states), of.batched, of.ts).grads)
+            grads = by_path(driver(learner)(*of.arguments)[0])
             assert differing(grads, of.bptt().grads) == {}
             assert str(learner.certificate["U"].label) == "approximate"
             assert all(np.any(grad) for grad in grads.values())

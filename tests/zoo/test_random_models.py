@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from learners import differing, false_labels, gradients, zeros
-from oracles import bptt, by_path, truncated_bptt
+from learners import differing, driver, false_labels, labels_of, zeros
+from oracles import bptt, by_path
 from random_models import INPUTS, OUTPUTS, Recipe, parameters, recipes
 
 import etir
@@ -21,11 +21,10 @@ def faults(recipe: Recipe, rule: str, window: int, sites: str) -> list[str]:
     learner = etir.compile(
         recipe.step, params, states, xs[0], rule=rule, window=window, sites=sites, on_truncated="ignore"
     )
-    labels = {entry.path: str(entry.label) for entry in learner.certificate}
-    grads = jax.jit(lambda p, s, x, t: gradients(learner, p, s, x, t))(params, states, xs, ts)
+    labels = labels_of(learner)
+    found = by_path(driver(learner)(params, states, xs, ts)[0])
     exact = bptt(recipe.step, params, states, (xs,), ts).grads
-    truncated = truncated_bptt(recipe.step, params, states, (xs,), ts, window).grads
-    found = by_path(grads)
+    truncated = bptt(recipe.step, params, states, (xs,), ts, window=window).grads
     silent = [f"{path} is zero" for path in zeros(labels, found, exact, truncated)]
     wrong = [f"{path} is not exact under rtrl" for path in differing(found, exact)] if rule == "rtrl" else []
     return false_labels(labels, found, exact, truncated) + silent + wrong

@@ -14,11 +14,11 @@ def test_single_steps_and_windows_leave_the_same_carry(name: str, rule: str, win
     learner = compiled(of, rule, window)
 
     @jax.jit
-    def three_ways(params, states, xs, ts):
+    def three_ways(params, states, xs, *targets):
         start = learner.init(params, states)
         stepped, ys = jax.lax.scan(lambda carry, x: learner.step(params, carry, x), start, xs)
         windowed, ys_windowed = learner.window(params, start, xs)
-        result = learner.grad(loss, reduction="sum")(params, start, xs, ts)
+        result = learner.grad(loss, reduction="sum")(params, start, xs, *targets)
         return (stepped, ys), (windowed, ys_windowed), (result.carry, result.losses)
 
     (stepped, ys), (windowed, ys_windowed), (driven, losses) = three_ways(of.model.params, of.states, of.batched, of.ts)
@@ -48,16 +48,16 @@ def test_a_sequence_may_be_cut_anywhere(name: str):
     drive = learner.grad(loss, reduction="sum")
 
     @jax.jit
-    def apart(params, states, xs, ts):
-        first = drive(params, learner.init(params, states), *cut(xs, ts, slice(0, 4)))
-        second = drive(params, first.carry, *cut(xs, ts, slice(4, None)))
-        whole = drive(params, learner.init(params, states), xs, ts)
+    def apart(params, states, *sequence):
+        first = drive(params, learner.init(params, states), *cut(sequence, slice(0, 4)))
+        second = drive(params, first.carry, *cut(sequence, slice(4, None)))
+        whole = drive(params, learner.init(params, states), *sequence)
         return jax.tree.map(jax.numpy.add, first.grads, second.grads), second.carry, whole.grads, whole.carry
 
-    grads, carry, whole, carry_whole = apart(of.model.params, of.states, of.batched, of.ts)
+    grads, carry, whole, carry_whole = apart(*of.arguments)
     assert far_apart(grads, whole) == []
     assert far_apart(carry, carry_whole) == []
 
 
-def cut(xs, ts, part: slice):
-    return jax.tree.map(lambda a: a[part], (xs, ts))
+def cut(sequence, part: slice):
+    return jax.tree.map(lambda a: a[part], sequence)

@@ -1,8 +1,7 @@
 """One step from a warmed-up state is plain back-propagation, for every parameter: no path is counted twice."""
 
-import jax
 import pytest
-from learners import RULES, compiled, differing, gradients
+from learners import RULES, compiled, differing, driver
 from oracles import by_path
 from problems import problem
 
@@ -14,8 +13,5 @@ NAMES = ("lstm", "lstm_fused", "lstm_coupled", "gru_reset_before", "gru_reset_af
 @pytest.mark.parametrize(("rule", "credit"), [*((rule, "full") for rule in RULES), ("d_rtrl", "rule")])
 def test_one_step_is_back_propagation(name: str, rule: str, credit: str):
     of = problem(name, warm=True).first(1)
-    learner = compiled(of, rule, 1, credit=credit)
-    grads = jax.jit(lambda p, s, xs, ts: gradients(learner, p, s, xs, ts))(
-        of.model.params, of.states, of.batched, of.ts
-    )
+    grads, _, _ = driver(compiled(of, rule, 1, credit=credit))(*of.arguments)
     assert differing(by_path(grads), of.bptt().grads) == {}
