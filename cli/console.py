@@ -14,6 +14,8 @@ from ..ir.diagnostics import EtirWarning
 
 _CODES = {"exact": "32", "approximate": "33", "truncated": "31", "bold": "1", "faint": "2", "good": "32", "bad": "1;31"}
 _UNLIMITED = 10_000
+_LEAST = 8
+"""Characters that a shortened column keeps, whatever the terminal's width."""
 
 
 def paint(text: str, style: str) -> str:
@@ -36,7 +38,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, columns: int, s
     """
     widths = [max(len(row[k]) for row in (head, *rows)) for k in range(len(head))]
     excess = sum(widths) + 2 * (len(widths) - 1) - columns
-    widths[0] = max(8, widths[0] - max(0, excess))
+    if excess > 0:
+        widths[0] = max(_LEAST, widths[0] - excess)
     lines = [paint(_row(head, widths), "bold")]
     for row, style in zip(rows, styles, strict=True):
         last = paint(row[-1], style) if style else row[-1]

@@ -6,6 +6,7 @@ import argparse
 import fnmatch
 import textwrap
 from collections.abc import Iterator
+from pathlib import Path
 
 from .. import api
 from ..ir.diagnostics import did_you_mean, error
@@ -97,7 +98,7 @@ class _Paragraph:
         if loc is None:
             return
         yield f"{indent}{paint(str(loc), 'faint')}"
-        line = loc.source_line()
+        line = loc.source_line() if Path(loc.file).is_file() else None
         if line is None or loc in self.shown:
             return
         self.shown.add(loc)

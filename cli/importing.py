@@ -45,12 +45,13 @@ def _from_file(path: Path) -> ModuleType:
         near = nearest(path.name, [other.name for other in path.parent.glob("*.py")]) if path.parent.is_dir() else None
         hint = f"did you mean '{path.parent / near}'?" if near else None
         raise error("target-file", f"there is no file '{path}'", help=hint)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    name = path.stem if path.stem not in sys.modules else f"irdump_target_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.path.insert(0, str(path.resolve().parent))
-    sys.modules.setdefault(path.stem, module)
+    sys.modules[name] = module
     with _their_mistakes(f"'{path}' cannot be imported:"):
         spec.loader.exec_module(module)
     return module
@@ -88,11 +89,17 @@ def _their_mistakes(what: str, *, ours_too: bool = False) -> Generator[None]:
 
 def _finding(what: str, exception: BaseException, frames: list[traceback.FrameSummary]) -> EtirError:
     text = "".join(traceback.format_exception_only(exception)).strip()
-    notes = [f"{frame.filename}:{frame.lineno}: in {frame.name}: {frame.line}" for frame in frames]
+    notes = [f"{_from_here(frame.filename)}:{frame.lineno}: in {frame.name}: {frame.line}" for frame in frames]
     if isinstance(exception, SyntaxError):
-        notes.append(f"{exception.filename}:{exception.lineno}: {(exception.text or '').strip()}")
+        notes.append(f"{_from_here(exception.filename or '')}:{exception.lineno}: {(exception.text or '').strip()}")
     summary = text.splitlines()[-1 if isinstance(exception, SyntaxError) else 0]
     return error("target-raised", f"{what} {summary}", notes=notes)
+
+
+def _from_here(file: str) -> str:
+    """A file's name as seen from the working folder, if it is in it."""
+    path = Path(file)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file
 
 
 def _is_ours(file: str) -> bool:

@@ -29,10 +29,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the stage that was asked for."""
     stage = arguments.stage or ("plan" if arguments.rule or arguments.rules else "transition")
     if stage == "plan":
-        print(options.planned(arguments))
-        return 0
-    transition = options.analysed(arguments)
-    print(_jaxpr(transition, arguments.target) if stage == "jaxpr" else _as_asked(transition, arguments))
+        text = str(options.planned(arguments))
+    else:
+        transition = options.analysed(arguments)
+        text = _jaxpr(transition, arguments.target) if stage == "jaxpr" else str(_as_asked(transition, arguments))
+    print(text.rstrip("\n"))
     return 0
 
 

@@ -64,7 +64,8 @@ def _saved(target: str) -> Transition:
         text = sys.stdin.read() if target == "-" else Path(target).read_text()
     except (OSError, UnicodeDecodeError) as exception:
         folder = Path(target).parent
-        near = nearest(Path(target).name, [p.name for p in folder.iterdir()]) if folder.is_dir() else None
+        missing = isinstance(exception, FileNotFoundError) and folder.is_dir()
+        near = nearest(Path(target).name, [p.name for p in folder.iterdir()]) if missing else None
         reason = getattr(exception, "strerror", None) or "it is not text"
         help = f"did you mean '{folder / near}'?" if near else None
         raise error("target-file", f"cannot read '{target}': {reason}", help=help) from None

@@ -1,7 +1,7 @@
-"""Transitions as pictures and as short summaries: `render_graph`, `write_graph`, `summary`."""
+"""Transitions as pictures and as short summaries: `Drawing`, `render_graph`, `write_graph`, `summary`."""
 
 from .build import picture
 from .summary import summary
-from .write import render_graph, write_graph
+from .write import Drawing, render_graph, write_graph
 
-__all__ = ["picture", "render_graph", "summary", "write_graph"]
+__all__ = ["Drawing", "picture", "render_graph", "summary", "write_graph"]

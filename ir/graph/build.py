@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ..loc import Loc
 from ..transition import (
@@ -69,7 +70,7 @@ class _Builder:
             title=self._title(),
             boxes=tuple(box for box in boxes if box.key in connected or box.key in keep or box.key.startswith("site")),
             frames=tuple(map(self._frame, transition.groups)),
-            arrows=tuple(arrows),
+            arrows=tuple(_paired(arrows)),
             legend=tuple(tone for verdict, tone in _TONES.items() if verdict in present),
         )
 
@@ -182,6 +183,18 @@ class _Builder:
                 target = self.keys[id(association.group.states[0])]
                 tone = self._tone(association.site.weight.params)
                 yield Arrow(source=key, target=target, text=short(through(association.through)), tone=tone)
+
+
+def _paired(arrows: list[Arrow]) -> list[Arrow]:
+    """The arrows, two that lead from box to box there and back, alike in all else, drawn as one."""
+    kept: dict[tuple[object, ...], Arrow] = {}
+    for arrow in arrows:
+        back = (arrow.target, arrow.source, arrow.text, arrow.past, arrow.tone)
+        if back in kept and arrow.source != arrow.target:
+            kept[back] = replace(kept[back], both=True)
+        else:
+            kept[arrow.source, arrow.target, arrow.text, arrow.past, arrow.tone] = arrow
+    return list(kept.values())
 
 
 def through(crossings: tuple[Crossing, ...]) -> str:

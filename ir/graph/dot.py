@@ -68,8 +68,10 @@ def _add_arrow(graph: graphviz.Digraph, arrow: Arrow, ahead: int) -> None:
         settings |= {"label": graphviz.escape(f" {arrow.text} "), "fontcolor": arrow.tone.text if arrow.tone else ARROW}
     if arrow.past:
         settings["style"] = "dashed"
+    if arrow.both:
+        settings["dir"] = "both"
     if arrow.past and ahead < 0:
-        graph.edge(arrow.target, arrow.source, dir="back", **settings)
+        graph.edge(arrow.target, arrow.source, **({"dir": "back"} | settings))
     else:
         aside = arrow.past and ahead == 0 and arrow.source != arrow.target
         pull = {"constraint": "false", "tailport": "e", "headport": "e"} if aside else {}

@@ -87,12 +87,13 @@ class Frame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrow:
-    """An edge between boxes, by their keys. `past`: what flows is the value that the step before left."""
+    """An edge between boxes, by their keys. `past`: what flows is the value that the step before left; `both` ways."""
 
     source: str
     target: str
     text: str = ""
     past: bool = False
+    both: bool = False
     tone: Tone | None = None
 
 

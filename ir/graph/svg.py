@@ -87,12 +87,13 @@ def _curve(route: Route) -> str:
     dashes = ' stroke-dasharray="5 3"' if route.arrow.past else ""
     colour = _colour(route)
     line = f'<path d="{" ".join(path)}" fill="none" stroke="{colour}" stroke-width="1.2"{dashes}/>'
-    return line + _arrow_head(route, colour)
+    ends = (-1, 0) if route.arrow.both else (-1,)
+    return line + "".join(_arrow_head(route, end, colour) for end in ends)
 
 
-def _arrow_head(route: Route, colour: str) -> str:
-    x, y = route.points[-1]
-    back = 7 if route.around is not None or route.points[-2][0] > x else -7
+def _arrow_head(route: Route, end: int, colour: str) -> str:
+    (x, y), (near, _) = route.points[end], route.points[-2 if end else 1]
+    back = 7 if route.around is not None or near > x else -7
     return (
         f'<polygon points="{x:.1f},{y:.1f} {x + back:.1f},{y - 3.5:.1f} {x + back:.1f},{y + 3.5:.1f}" fill="{colour}"/>'
     )

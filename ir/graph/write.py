@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import graphviz
@@ -12,13 +13,31 @@ from ..transition import Transition
 from .build import picture
 from .dot import to_dot
 from .engines import FORMATS, TIME_LIMIT, draw
+from .summary import summary
 from .svg import to_svg
 
 SUFFIXES = (".dot", ".gv", *(f".{format}" for format in FORMATS))
 
 
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Drawing:
+    """A transition to be looked at: `print` gives its summary, a notebook its picture, `save` writes that to a file."""
+
+    transition: Transition
+
+    def __str__(self) -> str:
+        return summary(self.transition)
+
+    def _repr_svg_(self) -> str:
+        return _content(self.transition, "svg", TIME_LIMIT).decode()
+
+    def save(self, path: str | Path) -> Path:
+        """Write the picture; the suffix of `path` is its format, as in `write_graph`."""
+        return write_graph(self.transition, path)
+
+
 def render_graph(transition: Transition) -> graphviz.Digraph:
-    """The transition as a graph in DOT; `.source` is the text, and notebooks show it as a picture.
+    """The transition as a graph in DOT, whose text is its `source`.
 
     Weights stand with the operation that uses them, once a use, in the colour of their label; solid arrows are data
     flow within the step, dashed ones come from the step before.

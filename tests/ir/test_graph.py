@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etir.ir.diagnostics import EtirError, EtirWarning
-from etir.ir.graph import engines, picture, render_graph, summary, write_graph
+from etir.ir.graph import Drawing, engines, picture, render_graph, summary, write_graph
 from etir.ir.graph.dot import to_dot
 from etir.ir.graph.layers import layer_of_boxes, spread
 from etir.ir.graph.layout import GAP, lay_out
@@ -191,6 +191,13 @@ def test_a_file_that_cannot_be(name, text):
     with pytest.raises(EtirError) as caught:
         write_graph(ir_examples.gru(), name)
     assert str(caught.value) == text
+
+
+def test_a_drawing_prints_as_a_summary_and_shows_as_a_picture(tmp_path):
+    drawing = Drawing(transition=ir_examples.gru())
+    assert str(drawing) == GRU
+    assert "<svg" in drawing._repr_svg_()
+    assert drawing.save(tmp_path / "g.dot").read_text() == render_graph(ir_examples.gru()).source
 
 
 # The layout of our own.

@@ -1,0 +1,94 @@
+"""Models that tests name on the command line; copied to where they run."""
+
+import jax.numpy as jnp
+
+import etir
+from etir.frontend import HiddenState, Module, ParamState
+
+
+def step(params, states, x):
+    h = jnp.tanh(etir.matmul(x, params["W"]) + etir.matmul(states["h"], params["U"]))
+    return {"h": h}, h @ params["out"]
+
+
+params = {"W": jnp.full((3, 4), 0.3), "U": jnp.eye(4) * 0.5, "out": jnp.ones((4, 2))}
+states = {"h": jnp.zeros(4)}
+without_inputs = (step, params, states)
+
+
+def model():
+    return step, params, states, jnp.zeros(3)
+
+
+def leaky(params, states, x):
+    h = 0.9 * states["h"] + etir.matmul(x, params["W"])
+    return {"h": h}, h
+
+
+exact = (leaky, {"W": jnp.ones((3, 4))}, states, jnp.zeros(3))
+
+
+class Cell(Module):
+    def __init__(self, n=4):
+        self.w = ParamState(jnp.eye(n) * 0.5)
+        self.h = HiddenState(jnp.zeros(n))
+
+    def update(self, x):
+        self.h.value = jnp.tanh(x + etir.matmul(self.h.value, self.w.value))
+        return self.h.value
+
+
+cell = Cell()
+
+
+class Sized(Module):
+    def __init__(self, n):
+        self.n = n
+
+
+class Nested:
+    inner = exact
+
+
+def wrong_shape():
+    return (lambda p, s, x: ({"h": s["h"] + x @ p["W"]}, x)), {"W": jnp.ones((3, 4))}, states, jnp.zeros(5)
+
+
+def drifts():
+    return (
+        (lambda p, s, x: ({"h": (s["h"] * p["W"]).astype(jnp.bfloat16)}, x)),
+        {"W": jnp.ones(4)},
+        states,
+        jnp.zeros(4),
+    )
+
+
+def raises():
+    return helper()
+
+
+def helper():
+    raise ValueError("no weights\nto be found")
+
+
+def leaves():
+    raise SystemExit(3)
+
+
+def counts():
+    def step(params, states, x):
+        return {"h": states["h"] * params["w"]}, states["h"] > 0
+
+    return step, {"w": jnp.ones(4)}, states, jnp.zeros(4)
+
+
+def single():
+    def step(params, states, x):
+        h = (0.9 * states["h"] + etir.matmul(x, params["W"])).astype(jnp.float32)
+        return {"h": h}, h
+
+    f32 = jnp.float32
+    return step, {"W": jnp.ones((3, 4), f32)}, {"h": jnp.zeros(4, f32)}, jnp.zeros(3, f32)
+
+
+nothing = None
