@@ -13,6 +13,31 @@ from .calls import Arrays
 GradientDriver = Callable[..., tuple[Arrays, jax.Array, Arrays, Any, Any]]
 """`(loss, params, states, traces, inputs, targets) -> (gradients, losses, states, traces, aux)`, all flat."""
 
+Body = Callable[[Any, Any, int], tuple[Any, Any]]
+"""`(carry, arrays of one window, its steps) -> (carry, results with a leading time axis)`."""
+
+
+def scan_windows(body: Body, carry: Any, arrays: Any, length: int, window: int) -> tuple[Any, Any]:
+    """Run `body` window by window over `arrays`, whose leading axis is `length` steps of time; the last may be shorter.
+
+    Returns the last carry and the results of all steps.
+    """
+    whole, rest = divmod(length, window)
+    pieces: list[Any] = []
+    for start, count, size in ((0, whole, window), (whole * window, 1, rest)):
+        if count * size == 0:
+            continue
+
+        def cut(a: Any, start: int = start, count: int = count, size: int = size) -> jax.Array:
+            return jnp.asarray(a)[start : start + count * size].reshape(count, size, *jnp.shape(a)[1:])
+
+        def one(now: Any, x: Any, size: int = size) -> tuple[Any, Any]:
+            return body(now, x, size)
+
+        carry, found = jax.lax.scan(one, carry, jax.tree.map(cut, arrays), length=count)
+        pieces.append(jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), found))
+    return carry, jax.tree.map(lambda *parts: jnp.concatenate(parts), *pieces)
+
 
 def gradient_by_windows(engine: Any, window: int) -> GradientDriver:
     """Differentiate the engine's window, one after the other, and add up the gradients."""
@@ -22,76 +47,62 @@ def gradient_by_windows(engine: Any, window: int) -> GradientDriver:
     ) -> tuple[Arrays, jax.Array, Arrays, Any, Any]:
         chosen = [k for k, x in enumerate(params) if jnp.issubdtype(x.dtype, jnp.inexact)]
 
-        def windows(selected: Arrays, states: Arrays, traces: Any, x: Arrays, t: Any) -> tuple[jax.Array, Any]:
+        def total(
+            selected: Arrays, states: Arrays, traces: Any, x: Arrays, t: Any, steps: int
+        ) -> tuple[jax.Array, Any]:
             full = list(params)
             for k, value in zip(chosen, selected, strict=True):
                 full[k] = value
-            states, traces, outputs = engine.window(full, states, traces, x)
-            losses, aux = jax.vmap(loss)(outputs, t)
+            states, traces, outputs = engine.window(full, states, traces, x, steps)
+            _, (losses, aux) = jax.lax.scan(lambda _, at: (None, loss(*at)), None, (outputs, t), length=steps)
             return losses.sum(), (states, traces, losses, aux)
 
-        def body(carry: Any, xt: Any) -> tuple[Any, Any]:
-            states, traces, total = carry
+        def body(carry: Any, xt: Any, steps: int) -> tuple[Any, Any]:
+            states, traces, sums = carry
             selected = [params[k] for k in chosen]
-            found, (states, traces, losses, aux) = jax.grad(windows, has_aux=True)(selected, states, traces, *xt)
-            return (states, traces, [a + b for a, b in zip(total, found, strict=True)]), (losses, aux)
+            found, kept = jax.grad(total, has_aux=True)(selected, states, traces, *xt, steps)
+            states, traces, losses, aux = kept
+            return (states, traces, [a + b for a, b in zip(sums, found, strict=True)]), (losses, aux)
 
-        total = [jnp.zeros_like(params[k]) for k in chosen]
-        carry: Any = (states, traces, total)
-        pieces: list[Any] = []
-        for stretch in in_windows((inputs, targets), window):
-            carry, piece = jax.lax.scan(body, carry, stretch)
-            pieces.append(jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), piece))
-        states, traces, total = carry
+        start = (states, traces, [jnp.zeros_like(params[k]) for k in chosen])
+        length = jax.tree.leaves((inputs, targets))[0].shape[0]
+        (states, traces, sums), (losses, aux) = scan_windows(body, start, (inputs, targets), length, window)
         gradients = [jnp.zeros_like(x) for x in params]
-        for k, value in zip(chosen, total, strict=True):
+        for k, value in zip(chosen, sums, strict=True):
             gradients[k] = value
-        losses, aux = jax.tree.map(lambda *parts: jnp.concatenate(parts), *pieces)
         return gradients, losses, states, traces, aux
 
     return gradient
 
 
 def train_by_windows(
-    gradient: GradientDriver,
-    window: int,
-    loss: Any,
-    optimizer: Any,
-    structure: Any,
-    reduction: str,
-    params: Any,
-    opt_state: Any,
-    carry: tuple[Arrays, Any],
+    gradient: Callable[..., Any],
+    update: Callable[[Arrays, Any, Arrays, int], tuple[Arrays, Any]],
+    carry: tuple[Arrays, Any, Arrays, Any],
     inputs: Arrays,
     targets: Any,
-) -> Any:
-    """Update the parameters at the end of every window, inside one scan."""
+    window: int,
+) -> tuple[Any, jax.Array, Any]:
+    """Update the parameters at the end of every window, inside one scan.
 
-    def body(now: Any, xt: Any) -> tuple[Any, Any]:
+    Args:
+        gradient: a `GradientDriver` with its loss given.
+        update: `(gradients, optimizer's state, params, steps) -> (params, optimizer's state)`.
+        carry: parameters, optimizer's state, states and traces.
+        inputs: arrays with a leading time axis.
+        targets: the same, as a tree.
+        window: steps between updates.
+
+    Returns:
+        The carry after the last step, the losses, and the auxiliary results.
+    """
+
+    def body(now: Any, xt: Any, steps: int) -> tuple[Any, Any]:
         params, opt_state, states, traces = now
-        grads, losses, states, traces, aux = gradient(loss, jax.tree.leaves(params), states, traces, *xt)
-        if reduction == "mean":
-            grads = [g / losses.shape[0] for g in grads]
-        updates, opt_state = optimizer.update(jax.tree.unflatten(structure, grads), opt_state, params)
-        params = jax.tree.map(lambda p, u: (p + u).astype(p.dtype), params, updates)
+        grads, losses, states, traces, aux = gradient(params, states, traces, *xt)
+        params, opt_state = update(grads, opt_state, params, steps)
         return (params, opt_state, states, traces), (losses, aux)
 
-    now: Any = (params, opt_state, *carry)
-    pieces: list[Any] = []
-    for stretch in in_windows((inputs, targets), window):
-        now, piece = jax.lax.scan(body, now, stretch)
-        pieces.append(jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), piece))
-    losses, aux = jax.tree.map(lambda *parts: jnp.concatenate(parts), *pieces)
-    return (*now, losses, aux)
-
-
-def in_windows(tree: Any, window: int) -> list[Any]:
-    """Arrays with a leading time axis as `[windows, window, ...]`, and the shorter last window, if any, as a second tree."""
-    length = jax.tree.leaves(tree)[0].shape[0]
-    whole, rest = divmod(length, window)
-    found: list[Any] = []
-    if whole:
-        found.append(jax.tree.map(lambda a: a[: whole * window].reshape(whole, window, *a.shape[1:]), tree))
-    if rest:
-        found.append(jax.tree.map(lambda a: a[whole * window :][None], tree))
-    return found
+    length = jax.tree.leaves((inputs, targets))[0].shape[0]
+    now, (losses, aux) = scan_windows(body, carry, (inputs, targets), length, window)
+    return now, losses, aux

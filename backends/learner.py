@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
-from ..ir.diagnostics import Diagnostic, EtirError, error
-from ..ir.step import Signature, leaf_paths
+from ..ir.diagnostics import error
+from ..ir.graph import render_graph
+from ..ir.step import Signature
 from ..ir.transition import Certificate, Transition
-from ..ir.types import TensorType
-from .cost import Cost, estimate
+from .arguments import Arguments
 from .calls import Arrays
-from .drivers import gradient_by_windows, train_by_windows
+from .cost import Cost, estimate
+from .drivers import GradientDriver, gradient_by_windows, scan_windows, train_by_windows
+from .losses import Key, StepLoss
 
 
 class Carry(NamedTuple):
@@ -59,8 +61,14 @@ class Engine(Protocol):
         """The traces at the beginning of a sequence."""
         ...
 
-    def window(self, params: Arrays, states: Arrays, traces: Any, inputs: Arrays) -> tuple[Arrays, Any, Arrays]:
-        """New states, new traces and outputs `[time, ...]` of one window; differentiable in `params` and `inputs`."""
+    def window(
+        self, params: Arrays, states: Arrays, traces: Any, inputs: Arrays, steps: int
+    ) -> tuple[Arrays, Any, Arrays]:
+        """New states, new traces and outputs `[time, ...]` of one window; differentiable in `params` and `inputs`.
+
+        `inputs` have a leading axis of `steps`; there may be none. An engine may also have a driver of its own,
+        `gradient`, with the contract of `drivers.GradientDriver`.
+        """
         ...
 
 
@@ -72,6 +80,9 @@ class Learner:
         self._engine = engine
         self.transition = transition
         self._signature = signature
+        self._arguments = Arguments(transition, signature, jax.eval_shape(engine.zeros))
+        own: GradientDriver | None = getattr(engine, "gradient", None)
+        self._driver = own or gradient_by_windows(engine, self.window_size)
 
     @property
     def certificate(self) -> Certificate:
@@ -93,20 +104,25 @@ class Learner:
     def init(self, params: Any = None, states: Any = None) -> Carry:
         """The carry at the beginning of a sequence: these states (those given at compile by default), zero traces.
 
-        `params` is taken for symmetry with other libraries, and checked; traces do not depend on it.
+        `params` is taken for symmetry with other libraries, and checked; traces do not depend on it. The arrays are
+        copies: a carry may be donated.
         """
         if params is not None:
-            self._flat(params, "params")
+            self._arguments.params(params)
         states = self._signature.example_states if states is None else states
-        leaves = self._flat(states, "states")
-        arrays = [jnp.asarray(x, s.before.type.dtype) if s.kind.value != "discrete" else x for x, s in zip(leaves, self.transition.states, strict=True)]
-        return Carry(jax.tree.unflatten(self._signature.states, arrays), self._engine.zeros())
+        if any(isinstance(x, jax.ShapeDtypeStruct) for x in jax.tree.leaves(states)):
+            raise error(
+                "states-missing",
+                "the learner was compiled for shapes alone, so it knows no initial states",
+                help="give them: learner.init(params, states)",
+            )
+        copies = [jnp.copy(x) for x in self._arguments.states(states)]
+        return Carry(jax.tree.unflatten(self._signature.states, copies), self._engine.zeros())
 
     def step(self, params: Any, carry: Carry, *inputs: Any) -> tuple[Carry, Any]:
-        """One step: the new carry and the outputs. `jax.grad` through it gives the online gradient of a window of one."""
-        batched = [jax.tree.map(lambda a: jnp.asarray(a)[None], x) for x in inputs]
-        states, traces, outputs = self._window(params, carry, tuple(batched))
-        return Carry(states, traces), jax.tree.map(lambda a: a[0], outputs)
+        """One step: the new carry and the outputs. `jax.grad` through it gives the gradient of a window of one."""
+        flat, (states, traces) = self._arguments.params(params), self._arguments.carry(carry)
+        return self._compiled_step(flat, states, traces, self._arguments.step(inputs))
 
     def window(self, params: Any, carry: Carry, xs: Any) -> tuple[Carry, Any]:
         """Steps over inputs with a leading time axis, a window at a time: the new carry and stacked outputs.
@@ -114,45 +130,40 @@ class Learner:
         `xs` is a tuple where the step takes several inputs. Any length; the last window may be shorter. Differentiable;
         for gradients over long sequences `grad` holds far less memory.
         """
-        inputs = self._inputs(xs)
-        pieces: list[Any] = []
-        for start, count, size in _stretches(_length(inputs), self.window_size):
-            stretch = [x[start : start + count * size].reshape(count, size, *x.shape[1:]) for x in inputs]
-
-            def body(now: Carry, x: Arrays) -> tuple[Carry, Any]:
-                states, traces, outputs = self._window_flat(params, now, x)
-                return Carry(states, traces), outputs
-
-            carry, outputs = jax.lax.scan(body, carry, stretch)
-            pieces.append(jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), outputs))
-        return carry, jax.tree.map(lambda *parts: jnp.concatenate(parts), *pieces)
+        flat, (states, traces) = self._arguments.params(params), self._arguments.carry(carry)
+        return self._compiled_window(flat, states, traces, *self._arguments.sequence(xs))
 
     def grad(self, loss: Callable[..., Any], *, reduction: str = "sum") -> Callable[..., Result]:
-        """A function `(params, carry, xs, *targets) -> Result`: the gradient over a sequence, in memory that does not grow
-        with its length.
+        """A function `(params, carry, xs, *targets) -> Result`: the gradient over a sequence.
 
-        `loss(outputs, *target)` is a scalar, or a pair of a scalar and anything else to return, at each step. `reduction`
-        is `sum` or `mean` over steps.
+        `loss(outputs, *target)` is a scalar, or a pair of a scalar and anything else to return, at each step; a target
+        is any tree of arrays with a leading time axis. `reduction` is `sum` or `mean` over steps. Memory does not grow
+        with the length of the sequence. Gradients of complex parameters follow `jax.grad`'s convention. The compiled
+        program is kept, and found again by the same `loss`.
         """
-        self._check_reduction(reduction)
-        call = jax.jit(lambda p, c, xs, ts: self._gradient(loss, reduction, p, c, xs, ts))
+        _check_reduction(reduction)
 
         def gradient(params: Any, carry: Carry, xs: Any, *targets: Any) -> Result:
-            return Result(*call(params, carry, xs, targets))
+            flat, (states, traces) = self._arguments.params(params), self._arguments.carry(carry)
+            inputs, _ = self._arguments.sequence(xs, targets)
+            return self._compiled_gradient(Key(loss), reduction, flat, states, traces, inputs, targets)
 
         return gradient
 
     def train(self, loss: Callable[..., Any], optimizer: Any, *, reduction: str = "sum") -> Callable[..., Trained]:
         """A function `(params, opt_state, carry, xs, *targets) -> Trained`: an update at the end of every window.
 
-        `optimizer` has optax's `update(grads, state, params)`; `loss` and `reduction` (over the steps of a window) are as
-        in `grad`.
+        `optimizer` has optax's `update(grads, state, params)`; it gets the conjugates of the gradients of complex
+        parameters, the direction of steepest ascent. `loss` and `reduction` (over the steps of a window) are as in
+        `grad`.
         """
-        self._check_reduction(reduction)
-        call = jax.jit(lambda p, o, c, xs, ts: self._train(loss, optimizer, reduction, p, o, c, xs, ts))
+        _check_reduction(reduction)
 
         def train(params: Any, opt_state: Any, carry: Carry, xs: Any, *targets: Any) -> Trained:
-            return Trained(*call(params, opt_state, carry, xs, targets))
+            flat, (states, traces) = self._arguments.params(params), self._arguments.carry(carry)
+            inputs, _ = self._arguments.sequence(xs, targets)
+            options = Key(loss), Key(optimizer), reduction
+            return self._compiled_training(*options, flat, opt_state, states, traces, inputs, targets)
 
         return train
 
@@ -160,138 +171,87 @@ class Learner:
         """Operations, and bytes read, written and held, that the plan takes for each step."""
         return estimate(self.transition)
 
+    def show_graph(self) -> Any:
+        """The transition as a picture: a `graphviz.Digraph`, which notebooks show, and whose `.source` is the text."""
+        return render_graph(self.transition)
+
     def __repr__(self) -> str:
         rule, window = self.certificate.rule, self.window_size
         return f"Learner({self.transition.name!r}, rule={rule!r}, window={window}, backend={self.backend!r})"
 
-    def _gradient(self, loss: Any, reduction: str, params: Any, carry: Carry, xs: Any, targets: Any) -> Any:
-        inputs, length = self._sequence(xs, targets)
-        flat = self._flat(params, "params")
-        states = self._flat(carry.states, "states")
-        run = getattr(self._engine, "gradient", None) or gradient_by_windows(self._engine, self.window_size)
-        grads, losses, states, traces, aux = run(self._flat_loss(loss), flat, states, carry.traces, inputs, targets)
-        scale = 1.0 / length if reduction == "mean" else 1.0
-        grads = [g * scale if reduction == "mean" else g for g in grads]
-        after = Carry(jax.tree.unflatten(self._signature.states, states), traces)
-        return jax.tree.unflatten(self._signature.params, grads), losses, after, aux
+    @cached_property
+    def _compiled_step(self) -> Callable[..., tuple[Carry, Any]]:
+        def step(params: Arrays, states: Arrays, traces: Any, inputs: Arrays) -> tuple[Carry, Any]:
+            states, traces, outputs = self._engine.window(params, states, traces, [x[None] for x in inputs], 1)
+            return self._carry(states, traces), self._outputs([y[0] for y in outputs])
 
-    def _train(
-        self, loss: Any, optimizer: Any, reduction: str, params: Any, opt_state: Any, carry: Carry, xs: Any, targets: Any
-    ) -> Any:
-        inputs, _ = self._sequence(xs, targets)
-        self._flat(params, "params")
-        states = self._flat(carry.states, "states")
-        run = getattr(self._engine, "gradient", None) or gradient_by_windows(self._engine, self.window_size)
-        params, opt_state, states, traces, losses, aux = train_by_windows(
-            run,
-            self.window_size,
-            self._flat_loss(loss),
-            optimizer,
-            self._signature.params,
-            reduction,
-            params,
-            opt_state,
-            (states, carry.traces),
-            inputs,
-            targets,
-        )
-        return params, opt_state, Carry(jax.tree.unflatten(self._signature.states, states), traces), losses, aux
-
-    def _flat_loss(self, loss: Any) -> Any:
-        """The loss on flat outputs, always with an auxiliary result."""
-
-        def flat(outputs: Arrays, target: Any) -> tuple[jax.Array, Any]:
-            value = loss(jax.tree.unflatten(self._signature.outputs, outputs), *target)
-            value, aux = value if isinstance(value, tuple) else (value, None)
-            value = jnp.asarray(value)
-            if value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
-                raise error(
-                    "loss-type",
-                    f"the loss of a step is {TensorType.of(value)}; wanted a floating-point scalar",
-                    help="sum or average over everything but time",
-                )
-            return value, aux
-
-        return flat
-
-    def _window(self, params: Any, carry: Carry, inputs: tuple[Any, ...]) -> tuple[Any, Any, Any]:
-        return self._window_flat(params, carry, self._flat(inputs, "inputs", leading=1))
-
-    def _window_flat(self, params: Any, carry: Carry, inputs: Arrays) -> tuple[Any, Any, Any]:
-        flat, states = self._flat(params, "params"), self._flat(carry.states, "states")
-        states, traces, outputs = self._engine.window(flat, states, carry.traces, inputs)
-        signature = self._signature
-        return jax.tree.unflatten(signature.states, states), traces, jax.tree.unflatten(signature.outputs, outputs)
-
-    def _inputs(self, xs: Any) -> Arrays:
-        several = self._signature.inputs.num_leaves != 1 or len(self._signature.inputs.children()) != 1
-        return self._flat(tuple(xs) if several and isinstance(xs, (tuple, list)) and len(self._signature.inputs.children()) != 1 else (xs,), "inputs", leading=1)
-
-    def _sequence(self, xs: Any, targets: Any) -> tuple[Arrays, int]:
-        inputs = self._inputs(xs)
-        lengths = {x.shape[0] for x in inputs} | {jnp.shape(t)[0] for t in jax.tree.leaves(targets)}
-        if len(lengths) != 1:
-            raise error(
-                "sequence-length",
-                f"inputs and targets have different lengths: {', '.join(map(str, sorted(lengths)))}",
-                help="every leaf of xs and of the targets needs the same leading time axis",
-            )
-        return inputs, lengths.pop()
-
-    def _check_reduction(self, reduction: str) -> None:
-        if reduction not in ("sum", "mean"):
-            raise error("unknown-reduction", f"reduction={reduction!r}; wanted 'sum' or 'mean'")
+        return jax.jit(step)
 
     @cached_property
-    def _expected(self) -> dict[str, tuple[Any, list[tuple[str, TensorType]]]]:
-        t, signature = self.transition, self._signature
-        return {
-            "params": (signature.params, [(p.path, p.value.type) for p in t.params]),
-            "states": (signature.states, [(s.path, s.before.type) for s in t.states]),
-            "inputs": (signature.inputs, [(i.path, i.value.type) for i in t.inputs]),
-        }
+    def _compiled_window(self) -> Callable[..., tuple[Carry, Any]]:
+        def window(params: Arrays, states: Arrays, traces: Any, inputs: Arrays, length: int) -> tuple[Carry, Any]:
+            def body(now: Any, x: Arrays, steps: int) -> tuple[Any, Arrays]:
+                before, held = now
+                states, traces, outputs = self._engine.window(params, before, held, x, steps)
+                return (states, traces), outputs
 
-    def _flat(self, tree: Any, what: str, leading: int = 0) -> Arrays:
-        """The leaves of an argument. Raises EtirError, all findings at once, where it is not what was compiled for."""
-        structure, wanted = self._expected[what]
-        if jax.tree.structure(tree) != structure:
-            found = [path for path, _ in leaf_paths(tree, what)]
-            raise error(
-                "argument-structure",
-                f"the {what} have another structure than at compile",
-                notes=(f"found {', '.join(found) or 'nothing'}", f"wanted {', '.join(p for p, _ in wanted) or 'nothing'}"),
-            )
-        leaves = [jnp.asarray(x) for x in jax.tree.leaves(tree)]
-        findings = [
-            Diagnostic(
-                code="argument-type",
-                message=f"'{path}' is {TensorType.of(x)}; the learner was compiled for {kind}",
-                help="compile again for other shapes; use jax.vmap for a batch",
-            )
-            for x, (path, kind) in zip(leaves, wanted, strict=True)
-            if x.shape[leading:] != kind.shape or len(x.shape) != len(kind.shape) + leading
-        ]
-        if findings:
-            raise EtirError(findings)
-        return [x if str(x.dtype) == kind.dtype else _cast(x, path, kind) for x, (path, kind) in zip(leaves, wanted, strict=True)]
+            now, outputs = scan_windows(body, (states, traces), inputs, length, self.window_size)
+            return self._carry(*now), self._outputs(outputs)
+
+        return jax.jit(window, static_argnums=4)
+
+    @cached_property
+    def _compiled_gradient(self) -> Callable[..., Result]:
+        def gradient(
+            loss: Key, reduction: str, params: Arrays, states: Arrays, traces: Any, inputs: Arrays, targets: Any
+        ) -> Result:
+            flat = StepLoss(loss.value, self._signature.outputs)
+            grads, losses, states, traces, aux = self._driver(flat, params, states, traces, inputs, targets)
+            if reduction == "mean":
+                grads = _divided(grads, losses.shape[0])
+            return Result(jax.tree.unflatten(self._signature.params, grads), losses, self._carry(states, traces), aux)
+
+        return jax.jit(gradient, static_argnums=(0, 1))
+
+    @cached_property
+    def _compiled_training(self) -> Callable[..., Trained]:
+        structure = self._signature.params
+
+        def train(loss: Key, optimizer: Key, reduction: str, params: Arrays, opt_state: Any, *rest: Any) -> Trained:
+            states, traces, inputs, targets = rest
+
+            def update(grads: Arrays, opt_state: Any, params: Arrays, steps: int) -> tuple[Arrays, Any]:
+                ascent = [jnp.conj(g) for g in (_divided(grads, steps) if reduction == "mean" else grads)]
+                tree = jax.tree.unflatten(structure, params)
+                updates, opt_state = optimizer.value.update(jax.tree.unflatten(structure, ascent), opt_state, tree)
+                moved = jax.tree.map(_moved, updates, tree, is_leaf=lambda x: x is None)
+                return jax.tree.leaves(moved), opt_state
+
+            gradient = partial(self._driver, StepLoss(loss.value, self._signature.outputs))
+            carry = (params, opt_state, states, traces)
+            now, losses, aux = train_by_windows(gradient, update, carry, inputs, targets, self.window_size)
+            params, opt_state, states, traces = now
+            return Trained(jax.tree.unflatten(structure, params), opt_state, self._carry(states, traces), losses, aux)
+
+        return jax.jit(train, static_argnums=(0, 1, 2))
+
+    def _carry(self, states: Arrays, traces: Any) -> Carry:
+        return Carry(jax.tree.unflatten(self._signature.states, states), traces)
+
+    def _outputs(self, outputs: Arrays) -> Any:
+        return jax.tree.unflatten(self._signature.outputs, outputs)
 
 
-def _cast(x: jax.Array, path: str, kind: TensorType) -> jax.Array:
-    """`x` as the element type compiled for, where no information is lost by rule: weak types, and wider floats."""
-    found = TensorType.of(x)
-    if found.carries_credit != kind.carries_credit or found.is_complex != kind.is_complex:
-        raise error("argument-type", f"'{path}' is {found}; the learner was compiled for {kind}")
-    return x.astype(kind.dtype)
+def _check_reduction(reduction: str) -> None:
+    if reduction not in ("sum", "mean"):
+        raise error("unknown-reduction", f"reduction={reduction!r}; wanted 'sum' or 'mean'")
 
 
-def _length(inputs: Arrays) -> int:
-    if not inputs:
-        raise error("no-inputs", "the step takes no inputs, so a sequence has no length", help="give it a dummy input")
-    return inputs[0].shape[0]
+def _divided(grads: Arrays, steps: int) -> Arrays:
+    """Sums over steps as means; the zeros of integer parameters stay as they are."""
+    return [g / steps if jnp.issubdtype(g.dtype, jnp.inexact) else g for g in grads]
 
 
-def _stretches(length: int, window: int) -> list[tuple[int, int, int]]:
-    """The (start, windows, steps a window) of whole windows, and of the shorter last one."""
-    whole, rest = divmod(length, window)
-    found = [(0, whole, window)] if whole else []
-    return found + ([(whole * window, 1, rest)] if rest else [])
+def _moved(update: jax.Array | None, param: jax.Array) -> jax.Array:
+    """A parameter after its update; an optimiser may leave one alone."""
+    return param if update is None else (param + update).astype(param.dtype)

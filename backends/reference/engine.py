@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeAlias
 
 import jax
@@ -49,41 +50,43 @@ class Engine:
         dtype = self.trace_dtype or jnp.result_type(*(space.dtype for space in axes))
         return jnp.zeros([space.size for space in axes], dtype)
 
-    def window(self, params: Arrays, states: Arrays, traces: Traces, inputs: Arrays) -> tuple[Arrays, Traces, Arrays]:
-        """One window of any length: new states, new traces, and the outputs, `[time, ...]`.
+    def window(
+        self, params: Arrays, states: Arrays, traces: Traces, inputs: Arrays, steps: int
+    ) -> tuple[Arrays, Traces, Arrays]:
+        """One window of `steps` steps: new states, new traces, and the outputs, `[time, ...]`.
 
         Differentiable in `params` and `inputs`; the traces' part of the gradient is added to that of the parameters.
         """
         states, traces = jax.lax.stop_gradient((states, traces))
-        run = jax.custom_vjp(self._run)
-        run.defvjp(self._run_and_keep, self._reverse)
+        run = jax.custom_vjp(partial(self._run, steps))
+        run.defvjp(partial(self._run_and_keep, steps), partial(self._reverse, steps))
         after, outputs = run(params, states, traces, inputs)
         return *jax.lax.stop_gradient(after), outputs
 
     def _run(
-        self, params: Arrays, states: Arrays, traces: Traces, inputs: Arrays
+        self, steps: int, params: Arrays, states: Arrays, traces: Traces, inputs: Arrays
     ) -> tuple[tuple[Arrays, Traces], Arrays]:
         weights = self.calls.weights(params)
 
         def body(carry: Any, x: Arrays) -> tuple[Any, Arrays]:
             now, held = carry
             after, outputs, bindings = self.calls.forward(weights, now, x)
-            scene = self._scene(params, now, held, x)
+            scene = self._scene(params, now, held, x, 1)
             _execute(self.plan.step, replace(scene, bindings=bindings))
             return (after, self._carried(scene.values)), outputs
 
-        (after, held), outputs = jax.lax.scan(body, (states, traces), inputs)
-        at_end = self._scene(params, states, held, inputs)
+        (after, held), outputs = jax.lax.scan(body, (states, traces), inputs, length=steps)
+        at_end = self._scene(params, states, held, inputs, steps)
         _execute(self.advances, at_end)
         return (after, self._carried(at_end.values)), outputs
 
-    def _run_and_keep(self, *arguments: Any) -> tuple[Any, Any]:
-        return self._run(*arguments), arguments
+    def _run_and_keep(self, steps: int, *arguments: Any) -> tuple[Any, Any]:
+        return self._run(steps, *arguments), arguments
 
-    def _reverse(self, kept: Any, cotangents: Any) -> tuple[Any, ...]:
+    def _reverse(self, steps: int, kept: Any, cotangents: Any) -> tuple[Any, ...]:
         params, states, traces, inputs = kept
         _, outputs_bar = cotangents
-        scene = replace(self._scene(params, states, traces, inputs), output_cotangents=outputs_bar)
+        scene = replace(self._scene(params, states, traces, inputs, steps), output_cotangents=outputs_bar)
         _execute(self.reads, scene)
         pullback = next(op for op in self.reads if isinstance(op, Pullback))
         return [scene.values[value] for value in pullback.results], None, None, self._to_inputs(scene)
@@ -96,15 +99,17 @@ class Engine:
             inputs = list(scene.inputs)
             for k, x in zip(chosen, selected, strict=True):
                 inputs[k] = x
-            return window_outputs(self.calls, self.calls.forward_region, scene.params, scene.states, inputs)
+            return window_outputs(
+                self.calls, self.calls.forward_region, scene.params, scene.states, inputs, scene.steps
+            )
 
         _, pull = jax.vjp(run, [scene.inputs[k] for k in chosen])
         found = dict(zip(chosen, pull(scene.output_cotangents)[0], strict=True))
         return [found.get(k) for k in range(len(scene.inputs))]
 
-    def _scene(self, params: Arrays, states: Arrays, traces: Traces, inputs: Arrays) -> Scene:
+    def _scene(self, params: Arrays, states: Arrays, traces: Traces, inputs: Arrays, steps: int) -> Scene:
         values: Values = {trace.before: held for trace, held in zip(self.plan.traces, traces, strict=True)}
-        return Scene(calls=self.calls, values=values, params=params, states=states, inputs=inputs)
+        return Scene(calls=self.calls, values=values, params=params, states=states, inputs=inputs, steps=steps)
 
     def _carried(self, values: Values) -> Traces:
         """Each trace after the operations that ran; one that none of them advances is what it was."""

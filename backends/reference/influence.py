@@ -36,5 +36,5 @@ def emit_advance_full(op: AdvanceFull, scene: Scene) -> tuple[jax.Array]:
         (by_state, by_param), after = jax.jacrev(run, argnums=(0, 1), has_aux=True)(*at, states, inputs)
         return (after, (by_state @ trace + by_param).astype(trace.dtype)), None
 
-    (_, trace), _ = jax.lax.scan(body, (scene.states, scene.values[op.trace]), scene.inputs)
+    (_, trace), _ = jax.lax.scan(body, (scene.states, scene.values[op.trace]), scene.inputs, length=scene.steps)
     return (trace,)

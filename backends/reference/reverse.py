@@ -26,7 +26,7 @@ def emit_vjp(op: Vjp, scene: Scene) -> tuple[Any, ...]:
             params[k] = x
         for k, x in zip(calls.hidden_places, hidden, strict=True):
             states[k] = x
-        return window_outputs(calls, calls.transition.region(op.region), params, states, scene.inputs)
+        return window_outputs(calls, calls.transition.region(op.region), params, states, scene.inputs, scene.steps)
 
     _, pull = jax.vjp(run, scene.hidden, [scene.params[k] for k in chosen])
     hidden, selected = pull(scene.output_cotangents)
@@ -34,14 +34,14 @@ def emit_vjp(op: Vjp, scene: Scene) -> tuple[Any, ...]:
     return *hidden, *(by_place.get(k) for k in range(len(transition.params)))
 
 
-def window_outputs(calls: Calls, region: Region, params: Arrays, states: Arrays, inputs: Arrays) -> Arrays:
+def window_outputs(calls: Calls, region: Region, params: Arrays, states: Arrays, inputs: Arrays, steps: int) -> Arrays:
     """The outputs of a window, `[time, ...]`, by a region with the signature of `forward`."""
     weights = calls.weights(params)
-    _, outputs = jax.lax.scan(lambda now, x: step(calls, region, weights, now, x), states, inputs)
+    _, outputs = jax.lax.scan(lambda now, x: step(calls, region, weights, now, x), states, inputs, length=steps)
     return outputs
 
 
-def emit_contract(op: Contract, scene: Scene) -> tuple[jax.Array]:
+def emit_contract(op: Contract, scene: Scene) -> tuple[jax.Array, ...]:
     """`<h_bar, E>`: the cotangent of the association's weight, or of the parameter that an influence is of."""
     if op.association is None:
         states, target = hidden_space(scene.transition), Space((influenced(op, scene).value.type,))

@@ -28,6 +28,8 @@ class Scene:
     """The states that enter the step, or the window."""
     inputs: Arrays
     """The step's inputs; the window's, with a leading time axis, at a window's end."""
+    steps: int
+    """How many steps: one, or the window's."""
     bindings: Bindings = field(default_factory=dict[Value, jax.Array])
     """What the step computed; nothing at a window's end."""
     output_cotangents: Arrays = field(default_factory=list[jax.Array])

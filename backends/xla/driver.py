@@ -72,7 +72,7 @@ class SequenceGradient:
     def run(self, states: Arrays, traces: TraceState, inputs: Arrays, targets: Any) -> tuple[Any, ...]:
         """Gradients, losses, states, traces and auxiliary results."""
         totals = self._zero_totals()
-        length = inputs[0].shape[0]
+        length = _leading((inputs, targets))
         pieces: list[Any] = []
         carry: Any = (states, traces, totals)
         for stretch in schedule(length, self.programs.window, self._longest_fold()):
@@ -116,7 +116,7 @@ class SequenceGradient:
         """Reverse mode through one window."""
         states, factored, full, totals = carry
         inputs, targets = xt
-        length = inputs[0].shape[0]
+        length = _leading(xt)
         shifts = [
             jnp.zeros((length, *self.transition.sites[k].output.type.shape), self.transition.sites[k].output.type.dtype)
             for k in self.product_sites
@@ -163,7 +163,7 @@ class SequenceGradient:
             return (new, self.programs.step_factored(tracked, record)), (loss, aux, record)
 
         scanned = (inputs, targets, shifts)
-        if inputs[0].shape[0] == 1:
+        if _leading((inputs, targets)) == 1:
             carry, found = body((now, factored), jax.tree.map(lambda a: a[0], scanned))
             found = jax.tree.map(lambda a: jnp.asarray(a)[None], found)
         else:
@@ -314,14 +314,15 @@ def _arrivals(entering: dict[int, jax.Array], windows: int, record: Record) -> d
     found: dict[int, jax.Array] = {}
     for k, x in entering.items():
         later = jnp.concatenate([x[1:], jnp.zeros_like(x[:1])])
-        steps = _time(record) // windows
+        steps = _leading(record) // windows
         spread = jnp.zeros((windows, steps, *x.shape[1:]), x.dtype).at[:, -1].set(later)
         found[k] = spread.reshape(-1, *x.shape[1:])
     return found
 
 
-def _time(record: Record) -> int:
-    return jax.tree.leaves(record)[0].shape[0]
+def _leading(tree: Any) -> int:
+    """The size of the leading axis that all leaves share."""
+    return jax.tree.leaves(tree)[0].shape[0]
 
 
 def _plus(bars: list[jax.Array | None], place: int, value: jax.Array) -> list[jax.Array | None]:

@@ -30,9 +30,9 @@ class Engine:
         return self.programs.zeros()
 
     def window(
-        self, params: Arrays, states: Arrays, traces: TraceState, inputs: Arrays
+        self, params: Arrays, states: Arrays, traces: TraceState, inputs: Arrays, steps: int
     ) -> tuple[Arrays, TraceState, Arrays]:
-        """One window of any length: new states, new traces, and the outputs, `[time, ...]`.
+        """One window of `steps` steps: new states, new traces, and the outputs, `[time, ...]`.
 
         Differentiable in `params` and `inputs`: the traces send the credit of the entering states back to the weights.
         States and traces go in and come out without derivatives.
@@ -52,9 +52,9 @@ class Engine:
             record = self.programs.record(bindings, sites)
             return (new, self.programs.step_factored(factored, record)), (outputs, record)
 
-        (after, factored), (outputs, record) = jax.lax.scan(body, (entering, traces.factored), inputs)
+        (after, factored), (outputs, record) = jax.lax.scan(body, (entering, traces.factored), inputs, length=steps)
         dense = self.advance(traces, record, states)
-        full = self._advance_full(params, states, traces, inputs)
+        full = self._advance_full(params, states, traces, inputs, steps)
         new = TraceState(dense=dense, factored=factored, full=full)
         return *jax.lax.stop_gradient((after, new)), outputs
 
@@ -148,7 +148,9 @@ class Engine:
         _, pull = jax.vjp(chosen_weights, selected)
         return pull([found[k] for k in sorted(found)])[0]
 
-    def _advance_full(self, params: Arrays, states: Arrays, traces: TraceState, inputs: Arrays) -> Arrays:
+    def _advance_full(
+        self, params: Arrays, states: Arrays, traces: TraceState, inputs: Arrays, steps: int
+    ) -> Arrays:
         """The influence matrices after a window: `E' = w_bar + h_bar E` over unit cotangents at its end."""
         programs = self.programs
         if not programs.influenced:
@@ -164,7 +166,7 @@ class Engine:
             for k, x in zip(self.calls.hidden_places, programs.hidden.unflatten(vector), strict=True):
                 now[k] = x
             weights = self.calls.weights(full)
-            after, _ = jax.lax.scan(lambda s, x: (self.calls.forward(weights, s, x)[0], None), now, inputs)
+            after, _ = jax.lax.scan(lambda s, x: (self.calls.forward(weights, s, x)[0], None), now, inputs, length=steps)
             return programs.hidden.flatten([after[k] for k in self.calls.hidden_places])
 
         primals = jax.lax.stop_gradient((programs.hidden.flatten(hidden), [params[k] for k in places]))

@@ -1,0 +1,176 @@
+"""A learner's arguments: pytrees flattened and compared with what was compiled for, all findings at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..ir.diagnostics import Diagnostic, EtirError, error
+from ..ir.step import Signature, leaf_paths
+from ..ir.transition import Transition
+from ..ir.types import TensorType
+from .calls import Arrays
+
+Wanted = list[tuple[str, TensorType]]
+"""The path and the type of each leaf."""
+
+
+class Arguments:
+    """Checks and flattens the arguments of one learner's methods. Every method raises EtirError."""
+
+    def __init__(self, transition: Transition, signature: Signature, traces: Any) -> None:
+        """Prepare for the trees of `signature`; `traces` has the structure and types of the learner's traces."""
+        self._signature = signature
+        self._params: Wanted = [(p.path, p.value.type) for p in transition.params]
+        self._states: Wanted = [(s.path, s.before.type) for s in transition.states]
+        self._inputs: Wanted = [(i.path, i.value.type) for i in transition.inputs]
+        self._traces = traces
+
+    def params(self, tree: Any) -> Arrays:
+        """The leaves of the parameters."""
+        return _checked(_leaves(tree, self._signature.params, self._params, "params"), self._params)
+
+    def states(self, tree: Any) -> Arrays:
+        """The leaves of the states."""
+        return _checked(_leaves(tree, self._signature.states, self._states, "states"), self._states)
+
+    def carry(self, carry: Any) -> tuple[Arrays, Any]:
+        """The leaves of a carry's states, and its traces."""
+        if not isinstance(carry, tuple) or len(carry) != 2:
+            raise error(
+                "argument-carry",
+                f"the carry is a {type(carry).__name__}; wanted a pair of states and traces",
+                help="begin with learner.init(), and hand on what each call returns",
+            )
+        states, traces = carry
+        wanted, structure = jax.tree.flatten(self._traces)
+        found = jax.tree.leaves(traces)
+        if jax.tree.structure(traces) != structure or any(
+            (jnp.shape(x), x.dtype) != (y.shape, y.dtype) for x, y in zip(found, wanted, strict=True)
+        ):
+            raise error(
+                "argument-carry",
+                "the carry holds other traces than this learner's",
+                notes=(f"found {_types(found)}", f"wanted {_types(wanted)}"),
+                help="begin with this learner's own init(): traces depend on the rule, the backend and trace_dtype",
+            )
+        return self.states(states), traces
+
+    def step(self, inputs: tuple[Any, ...]) -> Arrays:
+        """The leaves of one step's inputs."""
+        return _checked(self._input_leaves(inputs), self._inputs)
+
+    def sequence(self, xs: Any, targets: Any = ()) -> tuple[Arrays, int]:
+        """The leaves of a sequence's inputs, and its length, in which the targets agree."""
+        inputs = _checked(self._input_leaves(self._as_inputs(xs)), self._inputs, over_time=True)
+        places = [(f"input '{path}'", jnp.shape(x)) for (path, _), x in zip(self._inputs, inputs, strict=True)]
+        places += [(f"target {path}", jnp.shape(x)) for path, x in leaf_paths(targets, "target")]
+        return inputs, _length(places)
+
+    def _input_leaves(self, inputs: tuple[Any, ...]) -> list[Any]:
+        several = f"xs is a tuple of {self._count}" if self._count > 1 else None
+        tree = inputs[0] if len(inputs) == 1 else inputs
+        return _leaves(inputs, self._signature.inputs, self._inputs, "inputs", shown=tree, help=several)
+
+    @property
+    def _count(self) -> int:
+        """How many inputs the step takes."""
+        return len(self._signature.inputs.children())
+
+    def _as_inputs(self, xs: Any) -> tuple[Any, ...]:
+        """The step's inputs: `xs` is the only one, or a tuple of several, or nothing."""
+        if self._count == 1:
+            return (xs,)
+        return () if xs is None else tuple(xs) if isinstance(xs, (tuple, list)) else (xs,)
+
+
+def _leaves(
+    tree: Any, structure: Any, wanted: Wanted, what: str, *, shown: Any = None, help: str | None = None
+) -> list[Any]:
+    """The leaves of a tree of this structure; `shown` is what the user gave, where that is not the tree itself."""
+    leaves, found = jax.tree.flatten(tree)
+    if found == structure:
+        return leaves
+    given = leaf_paths(tree if shown is None else shown, {"params": "param", "states": "state"}.get(what, "x"))
+    paths = [", ".join(path for path, _ in pairs) or "nothing" for pairs in (given, wanted)]
+    if paths[0] == paths[1]:
+        paths = [str(found), str(structure)]
+    raise error(
+        "argument-structure",
+        f"the {what} have another structure than at compile",
+        notes=(f"found {paths[0]}", f"wanted {paths[1]}"),
+        help=help,
+    )
+
+
+def _checked(leaves: Sequence[Any], wanted: Wanted, *, over_time: bool = False) -> Arrays:
+    """Arrays of the element types that were compiled for, from leaves of the right shapes."""
+    arrays = [jnp.asarray(x) for x in leaves]
+    findings = [
+        finding
+        for x, (path, kind) in zip(arrays, wanted, strict=True)
+        if (finding := _finding(TensorType.of(x), path, kind, over_time)) is not None
+    ]
+    if findings:
+        raise EtirError(findings)
+    return [
+        x if str(x.dtype) == kind.dtype else x.astype(kind.dtype) for x, (_, kind) in zip(arrays, wanted, strict=True)
+    ]
+
+
+def _finding(found: TensorType, path: str, kind: TensorType, over_time: bool) -> Diagnostic | None:
+    """What is wrong with an argument of type `found` where `kind` is wanted."""
+    help = "compile again for other shapes; use jax.vmap for a batch"
+    one = found
+    if over_time:
+        if found.shape in ((), kind.shape) and found.shape[1:] != kind.shape:
+            help = "stack the steps of a sequence; learner.step takes a single one"
+            message = f"'{path}' is {found}; wanted {kind} with a leading time axis"
+            return Diagnostic(code="argument-type", message=message, help=help)
+        one = TensorType(found.dtype, found.shape[1:])
+    what = f"a step of '{path}'" if over_time else f"'{path}'"
+    message = f"{what} is {one}; the learner was compiled for {kind}"
+    if one.shape != kind.shape:
+        return Diagnostic(code="argument-type", message=message, help=help)
+    if _converts(found, kind):
+        return None
+    return Diagnostic(code="argument-type", message=message, help=f"convert it to {str(kind).partition('[')[0]}")
+
+
+def _converts(found: TensorType, kind: TensorType) -> bool:
+    """Whether an element type may stand for another: of the same kind, at another precision."""
+    if found.dtype == kind.dtype:
+        return True
+    families = (jnp.floating, jnp.complexfloating, jnp.integer, jnp.bool_)
+    try:
+        found_dtype, wanted = jnp.dtype(found.dtype), jnp.dtype(kind.dtype)
+    except TypeError:
+        return False
+    return any(jnp.issubdtype(found_dtype, f) and jnp.issubdtype(wanted, f) for f in families)
+
+
+def _length(places: list[tuple[str, tuple[int, ...]]]) -> int:
+    """The length of the leading axis that all shapes share."""
+    lengths = {shape[:1] for _, shape in places}
+    if len(lengths) == 1 and lengths != {()} and lengths != {(0,)}:
+        return lengths.pop()[0]
+    if not places:
+        message, help = "neither inputs nor targets say how long the sequence is", "give targets with a time axis"
+    elif lengths == {(0,)}:
+        message, help = "the sequence has no steps", None
+    else:
+        message = "inputs and targets have different lengths"
+        help = "every leaf of xs and of the targets needs the same leading time axis"
+    raise error("sequence-length", message, notes=_steps(places), help=help)
+
+
+def _steps(places: list[tuple[str, tuple[int, ...]]]) -> Iterator[str]:
+    for name, shape in places:
+        yield f"{name} has {'no time axis' if not shape else f'{shape[0]} step' + 's' * (shape[0] != 1)}"
+
+
+def _types(leaves: Sequence[Any]) -> str:
+    return ", ".join(str(TensorType(str(x.dtype), jnp.shape(x))) for x in leaves) or "none"

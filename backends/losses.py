@@ -1,0 +1,76 @@
+"""A user's loss as the drivers call it, and functions as keys of what was compiled for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..ir.diagnostics import error
+from ..ir.types import TensorType
+from .calls import Arrays
+
+
+@dataclass(frozen=True, slots=True)
+class StepLoss:
+    """The loss of one step: `(flat outputs, targets) -> (scalar, auxiliary results)`."""
+
+    function: Any
+    """What the user gave: `loss(outputs, *target)`, a scalar or a pair of a scalar and anything else."""
+    outputs: Any
+    """The structure of the outputs."""
+
+    def __call__(self, outputs: Arrays, target: Any) -> tuple[jax.Array, Any]:
+        """The loss and the auxiliary results, None for none. Raises EtirError for a loss that is no real scalar."""
+        value = self.function(jax.tree.unflatten(self.outputs, outputs), *target)
+        value, aux = self._pair(value) if isinstance(value, tuple) else (value, None)
+        value = _array(value)
+        if value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
+            raise error(
+                "loss-type",
+                f"the loss of a step is {TensorType.of(value)}; wanted a floating-point scalar",
+                help="sum or average over everything but time, which reduction= is for",
+            )
+        return value, aux
+
+    def _pair(self, value: Any) -> tuple[Any, Any]:
+        if len(value) != 2:
+            raise error(
+                "loss-type",
+                f"the loss of a step returned {len(value)} values; wanted a scalar, or a pair of a scalar and the rest",
+                help="put everything but the scalar into one tuple or dictionary",
+            )
+        return value
+
+
+def _array(value: Any) -> jax.Array:
+    try:
+        return jnp.asarray(value)
+    except TypeError:
+        found = type(value).__name__
+        raise error("loss-type", f"the loss of a step is a {found}; wanted a floating-point scalar") from None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Key:
+    """A function or an optimiser as a static argument: by its own equality where it is hashable, else by identity."""
+
+    value: Any
+
+    def __hash__(self) -> int:
+        return hash(self.value) if _hashable(self.value) else id(self.value)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Key):
+            return NotImplemented
+        return self.value is other.value or (_hashable(self.value) and bool(self.value == other.value))
+
+
+def _hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
