@@ -52,8 +52,10 @@ def _substeps_cell(params: Any, h: Any, x: Any) -> Any:
 
 
 def _microsteps_cell(params: Any, h: Any, x: Any) -> Any:
+    drive = matmul(x, params["W"], params["b"])
+
     def settle(v: Any, _: None) -> tuple[Any, None]:
-        return 0.5 * v + 0.5 * jnp.tanh(matmul(x, params["W"], params["b"]) + matmul(v, params["U"])), None
+        return 0.5 * v + 0.5 * jnp.tanh(drive + matmul(v, params["U"])), None
 
     return jax.lax.scan(settle, h, None, length=SUBSTEPS)[0]
 
@@ -88,7 +90,7 @@ CASES = (
           jax.jit(_through(jax.checkpoint(_dense_cell))), _dense_shapes, approximate="W U b", exact="readout"),
     _case("substeps_scan", "a leaky integrator that takes three Euler steps in a `scan` after its product",
           _through(_substeps_cell), _leaky_shapes, exact="readout"),
-    _case("microsteps_scan", "a dense network that settles for three microsteps in a `scan`, its products inside",
+    _case("microsteps_scan", "a network that settles for three microsteps in a `scan`, its recurrent product inside",
           _through(_microsteps_cell), _dense_shapes, exact="readout"),
     ZooCase(
         name="branches_cond",

@@ -35,7 +35,7 @@ def labels_of(learner: Any) -> dict[str, str]:
 
 
 def driver(learner: Any) -> Any:
-    """A jitted function of parameters, states, inputs, targets and weights: gradients, losses and carry, from no trace."""
+    """A jitted function of parameters, states, inputs, targets, weights: gradients, losses and carry, from no trace."""
 
     @jax.jit
     def drive(params: Any, states: Any, xs: Any, *targets: Any) -> Any:
