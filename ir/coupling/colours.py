@@ -120,14 +120,9 @@ def _colour_shifts(leaf: Shifts, limit: int) -> IntArray | None:
 
 
 def _has_multiple(low: int, high: int, period: int, bound: int) -> bool:
-    """Whether the interval holds a multiple of the period, other than zero and below the bound in size."""
-    low, high = max(low, 1 - bound), min(high, bound - 1)
-    first = -(-low // period) * period
-    if first == 0:
-        first = period
-    if first <= high and first >= low:
-        return True
-    return low <= -period <= high
+    """Whether the interval holds a positive multiple of the period below the bound; gaps come in both signs."""
+    first = max(1, -(-low // period)) * period
+    return first <= min(high, bound - 1)
 
 
 def _colour_table(leaf: Table, limit: int) -> IntArray | None:

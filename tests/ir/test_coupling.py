@@ -323,6 +323,11 @@ def test_slices_put_together_again_are_the_identity():
     assert pieces[0].join(pieces[1]).is_identity
 
 
+def test_a_slice_that_is_padded_again_reads_nothing_beside_it():
+    padded = Coupling.piece((3,), (6,), (1,)).compose(Coupling.sliced((6,), (1,), (4,)))
+    assert str(padded) == "[map:-1;1..3;-1^2]"
+
+
 def test_a_stencil_in_two_axes_is_exact():
     across = Coupling.parse("[-1..1, =]", (4, 5), (4, 5))
     down = Coupling.parse("[=, -1..1]", (4, 5), (4, 5))

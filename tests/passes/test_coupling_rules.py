@@ -103,6 +103,7 @@ EXACT = {
     "floor": (lambda x: jnp.floor(x) + x, (4,)),
     "remat": (jax.checkpoint(lambda x: jnp.roll(jnp.sin(x), 1)), (4,)),
     "jit": (jax.jit(lambda x: jnp.roll(x, 1)), (4,)),
+    "switch": (lambda x: lax.cond(x.sum() > 0, lambda x: x, lambda x: jnp.flip(x), x), (4,)),
     "scan of rolls": (lambda x: lax.scan(lambda c, _: (jnp.roll(c, 1), None), x, length=3)[0], (8,)),
     "map": (lambda x: lax.map(lambda row: jnp.roll(row, 1), x), (3, 4)),
     "scan over slices": (lambda h, xs: lax.scan(lambda h, x: (jnp.sin(h) + x, None), h, xs)[0], (4,), (3, 4)),
@@ -114,7 +115,6 @@ EXACT = {
 }  # fmt: skip
 
 SOUND = {
-    "switch": (lambda x: lax.cond(x.sum() > 1e9, lambda x: x, lambda x: jnp.flip(x), x), (4,)),
     "maximum": (lambda x: x.max(1), (3, 4)),
     "cumulative sum": (lambda x: jnp.cumsum(x, axis=1), (2, 4)),
     "cumulative product": (lambda x: jnp.cumprod(x, axis=0), (3, 2)),
