@@ -17,6 +17,7 @@ from ..ir.transition import Param, Region, Site, Transition, Weight
 from ..ir.values import Value
 from .base import Pass
 from .canonicalise import retrace
+from .coupling.elementwise import ELEMENTWISE
 from .ingest import STEP, hint, make_region, with_regions
 from .prologue import Prologue, find_prologue
 
@@ -139,7 +140,12 @@ def _mark(eqn: Any, operands: list[Any], selected: list[bool], from_params: list
 
 
 def _as_wide_as(eqn: Any, value: Any) -> Any:
-    """A scalar weight, broadcast to what an element-wise operation makes of it, so that it has a position for each."""
+    """A weight, broadcast to what an element-wise operation makes of it, so that it has a position for each.
+
+    A bias of shape `[1, j]`, say, that is added to a batch: JAX repeats axes of size one within the addition itself.
+    """
+    if jnp.ndim(value) and eqn.primitive.name in ELEMENTWISE:
+        return jnp.broadcast_to(value, jx.shape_of(eqn.outvars[0]))
     others = {jx.shape_of(atom) for atom in (*eqn.invars, *eqn.outvars)} - {()}
     if jnp.ndim(value) or len(others) != 1:
         return value
