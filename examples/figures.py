@@ -56,13 +56,17 @@ def _memory(axes: Axes, memory: Mapping[str, Mapping[int, int]]) -> None:
     for k, ((name, sizes), colour) in enumerate(zip(memory.items(), COLOURS, strict=True)):
         places = np.arange(len(lengths)) + 0.27 * (k - 1)
         bars = axes.bar(places, [sizes[steps] / 2**20 for steps in lengths], width=0.24, color=colour, label=name)
-        axes.bar_label(bars, fmt="{:.2g}", fontsize=8.5, padding=2)
+        axes.bar_label(bars, fmt=_short, fontsize=8.5, padding=2)
     axes.set_xticks(range(len(lengths)), [f"{steps:,} steps" for steps in lengths])
     axes.set(yscale="log", xlabel="length of the sequence", ylabel="working memory (MiB)")
     axes.set_ylim(top=2 * axes.get_ylim()[1])
     axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda size, _: f"{size:g}"))
     axes.set_title("Memory of one gradient", loc="left", fontsize=10.5)
     _clean(axes)
+
+
+def _short(size: float) -> str:
+    return f"{size:.2g}" if size < 10 else f"{size:.0f}"
 
 
 def _smooth(values: np.ndarray, width: int = 5) -> np.ndarray:
