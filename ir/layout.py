@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
-WIDTH = 118
+WIDTH = 112
 WIDEST_COLUMN = 88
 
 
@@ -33,3 +34,16 @@ def wrap(head: str, items: Sequence[str], tail: str, indent: str = "") -> list[s
             lines[-1] += (" " if started else "") + text
     lines[-1] += tail
     return lines
+
+
+def fold(line: str) -> list[str]:
+    """A line that is too long, its first list in brackets wrapped; any other line as it is."""
+    start = line.find("[") + 1
+    if len(line) <= WIDTH or not start:
+        return [line]
+    return wrap(line[:start], _split(line[start:]), "")
+
+
+def _split(text: str) -> list[str]:
+    """The parts of a text between commas, quoted strings left whole."""
+    return [part.strip() for part in re.findall(r'(?:"(?:[^"\\]|\\.)*"|(?!, )[^"])+', text)]

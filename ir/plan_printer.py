@@ -7,7 +7,7 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
 from .attributes import attribute_text
-from .layout import WIDTH, align, wrap
+from .layout import WIDTH, align, fold, wrap
 from .names import Names, nodes
 from .text import loc_cell, quote, type_text, word
 
@@ -76,7 +76,9 @@ def _call(head: str, operation: Any, names: Names, loc: str) -> list[str]:
     ]
     head += f"{mnemonic(type(operation))}("
     short = f"{head}{', '.join(arguments)}){loc}"
-    return [short] if len(short) <= WIDTH else wrap(head, arguments, f"){loc}")
+    if len(short) <= WIDTH:
+        return [short]
+    return [line for wrapped in wrap(head, arguments, f"){loc}") for line in fold(wrapped)]
 
 
 def is_default(field: Field[Any], item: Any) -> bool:

@@ -9,7 +9,7 @@ import pytest
 from ir_broken import broken_versions
 from ir_examples import ALL, adaptive, at, gru, val
 
-from etir.ir.layout import align, wrap
+from etir.ir.layout import align, fold, wrap
 from etir.ir.names import Names
 from etir.ir.plan import Operation, Plan
 from etir.ir.printer import isomorphic, render
@@ -208,6 +208,15 @@ def test_align_pads_all_but_very_wide_cells():
         "> ccc  d",
         f"> {'x' * 99}  e",
     ]
+
+
+def test_fold_breaks_the_first_list():
+    line = "= f(a=[" + ", ".join(['"one, two"', *("value" * 3 for _ in range(8))]) + "], b=[c])"
+    assert fold(line) == [
+        '= f(a=["one, two", ' + ", ".join(["value" * 3] * 5) + ",",
+        "       " + ", ".join(["value" * 3] * 3) + "], b=[c])",
+    ]
+    assert fold("short [a, b]") == ["short [a, b]"]
 
 
 def test_wrap_puts_items_under_each_other():

@@ -103,6 +103,7 @@ def test_managers_compare_by_their_passes():
 
 def test_a_pass_prints_the_options_that_are_not_defaults():
     assert str(Options()) == "options"
+    assert str(Options(odd=(), ratio=0.5, deep=0)) == "options{deep=0, odd=[]}"
     assert str(Options(count=1, deep=True, side=Side.RIGHT)) == "options{count=1, deep=true, side=right}"
 
 

@@ -27,6 +27,12 @@ def operand_too_early() -> Transition:
     return replace(t, plan=replace(plan_of(t), step=plan_of(t).step[::-1]))
 
 
+def operand_too_early_for_one() -> Transition:
+    t = adaptive()
+    jacobian, sensitivity, advance = plan_of(t).step
+    return with_same(t, step=(jacobian, advance, sensitivity))
+
+
 def result_twice() -> Transition:
     t = adaptive()
     first = plan_of(t).step[0]
@@ -94,6 +100,12 @@ PLAN: dict[str, tuple[Callable[[], Transition], str]] = {
         "error: 'advance' reads %D, which is computed only later [ir-undefined]\n"
         "  %E1 : f32[2,1,4,3] = advance(association=%yw -> #0, trace=%E, jacobian=%D, sensitivity=%f, data=%x,\n"
         "                                                                         ^^\n"
+        "error: 'advance' reads %f, which is computed only later [ir-undefined]\n"
+        "  %E1 : f32[2,1,4,3] = advance(association=%yw -> #0, trace=%E, jacobian=%D, sensitivity=%f, data=%x,\n"
+        "                                                                                         ^^",
+    ),
+    "operand_too_early_for_one": (
+        operand_too_early_for_one,
         "error: 'advance' reads %f, which is computed only later [ir-undefined]\n"
         "  %E1 : f32[2,1,4,3] = advance(association=%yw -> #0, trace=%E, jacobian=%D, sensitivity=%f, data=%x,\n"
         "                                                                                         ^^",
