@@ -200,7 +200,8 @@ ERRORS = {
     "a value of a region": (
         wrong("-> (%V1, %a1)  ", "-> (%V1, %readuot)  "),
         "<text>:16:46: error: unknown value '%readuot' [ir-name]\n"
-        "  region @hidden(%V, %a, %yw, %dyw) -> (%V1, %readuot)                               8 equations, digest 77d0\n"
+        "  region @hidden(%V, %a, %yw, %dyw) -> (%V1, %readuot)                               8 equations, "
+        "digest 77d0\n"
         "                                             ^^^^^^^^\n"
         "  help: did you mean '%readout'?",
     ),
