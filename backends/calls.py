@@ -37,6 +37,8 @@ class Calls:
         reverse = next(op for op in self.plan.at_window if isinstance(op, Vjp))
         self.forward_region: Region = transition.region(reverse.region)
         self.hidden_region: Region = transition.region("hidden")
+        self._run_forward = jx.compiled(self.forward_region.body)
+        self.hidden_producers = jx.Producers(self.hidden_region.body)
         self.hidden_places = [k for k, s in enumerate(transition.states) if s.kind is StateKind.HIDDEN]
         self.weight_places = {weight: k for k, weight in enumerate(transition.weights)}
         self.site_weights = [self.weight_places[site.weight] for site in transition.sites]
@@ -59,7 +61,7 @@ class Calls:
         own = [weights[k] for k in self.site_weights] if site_weights is None else site_weights
         shift = self.no_shifts() if shifts is None else shifts
         region = self.forward_region
-        results = jx.evaluate(region.body, [*weights, *states, *inputs, *own, *shift])
+        results = self._run_forward(*weights, *states, *inputs, *own, *shift)
         count = len(self.transition.states)
         bindings = dict(zip(region.outputs, results, strict=True))
         bindings |= dict(zip(region.inputs, [*weights, *states, *inputs], strict=False))

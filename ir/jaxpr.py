@@ -8,6 +8,7 @@ since inlining one would lose its derivative rule.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sysconfig
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -139,6 +140,7 @@ def location(eqn: Equation) -> Loc | None:
     return None if found is None else _place(*found)
 
 
+@functools.cache
 def _is_user_code(file: str) -> bool:
     if file.startswith("<"):
         return False
@@ -181,18 +183,29 @@ def evaluate(
     return [read(env, atom) for atom in outvars(jaxpr)]
 
 
+def compiled(jaxpr: Any) -> Callable[..., list[Array]]:
+    """A closed jaxpr as a function under `jit`: traced and differentiated once, however often it is called."""
+    function = core.jaxpr_as_fun(jaxpr)
+    return jax.jit(lambda *args: list(function(*args)))
+
+
 def read(env: dict[Any, Array], atom: Atom) -> Array:
     """The value of an operand in `env`."""
     return atom.val if is_literal(atom) else env[atom]
 
 
-def run_equations(eqns: Iterable[Equation], env: dict[Any, Array], hook: Hook | None = None) -> None:
-    """Evaluate equations in order, reading their operands from `env` and leaving their results in it."""
+def run_equations(
+    eqns: Iterable[Equation], env: dict[Any, Array], hook: Hook | None = None, *, located: bool = True
+) -> None:
+    """Evaluate equations in order, reading their operands from `env` and leaving their results in it.
+
+    The new equations keep the old ones' source locations, unless `located` is false, which is faster.
+    """
     for eqn in eqns:
         operands = [read(env, atom) for atom in eqn.invars]
         results = hook(eqn, operands) if hook else None
         if results is None:
-            results = apply(eqn, operands, hook)
+            results = apply(eqn, operands, hook) if located else bind(eqn, *operands)
         env.update(zip(eqn.outvars, results, strict=True))
 
 
@@ -237,3 +250,23 @@ def reaching(eqns: Sequence[Equation], targets: Iterable[Any]) -> list[Equation]
 def current_trace() -> object:
     """The trace that JAX records into now: two results are equal where they are the same trace, or both are eager."""
     return core.get_opaque_trace_state()
+
+
+class Producers:
+    """Which equation makes each variable of a jaxpr, for many small backward slices of a large one."""
+
+    def __init__(self, jaxpr: Any) -> None:
+        """Index the equations of `jaxpr`."""
+        self.equations = equations(jaxpr)
+        self.place = {var: k for k, eqn in enumerate(self.equations) for var in eqn.outvars}
+
+    def reaching(self, targets: Iterable[Any]) -> list[Equation]:
+        """The equations that `targets` need, in order; cost in their number, not in the jaxpr's."""
+        found: set[int] = set()
+        pending = [atom for atom in targets if not is_literal(atom)]
+        while pending:
+            k = self.place.get(pending.pop())
+            if k is not None and k not in found:
+                found.add(k)
+                pending += [atom for atom in self.equations[k].invars if not is_literal(atom)]
+        return [self.equations[k] for k in sorted(found)]

@@ -41,6 +41,10 @@ class Evidence:
         self.weight_variables = dict(zip(transition.weights, self.flow.prologue.frontier, strict=True))
         self.after_hidden = [self.variables[state][1] for state in transition.hidden]
         self.to_hidden = self.flow.reaching(self.after_hidden)
+        self.weights_of: dict[Param, list[Weight]] = {}
+        for weight in transition.weights:
+            for param in weight.params:
+                self.weights_of.setdefault(param, []).append(weight)
         self.sites_of: dict[Weight, list[Site]] = {}
         for site in transition.sites:
             self.sites_of.setdefault(site.weight, []).append(site)
@@ -51,7 +55,7 @@ class Evidence:
 
     def of(self, param: Param) -> Finding:
         """How `param` reaches the hidden states."""
-        weights = [weight for weight in self.transition.weights if param in weight.params]
+        weights = self.weights_of.get(param, [])
         sites = [site for weight in weights for site in self.sites_of.get(weight, ())]
         traced = tuple(a for site in sites for a in self.associations_of.get(site, ()) if a.traced)
         dropped = [*self._plain_uses(weights), *(r for site in sites for r in self._beside_the_trace(site))]

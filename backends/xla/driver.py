@@ -18,6 +18,7 @@ from ..calls import Arrays
 from .engine import Engine
 from .history import backward
 from .schedule import Stretch, schedule
+from .shared import Shared
 from .stepping import Record, TraceState
 
 
@@ -35,7 +36,7 @@ class Totals(NamedTuple):
 class WindowResult(NamedTuple):
     """What one window leaves for its fold."""
 
-    record: Record
+    record: Shared[Record]
     sent: list[jax.Array | None]
     """The cotangent of each site's output, `[time, *output]`."""
     entering: Arrays
@@ -132,7 +133,7 @@ class SequenceGradient:
         entering, sent, plain_bar = pull((jnp.ones_like(total), [jnp.zeros_like(x) for x in after]))
         totals = self._add_plain(totals, plain_bar)
         if self.programs.influenced:
-            totals, full = self._influence(pull, jnp.zeros_like(total), record, entering, full, totals)
+            totals, full = self._influence(pull, jnp.zeros_like(total), record.tree, entering, full, totals)
         by_site: list[jax.Array | None] = [None] * len(self.transition.sites)
         for k, x in zip(self.product_sites, sent, strict=True):
             by_site[k] = x
@@ -160,7 +161,7 @@ class SequenceGradient:
             new, outputs, bindings = self.calls.forward(weights, now, x, own, every)
             loss, aux = self.loss(outputs, target)
             record = self.programs.record(bindings, self.product_sites)
-            return (new, self.programs.step_factored(tracked, record)), (loss, aux, record)
+            return (new, self.programs.step_factored(tracked, record)), (loss, aux, Shared(record))
 
         scanned = (inputs, targets, shifts)
         if _leading((inputs, targets)) == 1:
@@ -175,23 +176,20 @@ class SequenceGradient:
         self, start: Arrays, traces: TraceState, totals: Totals, result: WindowResult
     ) -> tuple[list[Any], Totals]:
         """The end of a fold: later windows' credit into its history, one pass over each trace, one product a site."""
-        record: Record = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), result.record)
+        record: Record = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), result.record).tree
         sent = [None if x is None else x.reshape(-1, *x.shape[2:]) for x in result.sent]
         windows = result.losses.shape[0]
         entering = self.programs.by_group(result.entering)
         like = self.programs.by_group([start[k] for k in self.hidden_places])
         credit: dict[int, jax.Array] = {}
         dense = list(traces.dense)
-        for k, program in enumerate(self.programs.groups):
-            if not program.dense:
-                continue
-            layouts = [program.layouts[layout] for layout, _ in program.dense]
-            sensitivities = [record.sensitivities[k][layout] for layout, _ in program.dense]
-            arriving = _arrivals(entering[k], windows, record) if windows > 1 else None
-            pattern = list(program.linearise.pattern)
-            swept = backward(pattern, layouts, record.jacobians[k], sensitivities, arriving, like[k])
-            first = {s: x[0] for s, x in entering[k].items()}
-            cotangents = {s: x + swept.cotangents[s] for s, x in first.items()} if windows > 1 else first
+        arriving = [_arrivals(x, windows, record) for x in entering] if windows > 1 else None
+        swept_groups = backward(self.engine.stretches(record, like, arriving))
+        firsts = [x for x, program in zip(entering, self.programs.groups, strict=True) if program.dense]
+        for program, swept, entered in zip(self.programs.with_dense, swept_groups, firsts, strict=True):
+            cotangents = {s: x[0] for s, x in entered.items()}
+            if windows > 1:
+                cotangents = {s: x + swept.cotangents[s] for s, x in cotangents.items()}
             for n, (_, place) in enumerate(program.dense):
                 trace = self.programs.dense[place]
                 site = self.programs.site_of(trace.layout)

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 
 from ...ir.transition import Transition
 from ..calls import Arrays
-from .history import backward
+from .history import Stretch, backward
+from .shared import Shared
 from .stepping import Programs, Record, TraceState
 
 
@@ -50,10 +51,10 @@ class Engine:
             now, factored = carry
             new, outputs, bindings = self.calls.forward(weights, now, x)
             record = self.programs.record(bindings, sites)
-            return (new, self.programs.step_factored(factored, record)), (outputs, record)
+            return (new, self.programs.step_factored(factored, record)), (outputs, Shared(record))
 
         (after, factored), (outputs, record) = jax.lax.scan(body, (entering, traces.factored), inputs, length=steps)
-        dense = self.advance(traces, record, states)
+        dense = self.advance(traces, record.tree, states)
         full = self._advance_full(params, states, traces, inputs, steps)
         new = TraceState(dense=dense, factored=factored, full=full)
         return *jax.lax.stop_gradient((after, new)), outputs
@@ -62,18 +63,27 @@ class Engine:
         """The dense traces after the steps that left `record`, whose arrays have a leading time axis."""
         new = list(traces.dense)
         like = self.programs.by_group([states[k] for k in self.calls.hidden_places])
-        for k, program in enumerate(self.programs.groups):
-            if not program.dense:
-                continue
-            layouts = [program.layouts[layout] for layout, _ in program.dense]
-            sensitivities = [record.sensitivities[k][layout] for layout, _ in program.dense]
-            pattern = list(program.linearise.pattern)
-            swept = backward(pattern, layouts, record.jacobians[k], sensitivities, None, like[k])
+        for program, swept in zip(self.programs.with_dense, backward(self.stretches(record, like, None)), strict=True):
             for n, (_, place) in enumerate(program.dense):
                 trace = self.programs.dense[place]
                 data = record.data[self.programs.site_of(trace.layout)]
                 new[place], _ = trace.sweep(traces.dense[place], swept.product, swept.factors[n], data, None)
         return new
+
+    def stretches(self, record: Record, like: list[Any], arriving: list[Any] | None) -> list[Stretch]:
+        """What the dense traces of each group need of the steps that left `record`."""
+        return [
+            Stretch(
+                pattern=list(program.linearise.pattern),
+                layouts=[program.layouts[layout] for layout, _ in program.dense],
+                jacobians=record.jacobians[k],
+                sensitivities=[record.sensitivities[k][layout] for layout, _ in program.dense],
+                arriving=None if arriving is None else arriving[k],
+                like=like[k],
+            )
+            for k, program in enumerate(self.programs.groups)
+            if program.dense
+        ]
 
     def contributions(self, traces: TraceState, cotangents: Arrays) -> dict[int, jax.Array]:
         """What positional traces add to the gradient of weights, by the weights' places."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from .jacobian import Jacobians, Pair
 from .positions import Layout, as_type_of
+from .shared import Shared
 
 Cotangents = dict[int, jax.Array]
 """One array for each state of a group, at the group's positions."""
@@ -40,45 +41,76 @@ def closure(pattern: Sequence[Pair], states: int) -> list[Pair]:
         pairs |= new
 
 
-def backward(
-    pattern: Sequence[Pair],
-    layouts: Sequence[Layout],
-    jacobians: Jacobians,
-    sensitivities: Sequence[Sequence[jax.Array | None]],
-    arriving: Cotangents | None,
-    like: Mapping[int, jax.Array],
-) -> Carried:
-    """Sweep backwards over the steps of a stretch, for one group.
+@dataclass(frozen=True, eq=False)
+class Stretch:
+    """What one group's traces need to know of a stretch of steps."""
 
-    Args:
-        pattern: the pairs of states with a Jacobian.
-        layouts: the layouts of the group's traces.
-        jacobians: `[time, *group]` by pair.
-        sensitivities: for each layout and state `[time, slots?, *output]`, or None.
-        arriving: credit that arrives at the states *after* each step, `[time, *group]` by state; None for none.
-        like: an array of each state, for shapes and element types.
-    """
-    pairs = closure(pattern, len(like))
-    product: Jacobians = {p: (jnp.ones_like if p[0] == p[1] else jnp.zeros_like)(like[p[0]]) for p in pairs}
-    credit: Cotangents = {k: jnp.zeros_like(x) for k, x in like.items()}
+    pattern: Sequence[Pair]
+    """The pairs of states with a Jacobian."""
+    layouts: Sequence[Layout]
+    """The layouts of the group's dense traces."""
+    jacobians: Jacobians
+    """`[time, *group]` by pair."""
+    sensitivities: Sequence[Sequence[jax.Array | None]]
+    """For each layout and state `[time, slots?, *output]`, or None."""
+    arriving: Cotangents | None
+    """Credit that arrives at the states *after* each step, `[time, *group]` by state; None for none."""
+    like: Mapping[int, jax.Array]
+    """An array of each state, for shapes and element types."""
 
-    def step(carry: tuple[Jacobians, Cotangents], at: Any) -> tuple[Any, Any]:
-        product, credit = carry
-        here, sensitive, arrived = at
-        if arrived is not None:
-            credit = {k: x + arrived[k] for k, x in credit.items()}
-        factors = [_carry_on(layout, product, f) for layout, f in zip(layouts, sensitive, strict=True)]
-        sent = [
-            None if arrived is None else _send(layout, credit, f) for layout, f in zip(layouts, sensitive, strict=True)
-        ]
-        if arrived is not None:
-            credit = {k: _column(credit, here, k, like[k]) for k in credit}
-        product = {pair: _times(product, here, pair, like[pair[0]]) for pair in pairs}
-        return (product, credit), (factors, sent)
 
-    scanned = (jacobians, [list(f) for f in sensitivities], arriving)
-    (product, credit), (factors, sent) = jax.lax.scan(step, (product, credit), scanned, reverse=True)
-    return Carried(product=product, cotangents=credit, factors=factors, credit=sent)
+def backward(stretches: Sequence[Stretch]) -> list[Carried]:
+    """Sweep backwards over the steps of a stretch, all groups side by side in one loop."""
+    if not stretches:
+        return []
+    start = [
+        (
+            {p: (jnp.ones_like if p[0] == p[1] else jnp.zeros_like)(s.like[p[0]]) for p in closure(s.pattern, len(s.like))},
+            {k: jnp.zeros_like(x) for k, x in s.like.items()},
+        )
+        for s in stretches
+    ]
+
+    def step(carry: Any, at: Any) -> tuple[Any, Any]:
+        moved = [_step(s, *c, *x) for s, c, x in zip(stretches, carry, at.tree, strict=True)]
+        return [c for c, _ in moved], Shared([found for _, found in moved])
+
+    scanned = Shared([(s.jacobians, [list(f) for f in s.sensitivities], s.arriving) for s in stretches])
+    ends, found = jax.lax.scan(step, start, scanned, reverse=True)
+    return [
+        Carried(product=product, cotangents=credit, factors=factors, credit=sent)
+        for (product, credit), (factors, sent) in zip(ends, found.tree, strict=True)
+    ]
+
+
+def _step(
+    stretch: Stretch, product: Jacobians, credit: Cotangents, here: Jacobians, sensitive: Any, arrived: Any
+) -> tuple[Any, Any]:
+    """One step of the sweep, for one group."""
+    like = stretch.like
+    if arrived is not None:
+        credit = {k: x + arrived[k] for k, x in credit.items()}
+    pairs = list(zip(stretch.layouts, sensitive, strict=True))
+    factors = _once_each(pairs, lambda layout, f: _carry_on(layout, product, f))
+    sent = [None] * len(pairs) if arrived is None else _once_each(pairs, lambda layout, f: _send(layout, credit, f))
+    if arrived is not None:
+        credit = {k: _column(credit, here, k, like[k]) for k in credit}
+    product = {pair: _times(product, here, pair, like[pair[0]]) for pair in product}
+    return (product, credit), (factors, sent)
+
+
+def _once_each(pairs: Sequence[tuple[Layout, Any]], compute: Callable[[Layout, Any], Any]) -> list[Any]:
+    """`compute` of each pair, once for layouts that are the state's own positions and share their sensitivities."""
+    known: dict[Any, Any] = {}
+    found: list[Any] = []
+    for layout, sensitive in pairs:
+        plain = layout.targets.is_identity
+        dtype = layout.association.site.output.type.dtype
+        key = (tuple(map(id, sensitive)), dtype) if plain else (id(layout), dtype)
+        if key not in known:
+            known[key] = compute(layout, sensitive)
+        found.append(known[key])
+    return found
 
 
 def _times(product: Jacobians, here: Jacobians, pair: Pair, like: jax.Array) -> jax.Array:

@@ -37,7 +37,7 @@ class GroupLinearisation:
         hidden = calls.transition.hidden
         results = jx.outvars(body)
         self.results = [results[hidden.index(state)] for state in group.states]
-        self.equations = [jx.reaching(jx.equations(body), [atom]) for atom in self.results]
+        self.equations = [calls.hidden_producers.reaching([atom]) for atom in self.results]
         self.pattern: dict[Pair, Coupling] = {
             (of, on): coupling
             for of, new in enumerate(group.states)
@@ -67,7 +67,7 @@ class GroupLinearisation:
         def run(*chosen: jax.Array) -> jax.Array:
             env: dict[Any, Any] = {**self.consts, **dict(zip(self.variables, arguments, strict=True))}
             env.update({self.variables[place]: x for place, x in zip(places, chosen, strict=True)})
-            jx.run_equations(self.equations[of], env)
+            jx.run_equations(self.equations[of], env, located=False)
             return jnp.asarray(jx.read(env, self.results[of]), state.after.type.dtype)
 
         couplings = [c for (row, _), c in self.pattern.items() if row == of]

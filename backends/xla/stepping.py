@@ -71,6 +71,11 @@ class Programs:
         self.positional = next(op.positional for op in plan.at_window if isinstance(op, Pullback))
 
     @property
+    def with_dense(self) -> list[GroupProgram]:
+        """The groups that a dense trace lives on."""
+        return [program for program in self.groups if program.dense]
+
+    @property
     def all_traces(self) -> list[DenseTrace | FactoredTrace]:
         """Every positional trace."""
         return [*self.dense, *self.factored]
@@ -88,9 +93,10 @@ class Programs:
         """What a step's values mean for the traces; the data of these sites is kept."""
         found = [program.linearise(bindings) for program in self.groups]
         data: list[jax.Array | None] = [None] * len(self.transition.sites)
+        kept = {v: jax.lax.stop_gradient(bindings[v]) for k in sites if (v := self.transition.sites[k].data) is not None}
         for k in sites:
             value = self.transition.sites[k].data
-            data[k] = None if value is None else jax.lax.stop_gradient(bindings[value])
+            data[k] = None if value is None else kept[value]
         return Record(jacobians=[d for d, _ in found], sensitivities=[f for _, f in found], data=data)
 
     def step_factored(self, factored: list[Factors], record: Record) -> list[Factors]:

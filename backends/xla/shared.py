@@ -1,0 +1,38 @@
+"""A pytree in which an array that stands in several places is one leaf."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+import jax
+
+T = TypeVar("T")
+
+
+@jax.tree_util.register_pytree_node_class
+class Shared(Generic[T]):
+    """Wraps a tree so that loops carry and stack each of its arrays once, however often the tree holds it.
+
+    Sites that share their data, or whose sensitivities are one and the same, then cost one array.
+    """
+
+    def __init__(self, tree: T) -> None:
+        """Wrap `tree`."""
+        self.tree = tree
+
+    def tree_flatten(self) -> tuple[list[Any], Any]:
+        """The different arrays, and where each of them stands."""
+        leaves, structure = jax.tree.flatten(self.tree)
+        place: dict[int, int] = {}
+        unique: list[Any] = []
+        for leaf in leaves:
+            if id(leaf) not in place:
+                place[id(leaf)] = len(unique)
+                unique.append(leaf)
+        return unique, (structure, tuple(place[id(leaf)] for leaf in leaves))
+
+    @classmethod
+    def tree_unflatten(cls, where: Any, unique: list[Any]) -> Shared[Any]:
+        """The tree again, its shared arrays shared."""
+        structure, places = where
+        return cls(jax.tree.unflatten(structure, [unique[k] for k in places]))
