@@ -106,7 +106,7 @@ def _pick(values: Any, axis: int, factor: TargetFactor, fill: float) -> Any:
     if factor.table is None:
         return values[..., None]
     xp: Any = np if isinstance(values, np.ndarray) else jnp
-    picked = xp.moveaxis(xp.take(values, np.maximum(factor.table, 0), axis=axis), axis + 1, -1)
+    picked = xp.moveaxis(xp.take(values, np.maximum(factor.table, 0), axis=axis, mode="clip"), axis + 1, -1)
     shape = [1] * picked.ndim
     shape[axis], shape[-1] = factor.table.shape
     return xp.where((factor.table >= 0).reshape(shape), picked, xp.asarray(fill, picked.dtype))

@@ -66,6 +66,7 @@ ELEMENTWISE = [
     "polygamma",
     "polynomial",
     "pow",
+    "random_gamma",
     "random_gamma_grad",
     "real",
     "reduce_precision",

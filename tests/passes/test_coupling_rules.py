@@ -99,6 +99,7 @@ EXACT = {
     "softmax": (jax.nn.softmax, (2, 4)),
     "relu": (jax.nn.relu, (6,)),
     "fourier transform": (lambda x: jnp.abs(jnp.fft.fft(x, axis=-1)), (2, 5)),
+    "gamma": (lambda x: jax.random.gamma(jax.random.key(0), jnp.exp(x)), (3,)),
     "stop gradient": (lambda x: lax.stop_gradient(jnp.roll(x, 1)) * x, (4,)),
     "floor": (lambda x: jnp.floor(x) + x, (4,)),
     "remat": (jax.checkpoint(lambda x: jnp.roll(jnp.sin(x), 1)), (4,)),
@@ -247,6 +248,12 @@ def test_a_derivative_rule_that_refuses_couples_everything():
 
     refusing.defvjp(lambda v: (v * 2, None), backward)
     assert texts(refusing, (4,)) == [["[*]"]]
+
+
+def test_empty_arrays():
+    assert couplings(lambda x: jnp.concatenate([x[:0], x]), (3,))[0][0].is_identity
+    assert couplings(lambda x: x[:0] * 2, (3,))[0][0].dense().shape == (0, 3)
+    assert couplings(lambda x: jnp.roll(x, 1).sum(0), (0, 3)) == ((None,),)
 
 
 def test_readable_texts():
