@@ -1,11 +1,10 @@
 """Couplings against dense patterns, their text form, and the named constructors."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from coupling_strategies import SHAPES, band, couplings, dense_blocks, flat, roll
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
@@ -13,100 +12,6 @@ from jax import lax
 from etir.ir.coupling import Coupling, algebra, table
 
 SETTINGS = settings(max_examples=100, deadline=None)
-
-SHAPES = [(), (1,), (5,), (6,), (2, 3), (3, 2), (2, 1, 3), (4, 3), (12,), (2, 6), (3, 2, 2), (1, 6)]
-
-
-@st.composite
-def reshapes(draw, shape):
-    size = math.prod(shape)
-    return draw(st.sampled_from([other for other in [*SHAPES, (size,)] if math.prod(other) == size]))
-
-
-@st.composite
-def steps(draw, shape, depth=None):
-    """A coupling of some output to `shape`, composed of structural operations, or None where it relates nothing."""
-    coupling = Coupling.identity(shape)
-    for _ in range(draw(st.integers(0, 4)) if depth is None else depth):
-        step = draw(one_step(coupling.out_shape))
-        coupling = None if step is None else step.compose(coupling)
-        if coupling is None:
-            return None
-    return coupling
-
-
-@st.composite
-def one_step(draw, shape):
-    kinds = ["reshape", "all", "broadcast"] + (
-        ["permute", "slice", "pad", "reverse", "reduce", "table", "window"] if shape else []
-    )
-    axis = draw(st.integers(0, max(0, len(shape) - 1)))
-    match draw(st.sampled_from(kinds)):
-        case "reshape":
-            return Coupling.reshaped(shape, draw(reshapes(shape)))
-        case "all":
-            return Coupling.all(shape, draw(st.sampled_from([(), (3,), (2, 2)])))
-        case "broadcast":
-            return Coupling.broadcast(shape, (2, *shape), range(1, len(shape) + 1))
-        case "permute":
-            return Coupling.permuted(shape, draw(st.permutations(range(len(shape)))))
-        case "slice":
-            start = [draw(st.integers(0, n - 1)) for n in shape]
-            limit = [draw(st.integers(a + 1, n)) for a, n in zip(start, shape, strict=True)]
-            return Coupling.sliced(shape, start, limit, [draw(st.integers(1, 3)) for _ in shape])
-        case "pad":
-            return Coupling.padded(shape, [(draw(st.integers(0, 2)), 1, draw(st.integers(0, 1))) for _ in shape])
-        case "reverse":
-            return Coupling.reversed(shape, [axis])
-        case "reduce":
-            return Coupling.reduced(shape, [axis])
-        case "window":
-            ones = [1] * len(shape)
-            window = [2 if k == axis else 1 for k in range(len(shape))]
-            stride = draw(st.integers(1, 2))
-            strides = [stride if k == axis else 1 for k in range(len(shape))]
-            out = [
-                (n + 1 - w) // s + 1 if k == axis else n
-                for k, (n, w, s) in enumerate(zip(shape, window, strides, strict=True))
-            ]
-            padding = [(1, 0) if k == axis else (0, 0) for k in range(len(shape))]
-            return Coupling.windowed(
-                shape, out, window=window, strides=strides, padding=padding, base_dilation=ones, window_dilation=ones
-            )
-        case _:
-            n = shape[axis]
-            row = st.lists(st.integers(-1, n - 1), min_size=2, max_size=2)
-            rows = np.array(draw(st.lists(row, min_size=4, max_size=4)), np.int32)
-            out = [4 if k == axis else size for k, size in enumerate(shape)]
-            matched = [(k, k) for k in range(len(shape)) if k != axis]
-            return Coupling.table(shape, out, rows, (axis,), (axis,), matched)
-
-
-@st.composite
-def couplings(draw, in_shape=None, out_shape=None):
-    """Any coupling, by chance; its shapes are as given, where they are."""
-    shape = draw(st.sampled_from(SHAPES)) if in_shape is None else in_shape
-    coupling = draw(steps(shape).filter(lambda found: found is not None))
-    if out_shape is None:
-        return coupling
-    if coupling.out_shape == out_shape:
-        return coupling
-    if math.prod(coupling.out_shape) == math.prod(out_shape):
-        return Coupling.reshaped(coupling.out_shape, out_shape).compose(coupling)
-    total, size = math.prod(out_shape), math.prod(coupling.out_shape)
-    rows = np.array([[(7 * k) % size] for k in range(total)], np.int32)
-    fitted = Coupling.table(coupling.out_shape, out_shape, rows).compose(coupling)
-    return Coupling.all(shape, out_shape) if fitted is None else fitted
-
-
-def flat(coupling):
-    """The dense pattern as a matrix, outputs by inputs."""
-    return coupling.dense().reshape(math.prod(coupling.out_shape), math.prod(coupling.in_shape))
-
-
-def holds(coupling, pattern):
-    """Whether the coupling has every pair of the pattern."""
-    return not np.any(pattern & ~(np.zeros_like(pattern) if coupling is None else flat(coupling)))
 
 
 @SETTINGS
@@ -234,80 +139,6 @@ def test_colours_are_few():
     assert dense_blocks(12, 4).colours().count == 4
     assert Coupling.all((17,), (17,)).colours() is None
     assert Coupling.all((17,), ()).colours().count == 1
-
-
-def band(shape, shifts):
-    pieces = [Coupling.parse(f"[{shift}]", shape, shape) for shift in shifts]
-    coupling = pieces[0]
-    for piece in pieces[1:]:
-        coupling = coupling.join(piece)
-    return coupling
-
-
-def roll(shape, by):
-    return band(shape, [-by, shape[0] - by])
-
-
-def dense_blocks(n, size):
-    """Dense blocks on the diagonal, as a reshape, a mixing axis and a reshape back make them."""
-    apart = Coupling.reshaped((n,), (n // size, size))
-    mixed = Coupling.matched(apart.out_shape, apart.out_shape, [(0, 0)])
-    return Coupling.reshaped(apart.out_shape, (n,)).compose(mixed.compose(apart))
-
-
-@pytest.mark.parametrize(
-    ("coupling", "expected"),
-    [
-        (Coupling.identity((8,)), "[=]"),
-        (Coupling.identity((3, 8)), "[=]"),
-        (Coupling.identity(()), "[=]"),
-        (Coupling.all((8,), (8,)), "[*]"),
-        (Coupling.all((8,), ()), "[*]"),
-        (Coupling.matched((4, 8), (4, 5), [(0, 0)]), "[=, *]"),
-        (band((8,), [-1, 0, 1]), "[-1..1]"),
-        (roll((8,), 1), "[-1,7]"),
-        (Coupling.sliced((24,), (8,), (16,)), "[8]"),
-        (dense_blocks(12, 4), "[b4]"),
-        (Coupling.sliced((12,), (1,), (12,), (3,)), "[=@4 x 1@3>1]"),
-        (Coupling.sliced((12,), (1,), (12,), (5,)), "[map:1..11/5]"),
-        (Coupling.reversed((8,), (0,)), "[map:7..0]"),
-        (Coupling.reshaped((2, 3), (6,)), "[(0,1>0) =]"),
-        (Coupling.permuted((2, 3), (1, 0)), "[(1>0) =, (0>1) =]"),
-        (Coupling.broadcast((3,), (2, 3), (1,)), "[(0>1) =, *]"),
-        (Coupling.broadcast((1, 3), (2, 3), (0, 1)), "[*, =]"),
-        (Coupling.padded((3,), [(2, 0, 1)]), "[map:-1^2;0;-1;1;-1;2]"),
-        (Coupling.sliced((24, 5), (8, 0), (16, 5)).compose(Coupling.all((3,), (24, 5))), "[*]"),
-    ],
-)
-def test_text(coupling, expected):
-    assert str(coupling) == expected
-    assert Coupling.parse(expected, coupling.in_shape, coupling.out_shape) == coupling
-
-
-def test_a_brief_text_leaves_tables_out():
-    rows = np.random.default_rng(0).integers(0, 64, (64, 3))
-    assert len(str(Coupling.table((64,), (64,), rows))) > 100
-    assert Coupling.table((64,), (64,), rows).brief() == "[map]"
-    assert Coupling.reversed((3, 8, 5), (1,)).brief() == "[=, map, =]"
-    assert band((8,), [-1, 0, 1]).brief() == "[-1..1]"
-
-
-@pytest.mark.parametrize(
-    ("source", "in_shape", "out_shape", "message"),
-    [
-        ("=", (3,), (3,), "in brackets"),
-        ("[=]", (3,), (4,), "equal shapes"),
-        ("[=, *]", (3,), (3,), "2 items"),
-        ("[b4]", (6,), (6,), "relates 4 to 4 positions, not 6 to 6"),
-        ("[map:0..9]", (6,), (6,), "does not fit"),
-        ("[(0,1>0) =]", (6,), (6,), "names an axis"),
-        ("[(0>0]", (6,), (6,), "expected '(input axes>output axes) relation'"),
-        ("[near]", (6,), (6,), "not a relation"),
-    ],
-)
-def test_text_that_is_no_coupling_is_refused(source, in_shape, out_shape, message):
-    with pytest.raises(ValueError, match="(?s)" + message.replace("(", r"\(").replace(")", r"\)")):
-        Coupling.parse(source, in_shape, out_shape)
 
 
 def test_a_slice_of_a_concatenation_reads_its_own_piece_alone():
