@@ -57,7 +57,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print one line a weight; the exit status is 1 where a label is a lie."""
-    jax.config.update("jax_enable_x64", True)
     chosen = options.read(arguments)
     steps = arguments.steps or max(12, 3 * chosen.window + 1)
     if steps <= chosen.window:
@@ -67,6 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
             help="give --steps more than --window",
         )
     given = options.program(arguments, "check gradients")
+    jax.config.update("jax_enable_x64", True)  # now, since a library that the model imports may have switched it off
     options.lower(given)
     program = in_float64(given)
     step = options.lower(program)

@@ -94,11 +94,14 @@ def analysed(arguments: argparse.Namespace) -> Transition:
 
 def lower(program: Program) -> Step:
     """The step of a model, as a Jaxpr."""
-    step = importing.call(
-        lambda: api.lower(program.step, program.params, program.states, *program.inputs, **program.options),
-        f"the step of '{program.name}'",
-    )
+    step = importing.call(lambda: _lower(program), f"the step of '{program.name}'")
     return replace(step, name=program.name)
+
+
+def _lower(program: Program) -> Step:
+    if program.module is not None:
+        return api.lower(replace(program.module, params=program.params, states=program.states), *program.inputs)
+    return api.lower(program.step, program.params, program.states, *program.inputs, buffers=program.buffers)
 
 
 def analyse(program: Program, options: Options) -> Transition:

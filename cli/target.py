@@ -5,14 +5,14 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from ..frontend import zoo
-from ..frontend.functionalise import functionalise
+from ..frontend.functionalise import Functional, functionalise
 from ..frontend.module import Module
 from ..frontend.nn import init_all_states
 from ..ir.diagnostics import error, nearest
@@ -35,8 +35,10 @@ class Program:
     params: Any
     states: Any
     inputs: tuple[Any, ...]
-    options: dict[str, Any] = field(default_factory=dict[str, Any])
-    """Further options of `etir.lower`."""
+    buffers: Sequence[str] = ()
+    """Globs of states that are declared not hidden."""
+    module: Functional | None = None
+    """The module that the step was made from: it knows what its states are."""
     draw: Callable[[jax.Array, int], Any] | None = None
     """Inputs that drive the model well, with a leading time axis, from a key and a number of steps."""
 
@@ -86,7 +88,7 @@ def _zoo(name: str, inputs: Sequence[Any]) -> Program:
         params=model.params,
         states=model.states,
         inputs=model.inputs,
-        options={"buffers": case.buffers},
+        buffers=case.buffers,
         draw=model.make_inputs,
     )
     return replace(program, inputs=tuple(inputs), draw=None) if inputs else program
@@ -142,14 +144,13 @@ def _module(model: Module, name: str, inputs: tuple[Any, ...]) -> Program:
     update = getattr(model, "update", None)
     _check_inputs(name, inputs, _required(update) if update else [])
     functional = importing.call(lambda: functionalise(model, *inputs), f"'{name}'")
-    buffers = [path for path, kind in functional.kinds.items() if kind == "short_term"]
     return Program(
         name=type(model).__name__,
         step=functional.step,
         params=functional.params,
         states=functional.states,
         inputs=inputs,
-        options={"buffers": buffers},
+        module=functional,
     )
 
 

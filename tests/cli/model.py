@@ -1,9 +1,10 @@
 """Models that tests name on the command line; copied to where they run."""
 
+import jax
 import jax.numpy as jnp
 
 import etir
-from etir.frontend import HiddenState, Module, ParamState
+from etir.frontend import HiddenState, Module, ParamState, ShortTermState
 
 
 def step(params, states, x):
@@ -39,6 +40,20 @@ class Cell(Module):
 
 
 cell = Cell()
+
+
+class Filtered(Module):
+    """A cell that reads a low-passed copy of itself, kept in a state that carries no credit."""
+
+    def __init__(self):
+        self.w = ParamState(jnp.eye(4) * 0.5)
+        self.h = HiddenState(jnp.zeros(4))
+        self.slow = ShortTermState(jnp.zeros(4))
+
+    def update(self, x):
+        self.h.value = jnp.tanh(x + etir.matmul(self.slow.value, self.w.value))
+        self.slow.value = 0.9 * self.slow.value + 0.1 * self.h.value
+        return self.h.value
 
 
 class Sized(Module):
@@ -89,6 +104,11 @@ def single():
 
     f32 = jnp.float32
     return step, {"W": jnp.ones((3, 4), f32)}, {"h": jnp.zeros(4, f32)}, jnp.zeros(3, f32)
+
+
+def switches_double_precision_off():
+    jax.config.update("jax_enable_x64", False)
+    return exact
 
 
 nothing = None

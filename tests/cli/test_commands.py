@@ -190,6 +190,18 @@ def test_check_widens_a_model_in_single_precision(irdump):
     assert "within 1e-09 in float64" in ran.out
 
 
+def test_check_is_in_double_precision_whatever_the_model_sets(irdump):
+    ran = irdump("check", "model.py:switches_double_precision_off")
+    assert ran.status == 0
+    assert "within 1e-09 in float64" in ran.out
+
+
+def test_check_of_a_module_honours_the_kinds_of_its_states(irdump):
+    ran = irdump("check", "model.py:Filtered", "--input", "f32[4]", "--rule", "rtrl")
+    assert ran.status == 0
+    assert "w       approximate  rtrl" in ran.out
+
+
 def test_check_of_a_step_that_insists_on_single_precision_says_so(irdump):
     ran = irdump("check", "model.py:single")
     assert ran.status == 0
