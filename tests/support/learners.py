@@ -1,5 +1,6 @@
 """Learners over zoo problems: compiled, jitted once, and compared with the oracles."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -12,6 +13,14 @@ from problems import Problem, bptt_gradients, problem, truncated_gradients
 
 import etir
 from etir.frontend import zoo
+
+REPRESENTATIVE = (
+    "rnn_leaky", "leaky_plain_input", "rnn_diagonal", "gru_reset_before_fused", "gru_reset_after", "lstm", "mgu", "lru",
+    "lru_pair", "lif_delta_vjp", "lif_current_recurrent", "gif", "two_layer_leaky", "layer_norm_rnn",
+    "weight_all_transforms", "tail_pool", "tail_gather", "weight_left", "weight_shared", "grouped_rnn", "noisy_counter",
+    "delay_buffer", "min_gru_remat", "substeps_scan",
+)  # fmt: skip
+"""Cases that between them have every kind of state, site, coupling and wrapping."""
 
 RULES = ("bptt", "d_rtrl", "pp_prop", "rtrl")
 WINDOWS = (1, 2, 5)
@@ -99,11 +108,33 @@ def contract_faults(name: str, rule: str, window: int, **options: Any) -> list[s
 
 
 def matrix(rules: tuple[str, ...] = RULES, windows: tuple[int, ...] = WINDOWS) -> Any:
-    """Case x rule x window. By default every case meets every rule, the windows taking turns; the rest is slow."""
+    """Case x rule x window. By default every case meets every learning rule, windows taking turns; the rest is slow.
+
+    The rule `bptt` has no trace, so by default only the representative cases meet it.
+    """
+
+    def by_default(c: int, r: int, w: int) -> bool:
+        return (c + r) % len(windows) == w and (rules[r] != "bptt" or zoo.ALL[c].name in REPRESENTATIVE)
+
+    return _crossed(rules, windows, by_default)
+
+
+def thin_matrix(rules: tuple[str, ...] = RULES, windows: tuple[int, ...] = WINDOWS) -> Any:
+    """Case x rule x window. By default each representative case meets one rule and one window; the rest is slow."""
+
+    def by_default(c: int, r: int, w: int) -> bool:
+        name = zoo.ALL[c].name
+        turn = REPRESENTATIVE.index(name) if name in REPRESENTATIVE else -1
+        return turn >= 0 and turn % len(rules) == r and (turn // len(rules)) % len(windows) == w
+
+    return _crossed(rules, windows, by_default)
+
+
+def _crossed(rules: tuple[str, ...], windows: tuple[int, ...], by_default: Callable[[int, int, int], bool]) -> Any:
     return pytest.mark.parametrize(
         ("name", "rule", "window"),
         [
-            pytest.param(case.name, rule, window, marks=() if (c + r) % len(windows) == w else pytest.mark.slow)
+            pytest.param(case.name, rule, window, marks=() if by_default(c, r, w) else pytest.mark.slow)
             for c, case in enumerate(zoo.ALL)
             for r, rule in enumerate(rules)
             for w, window in enumerate(windows)

@@ -2,15 +2,11 @@
 
 import jax
 import numpy as np
-import pytest
-from learners import compiled, differing, driver, labels_of
+from learners import compiled, differing, driver, labels_of, thin_matrix
 from oracles import by_path
 from problems import Problem, problem
 
-from etir.frontend import zoo
-
 BATCH = 3
-RULES = ("d_rtrl", "pp_prop", "rtrl")
 
 
 def row_axes(batched, single):
@@ -29,19 +25,12 @@ def rows_gradients(of: Problem, rule: str, window: int):
     return by_path(jax.tree.map(lambda g: g.sum(0), grads))
 
 
-@pytest.mark.parametrize(
-    ("name", "rule"),
-    [
-        pytest.param(case.name, rule, marks=() if (c + r) % len(RULES) == 0 else pytest.mark.slow)
-        for c, case in enumerate(zoo.ALL)
-        for r, rule in enumerate(RULES)
-    ],
-)
-def test_a_batch_is_the_sum_of_its_rows(name: str, rule: str):
+@thin_matrix(rules=("d_rtrl", "pp_prop", "rtrl"), windows=(2, 5))
+def test_a_batch_is_the_sum_of_its_rows(name: str, rule: str, window: int):
     of = problem(name, batch=BATCH)
-    learner = compiled(of, rule, 2)
+    learner = compiled(of, rule, window)
     found, _, _ = driver(learner)(*of.arguments)
-    wanted = rows_gradients(of, rule, 2)
+    wanted = rows_gradients(of, rule, window)
     assert any(np.any(grad) for grad in wanted.values())
     assert differing(by_path(found), wanted) == {}
     labels = labels_of(learner)

@@ -3,12 +3,12 @@
 import jax
 import numpy as np
 import pytest
-from learners import EXACT, compiled, matrix
+from learners import EXACT, compiled, thin_matrix
 from oracles import loss, relative_error
 from problems import problem
 
 
-@matrix(windows=(2, 5, 1))
+@thin_matrix(windows=(2, 5, 1))
 def test_single_steps_and_windows_leave_the_same_carry(name: str, rule: str, window: int):
     of = problem(name)
     learner = compiled(of, rule, window)
