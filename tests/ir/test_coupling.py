@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from coupling_strategies import SHAPES, band, couplings, dense_blocks, flat, roll
+from coupling_strategies import SHAPES, band, couplings, dense_blocks, flat, holds, roll
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
