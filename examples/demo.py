@@ -73,6 +73,7 @@ def run(contender: Contender, calls: int) -> Run:
     accuracy: list[float] = []
     started = time.perf_counter()
     bar = tqdm(range(calls), desc=f"{contender.name:<16}", unit_scale=TRIALS_A_CALL, unit=" trials", mininterval=0.5)
+    bar.set_postfix_str("compiling")
     for call in bar:
         done = contender.train(params, opt_state, carry, *stream(jax.random.key(call), TRIALS_A_CALL))
         params, opt_state, carry = done.params, done.opt_state, done.carry
