@@ -133,7 +133,11 @@ class SequenceGradient:
         entering, sent, plain_bar = pull((jnp.ones_like(total), [jnp.zeros_like(x) for x in after]))
         totals = self._add_plain(totals, plain_bar)
         if self.programs.influenced:
-            totals, full = self._influence(pull, jnp.zeros_like(total), record.tree, entering, full, totals)
+            totals = self._contract_influence(entering, full, totals)
+            if self.programs.buffered:
+                full = self.engine.advance_full(self.params, states, full, inputs, length)
+            else:
+                full = self._advance_influence(pull, jnp.zeros_like(total), record.tree, full)
         by_site: list[jax.Array | None] = [None] * len(self.transition.sites)
         for k, x in zip(self.product_sites, sent, strict=True):
             by_site[k] = x
@@ -233,13 +237,14 @@ class SequenceGradient:
             for trace, held in zip(self.programs.factored, factored, strict=True)
         ]
 
-    def _influence(
-        self, pull: Any, no_loss: jax.Array, record: Record, entering: Arrays, full: Arrays, totals: Totals
-    ) -> tuple[Totals, Arrays]:
-        """Contract the influence matrices with what the window sends back, then advance them by unit cotangents."""
+    def _contract_influence(self, entering: Arrays, full: Arrays, totals: Totals) -> Totals:
+        """Add the contraction of the influence matrices with what the window sends back."""
+        flat = self.programs.hidden.flatten(entering)
+        return totals._replace(full=[t + flat @ e for t, e in zip(totals.full, full, strict=True)])
+
+    def _advance_influence(self, pull: Any, no_loss: jax.Array, record: Record, full: Arrays) -> Arrays:
+        """The influence matrices after the window, by unit cotangents through the pull-back that gave its gradient."""
         programs = self.programs
-        flat = programs.hidden.flatten(entering)
-        totals = totals._replace(full=[t + flat @ e for t, e in zip(totals.full, full, strict=True)])
 
         def unit(vector: jax.Array) -> tuple[jax.Array, Arrays]:
             hidden, sent, plain = pull((no_loss, programs.hidden.unflatten(vector)))
@@ -251,8 +256,7 @@ class SequenceGradient:
             return programs.hidden.flatten(hidden), own
 
         rows, own = jax.vmap(unit)(jnp.eye(programs.hidden.size, dtype=programs.hidden.dtype))
-        wide = [c.flatten([x]) for c, x in zip(programs.influences, own, strict=True)]
-        return totals, [(w + rows @ e).astype(e.dtype) for w, e in zip(wide, full, strict=True)]
+        return self.engine.influence_after(full, rows, own)
 
     def _gradients(self, totals: Totals) -> Arrays:
         """Gradients of all parameters, in order."""

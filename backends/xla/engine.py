@@ -55,7 +55,7 @@ class Engine:
 
         (after, factored), (outputs, record) = jax.lax.scan(body, (entering, traces.factored), inputs, length=steps)
         dense = self.advance(traces, record.tree, states)
-        full = self._advance_full(params, states, traces, inputs, steps)
+        full = self.advance_full(params, states, traces.full, inputs, steps)
         new = TraceState(dense=dense, factored=factored, full=full)
         return *jax.lax.stop_gradient((after, new)), outputs
 
@@ -158,33 +158,42 @@ class Engine:
         _, pull = jax.vjp(chosen_weights, selected)
         return pull([found[k] for k in sorted(found)])[0]
 
-    def _advance_full(
-        self, params: Arrays, states: Arrays, traces: TraceState, inputs: Arrays, steps: int
-    ) -> Arrays:
-        """The influence matrices after a window: `E' = w_bar + h_bar E` over unit cotangents at its end."""
+    def advance_full(self, params: Arrays, states: Arrays, full: Arrays, inputs: Arrays, steps: int) -> Arrays:
+        """The influence matrices after a window: `E' = w_bar + h_bar E` over unit cotangents at its end.
+
+        What passes through states that are not hidden is dropped at every step, whatever the window.
+        """
         programs = self.programs
         if not programs.influenced:
             return []
         places = [self.transition.params.index(param) for param in programs.influenced]
-        hidden = [states[k] for k in self.calls.hidden_places]
 
-        def run(vector: jax.Array, own: Arrays) -> jax.Array:
-            full = list(params)
+        def run(hidden: Arrays, own: Arrays) -> Arrays:
+            everything, now = list(params), list(states)
             for k, x in zip(places, own, strict=True):
-                full[k] = x
-            now = list(states)
-            for k, x in zip(self.calls.hidden_places, programs.hidden.unflatten(vector), strict=True):
+                everything[k] = x
+            for k, x in zip(self.calls.hidden_places, hidden, strict=True):
                 now[k] = x
-            weights = self.calls.weights(full)
-            after, _ = jax.lax.scan(lambda s, x: (self.calls.forward(weights, s, x)[0], None), now, inputs, length=steps)
-            return programs.hidden.flatten([after[k] for k in self.calls.hidden_places])
+            weights = self.calls.weights(everything)
 
-        primals = jax.lax.stop_gradient((programs.hidden.flatten(hidden), [params[k] for k in places]))
-        _, pull = jax.vjp(run, *primals)
-        rows, own = jax.vmap(pull)(jnp.eye(programs.hidden.size, dtype=programs.hidden.dtype))
-        return self.influence_after(traces, rows, own)
+            def body(now: Arrays, x: Arrays) -> tuple[Arrays, None]:
+                kept = [s if k in self.calls.hidden_places else jax.lax.stop_gradient(s) for k, s in enumerate(now)]
+                return self.calls.forward(weights, kept, x)[0], None
 
-    def influence_after(self, traces: TraceState, rows: jax.Array, own: Sequence[jax.Array]) -> Arrays:
+            after, _ = jax.lax.scan(body, now, inputs, length=steps)
+            return [after[k] for k in self.calls.hidden_places]
+
+        hidden = [states[k] for k in self.calls.hidden_places]
+        _, pull = jax.vjp(run, *jax.lax.stop_gradient((hidden, [params[k] for k in places])))
+
+        def unit(vector: jax.Array) -> tuple[jax.Array, Arrays]:
+            entering, own = pull(programs.hidden.unflatten(vector))
+            return programs.hidden.flatten(entering), own
+
+        rows, own = jax.vmap(unit)(jnp.eye(programs.hidden.size, dtype=programs.hidden.dtype))
+        return self.influence_after(full, rows, own)
+
+    def influence_after(self, full: Arrays, rows: jax.Array, own: Sequence[jax.Array]) -> Arrays:
         """`w_bar + h_bar E` from the stacked pull-backs of unit cotangents to the hidden states and to the parameters."""
         flat = [c.flatten([x]) for c, x in zip(self.programs.influences, own, strict=True)]
-        return [(w + rows @ e).astype(e.dtype) for w, e in zip(flat, traces.full, strict=True)]
+        return [(w + rows @ e).astype(e.dtype) for w, e in zip(flat, full, strict=True)]

@@ -57,8 +57,8 @@ class GroupLinearisation:
                     jacobians[row, on] = pulled.diagonal(on, coupling)
             for k, layout in enumerate(self.layouts):
                 coupling = layout.association.couplings[of]
-                wanted = None if coupling is None else pulled.sensitivity(len(self.state_places) + k, layout)
-                sensitivities[k].append(wanted)
+                place = len(self.state_places) + k
+                sensitivities[k].append(None if coupling is None else pulled.sensitivity(place, layout, coupling))
         return jacobians, sensitivities
 
     def _pull_back(self, of: int, state: State, arguments: list[Any]) -> _PullBacks:
@@ -128,7 +128,7 @@ class _PullBacks:
         own = np.arange(chosen.size).reshape(chosen.shape)[..., None]
         return jnp.where((targets.positions() == own).any(-1), chosen, 0)
 
-    def sensitivity(self, place: int, layout: Layout) -> jax.Array:
+    def sensitivity(self, place: int, layout: Layout, coupling: Coupling) -> jax.Array:
         """The derivative by the site's shift at `place`, at each slot: `[slots?, *output]`."""
         if self.colours is None:
             value = self._entry(0, place)
@@ -136,7 +136,8 @@ class _PullBacks:
         else:
             at = layout.gather_on_host(self.colours)
             value = self._select(at, place)
-        return value if layout.mask is None else jnp.where(layout.mask, value, 0)
+        fed = layout.fed(coupling)
+        return value if fed is None else jnp.where(fed, value, 0)
 
     def _select(self, colours: np.ndarray, place: int) -> jax.Array:
         """For each position the pull-back of its colour."""

@@ -108,13 +108,18 @@ class Layout:
             return values
         return values.sum(axis=-1 - len(self.association.site.expression.output))
 
-    @cached_property
-    def mask(self) -> np.ndarray | None:
-        """Which slots hold a position, `[slots?, *output]`; None where all do."""
-        valid = self.targets.valid()
-        if valid.all():
+    def fed(self, coupling: Coupling) -> np.ndarray | None:
+        """Which slots hold a position that the output feeds by `coupling`, `[slots?, *output]`; None where all do.
+
+        `coupling` is one state's: the slots are those of the union over the group's states.
+        """
+        own = coupling.targets()
+        assert own is not None
+        positions = self.targets.positions()
+        fed = (positions[..., None] == own.positions()[..., None, :]).any(-1) & (positions >= 0)
+        if fed.all():
             return None
-        return np.moveaxis(valid, -1, 0) if self.slot else valid[..., 0]
+        return np.moveaxis(fed, -1, 0) if self.slot else fed[..., 0]
 
 
 def as_type_of(array: jax.Array, dtype: str) -> jax.Array:

@@ -9,7 +9,7 @@ import jax
 
 from ...ir.plan import Advance, AdvanceFactored, AdvanceFull, Jacobian, Plan, Pullback, Sensitivity, Vjp
 from ...ir.plan import Contract as ContractOp
-from ...ir.transition import Group, Param, Transition
+from ...ir.transition import Group, Param, StateKind, Transition
 from ...ir.diagnostics import error
 from ..calls import Arrays, Bindings, Calls
 from .dense import DenseTrace, Traces
@@ -67,6 +67,7 @@ class Programs:
         self.factored = [FactoredTrace(op, trace_dtype) for op in factored]
         self.hidden = RealCoordinates([state.before.type for state in transition.hidden])
         self.influences = [RealCoordinates([param.value.type]) for param in self.influenced]
+        self.buffered = any(state.kind is StateKind.BUFFER for state in transition.states)
         self.traced_weights = {self.calls.weight_places[t.layout.association.site.weight] for t in self.all_traces}
         self.positional = next(op.positional for op in plan.at_window if isinstance(op, Pullback))
 
