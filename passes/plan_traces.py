@@ -44,7 +44,8 @@ class PlanTraces(Pass):
         self._check()
         assigned = assign_rules(transition, self.rule, self.rules)
         _check_sites(transition, assigned)
-        region = FORWARD if self.credit == "full" else RESTRICTED
+        _check_credit(transition, assigned, self.credit)
+        region = RESTRICTED if self.credit == "rule" and any(rule.positional for rule in assigned) else FORWARD
         if region == RESTRICTED:
             transition = with_regions(transition, restricted_region(transition))
         reverse = _reverse_mode(transition, region)
@@ -94,6 +95,24 @@ def _check_sites(transition: Transition, assigned: list[Rule]) -> None:
             loc=transition.loc,
             help="write etir.matmul(h, w) where the weight should learn online, or pass sites='auto'",
         )
+    ])  # fmt: skip
+
+
+def _check_credit(transition: Transition, assigned: list[Rule], credit: str) -> None:
+    """Refuse the per-step form beside a rule that has none: reverse mode would drop what its labels say is kept."""
+    positional = next((rule for rule in assigned if rule.positional), None)
+    others = [(p, rule) for p, rule in zip(transition.params, assigned, strict=True) if not rule.positional]
+    if credit != "rule" or positional is None or not others:
+        return
+    raise EtirError([
+        Diagnostic(
+            code="credit-rules",
+            message=f"credit='rule' is the per-step form of '{positional.name}'; "
+            f"'{param.path}' learns by '{rule.name}', which has none",
+            loc=param.loc,
+            help="pass credit='full', which drops strictly less, or give every parameter the same rule",
+        )
+        for param, rule in others
     ])  # fmt: skip
 
 
