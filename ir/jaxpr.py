@@ -260,6 +260,11 @@ class Producers:
         self.equations = equations(jaxpr)
         self.place = {var: k for k, eqn in enumerate(self.equations) for var in eqn.outvars}
 
+    def producer(self, var: Any) -> Equation | None:
+        """The equation that makes a variable; None for an argument or a constant."""
+        place = None if is_literal(var) else self.place.get(var)
+        return None if place is None else self.equations[place]
+
     def reaching(self, targets: Iterable[Any]) -> list[Equation]:
         """The equations that `targets` need, in order; cost in their number, not in the jaxpr's."""
         found: set[int] = set()

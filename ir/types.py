@@ -55,7 +55,7 @@ class TensorType:
     @property
     def carries_credit(self) -> bool:
         """Whether a derivative can pass through a value of this type: real or complex floating point."""
-        return self.is_complex or self.dtype in ("float64", "float32", "float16", "bfloat16")
+        return self.is_complex or self.dtype.startswith(("float", "bfloat"))
 
     @property
     def bytes(self) -> int:

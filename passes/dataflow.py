@@ -21,7 +21,10 @@ from .ingest import STEP
 from .prologue import Prologue, find_prologue
 
 SPREAD = 16
-"""Couplings with more inputs an output, or outputs an input, than this are not followed."""
+"""Couplings where an input position feeds more output positions than this are not followed."""
+
+COLOURS = 64
+"""Couplings whose Jacobian takes more pull-backs than this are not followed."""
 
 _NOT_HOLOMORPHIC = frozenset({"real", "imag", "conj", "abs", "sign"})
 
@@ -77,79 +80,153 @@ def analyse_dataflow(transition: Transition) -> Dataflow:
 
 def _analyse(body: Any, params: int, states: int) -> Dataflow:
     prologue = find_prologue(body, params)
-    old_states = frozenset(jx.argument_vars(body)[params : params + states])
-    depends: dict[Any, Dependences] = {
-        var: {var: Coupling.identity(jx.shape_of(var))}
-        for var in (*old_states, *prologue.frontier)
-        if jx.type_of(var).carries_credit
-    }
-    held: dict[Any, Held] = {}
-    constants = Constants(body)
-    for place, eqn in enumerate(jx.equations(body)):
-        if place in prologue.equations:
-            continue
-        operands = [{} if jx.is_literal(atom) else depends.get(atom, {}) for atom in eqn.invars]
+    old_states = [v for v in jx.argument_vars(body)[params : params + states] if jx.type_of(v).carries_credit]
+    must_hold: dict[Any, Crossing] = {}
+    while True:
+        walk = _Walk(body, prologue, old_states, must_hold)
+        walk.run()
+        if not walk.culprits:
+            return walk.result()
+        must_hold |= walk.culprits
+
+
+class _Walk:
+    """One forward run over the equations, with some values held from the start.
+
+    Where an operand alone is what makes a result spread (the mean in `y - mean(y)`), the operand is what should be held:
+    it is noted as a culprit, and the run is made again with it held, so that every reader sees the same.
+    """
+
+    def __init__(self, body: Any, prologue: Prologue, old_states: list[Any], must_hold: dict[Any, Crossing]) -> None:
+        self.body, self.prologue, self.must_hold = body, prologue, must_hold
+        self.followed = set(old_states)
+        self.real_states = frozenset(var for var in old_states if not jx.type_of(var).is_complex)
+        weights = [var for var in prologue.frontier if jx.type_of(var).carries_credit]
+        self.depends: dict[Any, Dependences] = {
+            var: {var: Coupling.identity(jx.shape_of(var))} for var in (*old_states, *weights)
+        }
+        self.held: dict[Any, Held] = {}
+        self.culprits: dict[Any, Crossing] = {}
+        self.producers = jx.Producers(body)
+
+    def run(self) -> None:
+        constants = Constants(self.body)
+        for place, eqn in enumerate(jx.equations(self.body)):
+            if place not in self.prologue.equations:
+                self._visit(place, eqn, constants)
+
+    def result(self) -> Dataflow:
+        readers: dict[Any, list[Held]] = {}
+        for item in self.held.values():
+            for source in item.feeds:
+                readers.setdefault(source, []).append(item)
+        return Dataflow(prologue=self.prologue, depends=self.depends, held=self.held, readers=readers)
+
+    def _visit(self, place: int, eqn: Any, constants: Constants) -> None:
+        operands = [{} if jx.is_literal(atom) else self.depends.get(atom, {}) for atom in eqn.invars]
         site = eqn.primitive.name == "etp"
         if site:
             operands[-1] = {}  # the weight's credit is the site's own
-        if not site and not any(operands):
-            continue
-        for var, couplings in zip(eqn.outvars, equation_couplings(eqn, constants), strict=True):
-            live = [(deps, c) for deps, c in zip(operands, couplings, strict=True) if deps and c is not None]
-            if not live or jx.is_dropped(var) or not jx.type_of(var).carries_credit:
-                continue
-            crossing = _not_holomorphic(eqn, var, live, old_states)
-            depends[var] = {} if crossing else _combine(live)
-            if crossing or any(is_spread(coupling) for coupling in depends[var].values()):
-                crossing = crossing or Crossing(operation=describe(eqn), why="mixes positions", loc=jx.location(eqn))
-                feeds = frozenset(source for deps, _ in live for source in deps)
-                held[var] = Held(var=var, feeds=feeds, crossing=crossing, equation=place)
-                depends[var] = {var: Coupling.identity(jx.shape_of(var))}
+        if any(operands):
+            for var, couplings in zip(eqn.outvars, equation_couplings(eqn, constants), strict=True):
+                live = [
+                    (atom, deps, c)
+                    for atom, deps, c in zip(eqn.invars, operands, couplings, strict=True)
+                    if deps and c is not None
+                ]
+                if live and not jx.is_dropped(var) and jx.type_of(var).carries_credit:
+                    self._flow(place, eqn, var, live)
         if site:
-            for var in eqn.outvars:
-                depends[var] = {**depends.get(var, {}), var: Coupling.identity(jx.shape_of(var))}
-    readers: dict[Any, list[Held]] = {}
-    for item in held.values():
-        for source in item.feeds:
-            readers.setdefault(source, []).append(item)
-    return Dataflow(prologue=prologue, depends=depends, held=held, readers=readers)
+            (var,) = eqn.outvars
+            self.followed.add(var)
+            self.depends[var] = {**self.depends.get(var, {}), var: Coupling.identity(jx.shape_of(var))}
+
+    def _flow(self, place: int, eqn: Any, var: Any, live: list[tuple[Any, Dependences, Coupling]]) -> None:
+        """Record what one result depends on, or that it is held."""
+        pairs = [(deps, coupling) for _, deps, coupling in live]
+        crossing = _not_holomorphic(eqn, var, pairs, self.followed, self.real_states) or self.must_hold.get(var)
+        self.depends[var] = {} if crossing else _combine(pairs, self.followed)
+        if crossing is None and self._is_spread(self.depends[var]):
+            crossing = Crossing(operation=describe(eqn), why="mixes positions", loc=jx.location(eqn))
+            if self._blame(live, crossing):
+                return
+        if crossing is not None:
+            feeds = frozenset(source for deps, _ in pairs for source in deps)
+            self.held[var] = Held(var=var, feeds=feeds, crossing=crossing, equation=place)
+            self.depends[var] = {var: Coupling.identity(jx.shape_of(var))}
+
+    def _blame(self, live: list[tuple[Any, Dependences, Coupling]], crossing: Crossing) -> bool:
+        """Note the operands that alone make a result spread, where others do not; whether there are such."""
+        through = {atom: _combine([(deps, coupling)], self.followed) for atom, deps, coupling in live}
+        spread = [atom for atom, deps, _ in live if self._is_spread(through[atom]) and atom not in deps]
+        clean = [
+            atom
+            for atom, found in through.items()
+            if not self._is_spread(found) and not self.followed.isdisjoint(found)
+        ]
+        if not spread or not clean:
+            return False
+        self.culprits.update({atom: self._origin(atom) or crossing for atom in spread})
+        return True
+
+    def _origin(self, var: Any) -> Crossing | None:
+        """The operation that summed the positions up that `var` then spreads: the nearest one before it."""
+        while (found := self.producers.producer(var)) is not None:
+            flowing = [
+                (atom, c)
+                for atom, c in zip(found.invars, equation_couplings(found)[found.outvars.index(var)], strict=True)
+                if c is not None and not jx.is_literal(atom) and self.depends.get(atom)
+            ]
+            if any(c.fan_in > 1 for _, c in flowing):
+                return Crossing(operation=describe(found), why="mixes positions", loc=jx.location(found))
+            if len(flowing) != 1:
+                return None
+            var = flowing[0][0]
+        return None
+
+    def _is_spread(self, dependences: Dependences) -> bool:
+        return any(source in self.followed and is_spread(coupling) for source, coupling in dependences.items())
 
 
-def _combine(live: list[tuple[Dependences, Coupling]]) -> Dependences:
+def _combine(live: list[tuple[Dependences, Coupling]], followed: set[Any]) -> Dependences:
+    """The dependences of a result. Of sources that are not `followed` (held values, weights) only their presence counts."""
     if len(live) == 1 and live[0][1].is_identity:
         return live[0][0]
     result: Dependences = {}
-    for source, coupling in _composed(live):
+    for source, coupling in _composed(live, followed):
         known = result.get(source)
-        result[source] = coupling if known is None or known is coupling else known.join(coupling)
+        same = known is None or known is coupling or source not in followed
+        result[source] = coupling if same else known.join(coupling)
     return result
 
 
-def _composed(live: list[tuple[Dependences, Coupling]]) -> Iterator[tuple[Any, Coupling]]:
+def _composed(live: list[tuple[Dependences, Coupling]], followed: set[Any]) -> Iterator[tuple[Any, Coupling]]:
     for deps, outer in live:
         for source, inner in deps.items():
-            composed = inner if outer.is_identity else outer.compose(inner)
+            composed = inner if outer.is_identity or source not in followed else outer.compose(inner)
             if composed is not None:
                 yield source, composed
 
 
 def is_spread(coupling: Coupling) -> bool:
-    """Whether a position feeds, or is fed by, more positions than a trace can follow."""
-    return coupling.mixes or coupling.fan_in > SPREAD or coupling.fan_out > SPREAD
+    """Whether an input position feeds more output positions than a trace can follow. A sum over inputs is no spread."""
+    if coupling.is_identity:
+        return False
+    return coupling.mixes or coupling.fan_out > SPREAD or coupling.colours(limit=COLOURS) is None
 
 
 def _not_holomorphic(
-    eqn: Any, var: Any, live: list[tuple[Dependences, Coupling]], old_states: frozenset[Any]
+    eqn: Any, var: Any, live: list[tuple[Dependences, Coupling]], followed: set[Any], real_states: frozenset[Any]
 ) -> Crossing | None:
     """Why a result is not complex-differentiable in its sources, so that one complex factor cannot say how it depends.
 
     A real site that feeds a complex value is fine (its factor is taken in two parts); a real state is not.
     """
     name = eqn.primitive.name
-    sources = [source for deps, _ in live for source in deps]
+    sources = [source for deps, _ in live for source in deps if source in followed]
     from_complex = any(jx.type_of(source).is_complex for source in sources)
     to_complex = jx.type_of(var).is_complex
-    real_state = any(source in old_states and not jx.type_of(source).is_complex for source in sources)
+    real_state = any(source in real_states for source in sources)
     if (from_complex and (name in _NOT_HOLOMORPHIC or not to_complex)) or (to_complex and real_state):
         return Crossing(operation=name, why="is not complex-differentiable", loc=jx.location(eqn))
     return None

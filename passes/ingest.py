@@ -58,7 +58,7 @@ def with_regions(transition: Transition, *regions: Region) -> Transition:
 def _results(step: Step) -> list[Value]:
     """One value for each result; a result that is an argument, or that comes twice, still gets a value of its own."""
     leaves = [*step.states, *step.outputs]
-    return [Value(type=leaf.type, hint=f"{hint(leaf.path)}{'1' if k < len(step.states) else ''}") for k, leaf in enumerate(leaves)]
+    return [Value(type=leaf.type, hint=hint(leaf.path)) for leaf in leaves]
 
 
 def _value(leaf: Leaf) -> Value:

@@ -12,6 +12,7 @@ import numpy as np
 from ...ir import jaxpr as jx
 from ...ir.coupling import Coupling
 from ...ir.transition import Group, State
+from ...passes.dataflow import COLOURS
 from ..calls import Bindings, Calls
 from .positions import Layout
 
@@ -85,7 +86,7 @@ def colouring(couplings: Sequence[Coupling]) -> np.ndarray | None:
     """
     colours: np.ndarray | None = None
     for coupling in couplings:
-        found = coupling.colours(limit=64)
+        found = coupling.colours(limit=COLOURS)
         assert found is not None, "a coupling that cannot be probed should have been held"
         if found.count > 1:
             own = np.asarray(found.array())
