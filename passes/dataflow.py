@@ -148,15 +148,18 @@ class _Walk:
         self.depends[var] = {} if crossing else _combine(pairs, self.followed)
         if crossing is None and self._is_spread(self.depends[var]):
             crossing = Crossing(operation=describe(eqn), why="mixes positions", loc=jx.location(eqn))
-            if self._blame(live, crossing):
+            blamed = self._blame(live, crossing)
+            if blamed:
+                kept = [(deps, coupling) for atom, deps, coupling in live if atom not in blamed]
+                self.depends[var] = _combine(kept, self.followed)
                 return
         if crossing is not None:
             feeds = frozenset(source for deps, _ in pairs for source in deps)
             self.held[var] = Held(var=var, feeds=feeds, crossing=crossing, equation=place)
             self.depends[var] = {var: Coupling.identity(jx.shape_of(var))}
 
-    def _blame(self, live: list[tuple[Any, Dependences, Coupling]], crossing: Crossing) -> bool:
-        """Note the operands that alone make a result spread, where others do not; whether there are such."""
+    def _blame(self, live: list[tuple[Any, Dependences, Coupling]], crossing: Crossing) -> list[Any]:
+        """Note the operands that alone make a result spread, where others do not; those operands."""
         through = {atom: _combine([(deps, coupling)], self.followed) for atom, deps, coupling in live}
         spread = [atom for atom, deps, _ in live if self._is_spread(through[atom]) and atom not in deps]
         clean = [
@@ -165,9 +168,9 @@ class _Walk:
             if not self._is_spread(found) and not self.followed.isdisjoint(found)
         ]
         if not spread or not clean:
-            return False
+            return []
         self.culprits.update({atom: self._origin(atom) or crossing for atom in spread})
-        return True
+        return spread
 
     def _origin(self, var: Any) -> Crossing | None:
         """The operation that summed the positions up that `var` then spreads: the nearest one before it."""
