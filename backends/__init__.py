@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax.numpy as jnp
+
 from ..ir.diagnostics import did_you_mean, error
 from ..ir.step import Signature
 from ..ir.transition import Transition
@@ -16,12 +18,26 @@ ENGINES: dict[str, Any] = {"xla": XlaEngine, "reference": ReferenceEngine}
 
 
 def emit(transition: Transition, backend: str, signature: Signature, trace_dtype: Any = None) -> Learner:
-    """A learner for a planned transition. Raises EtirError for an unknown backend."""
+    """A learner for a planned transition. Raises EtirError for an unknown backend, or a type that no trace can have."""
     name = "xla" if backend == "auto" else backend
     if name not in ENGINES:
         help = did_you_mean(backend, [*ENGINES, "auto"])
         raise error("unknown-backend", f"there is no backend '{backend}'", help=help)
-    return Learner(ENGINES[name](transition, trace_dtype), transition, signature)
+    return Learner(ENGINES[name](transition, _trace_dtype(trace_dtype)), transition, signature)
+
+
+def _trace_dtype(given: Any) -> str | None:
+    """The element type of a trace's real (and imaginary) parts, by name; None for the states' own."""
+    if given is None:
+        return None
+    try:
+        return str(jnp.finfo(given).dtype)
+    except (TypeError, ValueError):
+        raise error(
+            "trace-dtype",
+            f"trace_dtype={getattr(given, '__name__', given)!r}; wanted a floating-point element type",
+            help="pass jnp.float32 or jnp.bfloat16",
+        ) from None
 
 
 __all__ = ["ENGINES", "Carry", "Learner", "Result", "Trained", "emit"]

@@ -41,7 +41,7 @@ class Space:
     def split(self, vector: jax.Array) -> list[jax.Array]:
         """The arrays of a vector."""
         widths = [kind.size * (2 if kind.is_complex else 1) for kind in self.types]
-        parts = jnp.split(vector, np.cumsum(widths)[:-1])
+        parts = jnp.split(vector.astype(self.dtype), np.cumsum(widths)[:-1])
         return [_array(part, kind) for part, kind in zip(parts, self.types, strict=True)]
 
     def join_cotangents(self, arrays: Sequence[jax.Array]) -> jax.Array:

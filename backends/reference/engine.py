@@ -26,7 +26,7 @@ class Engine:
 
     name = "reference"
 
-    def __init__(self, transition: Transition, trace_dtype: Any = None) -> None:
+    def __init__(self, transition: Transition, trace_dtype: str | None = None) -> None:
         """Prepare to run `transition`'s plan, its traces held as `trace_dtype` (the states' own by default).
 
         Raises EtirError for an operation without an emit rule.
@@ -34,7 +34,7 @@ class Engine:
         self.calls = Calls(transition)
         self.plan = self.calls.plan
         check_known(self.plan)
-        self.trace_dtype = None if trace_dtype is None else jnp.finfo(trace_dtype).dtype
+        self.trace_dtype = trace_dtype
         after = {trace.after for trace in self.plan.traces}
         self.advances = [op for op in self.plan.at_window if after.intersection(op.results)]
         self.reads = [op for op in self.plan.at_window if op not in self.advances]

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from ...ir.plan import Advance
 from .jacobian import Pair
-from .positions import Layout, align, as_type_of
+from .positions import Layout, align, as_type_of, held_as
 
 _IN_PLACE_BYTES = 1 << 20
 """Traces of at least this size are advanced entry by entry of their first axis, so that no second copy is ever held."""
@@ -26,7 +26,7 @@ class DenseTrace:
         """Prepare for an `advance` operation, given which diagonals of its group's Jacobian are not zero."""
         self.layout = Layout(advance.association)
         self.weight_type = advance.association.site.weight.value.type
-        self.dtype = dtype or advance.trace.type.dtype
+        self.dtype = held_as(dtype, advance.trace.type)
         self.states = _active(advance.association.couplings, pattern)
 
     def zeros(self) -> Traces:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from ...ir.plan import AdvanceFactored
 from .jacobian import Jacobians
-from .positions import Layout, as_type_of
+from .positions import Layout, as_type_of, held_as
 
 Factors = tuple[dict[int, jax.Array], jax.Array]
 """`F` at the site's output positions `[slots?, *output]` by state, and `X`, of the data's shape."""
@@ -22,7 +22,7 @@ class FactoredTrace:
         """Prepare for an `advance` operation."""
         self.layout = Layout(advance.association)
         self.decay = advance.decay
-        self.types = tuple(dtype or value.type.dtype for value in advance.factors)
+        self.types = tuple(held_as(dtype, value.type) for value in advance.factors)
         self.data_shape = advance.factors[1].type.shape
         self.states = range(len(advance.association.group.states))
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...ir.coupling import Coupling, Targets
 from ...ir.transition import Association
+from ...ir.types import TensorType
 from ...passes.classify_coupling import slots
 
 
@@ -120,6 +121,13 @@ class Layout:
         if fed.all():
             return None
         return np.moveaxis(fed, -1, 0) if self.slot else fed[..., 0]
+
+
+def held_as(dtype: str | None, kind: TensorType) -> str:
+    """The element type to hold a trace of this type in, where `dtype` (real; None for the trace's own) is asked for."""
+    if dtype is None:
+        return kind.dtype
+    return str(jnp.promote_types(dtype, jnp.complex64)) if kind.is_complex else dtype
 
 
 def as_type_of(array: jax.Array, dtype: str) -> jax.Array:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from ...ir.plan import Advance, AdvanceFactored, AdvanceFull, Jacobian, Plan, Pullback, Sensitivity, Vjp
 from ...ir.plan import Contract as ContractOp
@@ -58,6 +59,7 @@ class Programs:
         plan = self.calls.plan
         _check_known(plan)
         self.window = plan.window
+        self.trace_dtype = trace_dtype
         dense = [op for op in plan.step if isinstance(op, Advance)]
         factored = [op for op in plan.step if isinstance(op, AdvanceFactored)]
         self.influenced: list[Param] = [op.param for op in plan.at_window if isinstance(op, AdvanceFull)]
@@ -87,7 +89,7 @@ class Programs:
         return TraceState(
             dense=[trace.zeros() for trace in self.dense],
             factored=[trace.zeros() for trace in self.factored],
-            full=[jax.numpy.zeros((rows, columns.size), self.hidden.dtype) for columns in self.influences],
+            full=[jnp.zeros((rows, columns.size), self.trace_dtype or self.hidden.dtype) for columns in self.influences],
         )
 
     def record(self, bindings: Bindings, sites: Sequence[int]) -> Record:
