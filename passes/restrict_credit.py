@@ -17,15 +17,16 @@ from .slice_regions import Slicer
 def restricted_region(transition: Transition) -> Region:
     """The `forward` region with credit restricted as D-RTRL's papers restrict it.
 
-    What a mixing operation that leads to a new hidden state makes of *old* states counts as constant in them; new states,
-    weights and everything else keep their credit, so an upper layer still sends credit to the layer below in the same
-    step. Differentiating a window of this step gives `sum_t <L_t, E_t>` for every traced weight, whatever the window.
+    What a mixing operation that leads to a new hidden state makes of *old* states, and of outputs of traced sites, counts
+    as constant in them; new states, weights without a trace and everything else keep their credit, so an upper layer still
+    sends credit to the layer below in the same step. Differentiating a window of this step gives `sum_t <L_t, E_t>` for
+    every traced weight, whatever the window.
     """
     return _Restricted(transition).region()
 
 
 class _Restricted:
-    """Two evaluations of a step side by side: one with live old states, one with old states without credit."""
+    """Two evaluations of a step side by side: a live one, and one where old states and traced sites have no credit."""
 
     def __init__(self, transition: Transition) -> None:
         self.slicer = Slicer(transition)
@@ -33,6 +34,8 @@ class _Restricted:
         places = slicer.hidden_places()
         self.old = [slicer.arguments[len(transition.params) + k] for k in places]
         self.new = {slicer.results[k] for k in places if not jx.is_literal(slicer.results[k])}
+        traced = {association.site for association in transition.associations if association.traced}
+        self.traced = {var for var, site in slicer.sites.items() if site in traced}
         useful = slicer.flow.reaching(self.new)
         self.cut = {var for var in slicer.flow.held if var in useful}
         rest = [e for k, e in enumerate(slicer.equations) if k not in slicer.flow.prologue.equations]
@@ -53,6 +56,9 @@ class _Restricted:
             else:
                 jx.run_equations([eqn], env, hook)
                 stopped.update({var: env[var] for var in eqn.outvars})
+            for var in self.traced.intersection(eqn.outvars):
+                stopped[var] = jax.lax.stop_gradient(stopped[var])
+                split.add(var)
             for var in self.new.intersection(eqn.outvars):
                 stopped[var] = env[var]
                 split.discard(var)
