@@ -60,3 +60,8 @@ class Rule(ABC):
     def outside(self, param: Param) -> Label:
         """The label of a parameter that reaches no hidden state."""
         return self.entry(param, Verdict.EXACT, Reason(text="reaches no hidden state: its gradient needs no trace"))
+
+
+def real_dtype(dtype: str) -> str:
+    """The element type of the real part of an element type."""
+    return {"complex64": "float32", "complex128": "float64"}.get(dtype, dtype)

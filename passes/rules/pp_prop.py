@@ -10,7 +10,7 @@ from ...ir.transition import Association, Label, Param, Reason, Verdict
 from ...ir.types import TensorType
 from ...ir.values import Value
 from ..evidence import Finding
-from .base import Materials, Program
+from .base import Materials, Program, real_dtype
 from .d_rtrl import DRtrl, contraction
 
 
@@ -43,7 +43,9 @@ class PpProp(DRtrl):
         site = association.site
         data = site.data
         assert data is not None
-        kinds = (materials.sensitivity.type, TensorType(materials.sensitivity.type.dtype, data.type.shape))
+        sensitivity = materials.sensitivity.type
+        column = sensitivity.dtype if data.type.is_complex else real_dtype(sensitivity.dtype)
+        kinds = (sensitivity, TensorType(column, data.type.shape))
         names = (f"f_{site.weight.value.hint}", f"x_{site.weight.value.hint}")
         before = tuple(Value(type=kind, hint=name) for kind, name in zip(kinds, names, strict=True))
         after = tuple(Value(type=kind, hint=f"{name}_next") for kind, name in zip(kinds, names, strict=True))

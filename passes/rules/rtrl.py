@@ -10,7 +10,7 @@ from ...ir.transition import Label, Param, Reason, Verdict
 from ...ir.types import TensorType
 from ...ir.values import Value
 from ..evidence import Finding
-from .base import Program, Rule
+from .base import Program, Rule, real_dtype
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Rtrl(Rule):
         rows = sum(state.type.size * (2 if state.type.is_complex else 1) for state in states)
         parameter = param.value.type
         columns = parameter.size * (2 if parameter.is_complex else 1)
-        kind = TensorType(_real(states[0].type.dtype), (rows, columns))
+        kind = TensorType(real_dtype(states[0].type.dtype), (rows, columns))
         name = f"e_{param.value.hint}"
         before, after = Value(type=kind, hint=name), Value(type=kind, hint=f"{name}_next")
         advance = AdvanceFull(param=param, trace=before, results=(after,), loc=param.loc)
@@ -45,7 +45,3 @@ class Rtrl(Rule):
         read = Contract(association=None, trace=(before,), cotangents=cotangents, results=(gradient,), loc=param.loc)
         trace = Trace(before=before, after=after, label=f"{param.path} on every hidden state", loc=param.loc)
         return Program(traces=(trace,), at_window=(advance, read), contributions=(read,))
-
-
-def _real(dtype: str) -> str:
-    return {"complex64": "float32", "complex128": "float64"}.get(dtype, dtype)
