@@ -49,7 +49,7 @@ class Certify(Pass):
 
 
 def assign_rules(transition: Transition, default: str | Rule, overrides: RuleOf) -> list[Rule]:
-    """The rule of each parameter, in order. Raises EtirError for unknown rules and for globs that match no parameter."""
+    """The rule of each parameter, in order. EtirError for unknown rules and for globs that match no parameter."""
     findings: list[Diagnostic] = []
     rules = [(glob, _known(rule, findings)) for glob, rule in overrides]
     fallback = _known(default, findings)
@@ -63,7 +63,9 @@ def assign_rules(transition: Transition, default: str | Rule, overrides: RuleOf)
     ]
     if findings:
         raise EtirError(findings)
-    return [_first(rule for glob, rule in [*rules, ("*", fallback)] if fnmatch.fnmatchcase(path, glob)) for path in paths]
+    return [
+        _first(rule for glob, rule in [*rules, ("*", fallback)] if fnmatch.fnmatchcase(path, glob)) for path in paths
+    ]
 
 
 def _first(rules: Iterable[Rule | None]) -> Rule:
@@ -75,6 +77,10 @@ def _first(rules: Iterable[Rule | None]) -> Rule:
 def _known(rule: str | Rule, findings: list[Diagnostic]) -> Rule | None:
     if isinstance(rule, Rule):
         return rule
+    if not isinstance(rule, str):
+        message = f"the learning rule is of type {type(rule).__name__}; wanted a name or a Rule"
+        findings.append(Diagnostic(code="unknown-rule", message=message, help=f"known: {', '.join(sorted(RULES))}"))
+        return None
     if rule not in RULES:
         findings.append(
             Diagnostic(

@@ -34,7 +34,7 @@ class MarkSites(Pass):
     name: ClassVar[str] = "mark-sites"
 
     sites: str | tuple[str, ...] = "explicit"
-    """`explicit`: ETP operations alone; `auto`: every use of a parameter; or globs of the parameters whose uses count."""
+    """`explicit`: ETP operations alone; `auto`: every use of a parameter; or globs of parameters."""
 
     def run(self, transition: Transition) -> Transition:
         """The transition with its weights and sites."""
@@ -71,7 +71,7 @@ class MarkSites(Pass):
 
 
 def _rewrite(body: Any, transition: Transition, globs: tuple[str, ...]) -> Any:
-    """`body` with data first and weight last in every ETP operation, and plain uses of weights that match `globs` marked."""
+    """`body` with data first and weight last in every ETP operation, and plain uses that `globs` name marked."""
     prologue = find_prologue(body, len(transition.params))
     selected = {
         var
@@ -80,13 +80,14 @@ def _rewrite(body: Any, transition: Transition, globs: tuple[str, ...]) -> Any:
         and jx.type_of(var).carries_credit
     }
     inside = {id(eqn) for k, eqn in enumerate(jx.equations(body)) if k in prologue.equations}
+    constants = set(jx.all_invars(body)) - set(jx.argument_vars(body))
     findings: list[Diagnostic] = []
     changed: list[Any] = []
 
     def hook(eqn: Any, operands: list[Any]) -> list[Any] | None:
         from_params = [not jx.is_literal(atom) and atom in prologue.params_of for atom in eqn.invars]
         if eqn.primitive.name == "etp":
-            result = _arrange(eqn, operands, from_params, findings)
+            result = _arrange(eqn, operands, from_params, findings, constants)
         elif id(eqn) not in inside and any(not jx.is_literal(a) and a in selected for a in eqn.invars):
             result = _mark(eqn, operands, [not jx.is_literal(a) and a in selected for a in eqn.invars], from_params)
         else:
@@ -100,14 +101,16 @@ def _rewrite(body: Any, transition: Transition, globs: tuple[str, ...]) -> Any:
     return new if changed else body
 
 
-def _arrange(eqn: Any, operands: list[Any], from_params: list[bool], findings: list[Diagnostic]) -> list[Any] | None:
+def _arrange(
+    eqn: Any, operands: list[Any], from_params: list[bool], findings: list[Diagnostic], closed_over: set[Any]
+) -> list[Any] | None:
     params = dict(eqn.params)
     expression: Expression = params["expression"]
     if len(operands) == 2 and all(from_params):
         with jx.made_by(eqn):  # a function of parameters alone: it belongs to the prologue
             return [evaluate_expression(expression, *operands, **{k: params[k] for k in ("precision", "preferred")})]
     if not any(from_params):
-        findings.append(_weightless(eqn))
+        findings.append(_weightless(eqn, closed_over))
         return None
     if from_params[-1]:
         return None
@@ -116,13 +119,13 @@ def _arrange(eqn: Any, operands: list[Any], from_params: list[bool], findings: l
         return [eqn.primitive.bind(*operands[::-1], **(params | {"expression": swapped}))]
 
 
-def _weightless(eqn: Any) -> Diagnostic:
-    constants = [atom for atom in eqn.invars if jx.is_literal(atom)]
+def _weightless(eqn: Any, closed_over: set[Any]) -> Diagnostic:
+    constants = [jx.type_of(atom) for atom in eqn.invars if jx.is_literal(atom) or atom in closed_over]
     return Diagnostic(
         code="site-without-weight",
         message=f"no operand of this ETP operation ({eqn.params['name']}) is a function of parameters alone",
         loc=jx.location(eqn),
-        notes=("an operand is a constant: was the weight closed over?",) if constants else (),
+        notes=tuple(f"an operand is a constant {kind}: was the weight closed over?" for kind in constants),
         help="pass the weight in params; for a product of two computed arrays use the plain operation",
     )
 
@@ -133,8 +136,7 @@ def _mark(eqn: Any, operands: list[Any], selected: list[bool], from_params: list
         if eqn.primitive.name == _LINEAR_IN_BOTH and sum(from_params) == 1:
             return [_mark_product(eqn, operands, from_params.index(True))]
         marked = [
-            identity(_as_wide_as(eqn, value)) if on else value
-            for value, on in zip(operands, selected, strict=True)
+            identity(_as_wide_as(eqn, value)) if on else value for value, on in zip(operands, selected, strict=True)
         ]
         return jx.bind(eqn, *marked)
 
@@ -178,7 +180,10 @@ def _mark_product(eqn: Any, operands: list[Any], weight: int) -> Any:
 def _weights(transition: Transition, prologue: Prologue) -> list[Weight]:
     arguments = jx.argument_vars(transition.region(STEP).body)
     of_var: dict[Any, Param] = dict(zip(arguments, transition.params, strict=False))
-    return [_weight(var, of_var.get(var), [transition.params[k] for k in prologue.params_of[var]]) for var in prologue.frontier]
+    return [
+        _weight(var, of_var.get(var), [transition.params[k] for k in prologue.params_of[var]])
+        for var in prologue.frontier
+    ]
 
 
 def _weight(var: Any, param: Param | None, params: list[Param]) -> Weight:

@@ -22,8 +22,10 @@ from .rules import Materials, Program, Rule
 
 @dataclass(frozen=True)
 class PlanTraces(Pass):
-    """Write the plan: at every step the Jacobians, the sensitivities and the advances of traces; at a window's end reverse
-    mode, the contractions and the pull-back to parameters.
+    """Write the plan of a learning rule.
+
+    At every step come the Jacobians, the sensitivities and the advances of traces; at a window's end reverse mode, the
+    contractions and the pull-back to parameters.
 
     Before: no plan.  After: `plan d_rtrl window=16 { ... }`.
     """
@@ -71,7 +73,10 @@ class PlanTraces(Pass):
 
     def _check(self) -> None:
         findings: list[Diagnostic] = []
-        if self.window < 1:
+        if not isinstance(self.window, int):
+            message = f"window={self.window!r}; wanted a number of steps, as an int"
+            findings.append(Diagnostic(code="window-size", message=message))
+        elif self.window < 1:
             findings.append(
                 Diagnostic(code="window-size", message=f"window={self.window}; a window is at least one step long")
             )
@@ -91,7 +96,8 @@ def _check_sites(transition: Transition, assigned: list[Rule]) -> None:
     raise EtirError([
         Diagnostic(
             code="no-site",
-            message=f"step '{transition.name}' uses no weight through an ETP operation, so '{names[0]}' has nothing to trace",
+            message=f"step '{transition.name}' uses no weight through an ETP operation, "
+            f"so '{names[0]}' has nothing to trace",
             loc=transition.loc,
             help="write etir.matmul(h, w) where the weight should learn online, or pass sites='auto'",
         )

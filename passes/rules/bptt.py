@@ -21,4 +21,6 @@ class Bptt(Rule):
         """Truncated wherever the parameter reaches a hidden state."""
         if not finding.reaches:
             return self.outside(param)
-        return self.entry(param, Verdict.TRUNCATED, Reason(text="bptt carries no trace: credit ends where the window begins"))
+        return self.entry(
+            param, Verdict.TRUNCATED, Reason(text="bptt carries no trace: credit ends where the window begins")
+        )

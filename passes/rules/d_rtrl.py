@@ -15,11 +15,12 @@ from .base import Materials, Program, Rule
 
 @dataclass(frozen=True)
 class DRtrl(Rule):
-    """Diagonal real-time recurrent learning: `E' = D E + f (x) x`, with `D` and `f` taken while mixing operations are held.
+    """Diagonal real-time recurrent learning: `E' = D E + f (x) x`.
 
-    The trace of a site is laid out as `[states, slots, *output positions, *weight axes not in the output]`. Exact where the
-    recurrence is element-wise (Zucchet et al. 2023, "Online learning of long-range dependencies"); else the recurrence
-    through mixing operations is dropped (Wang et al. 2024, D-RTRL).
+    `D` and `f` are taken while mixing operations are held. The trace of a site is laid out as `[states, slots, *output
+    positions, *weight axes not in the output]`. Exact where the recurrence is element-wise (Zucchet et al. 2023,
+    "Online learning of long-range dependencies"); else the recurrence through mixing operations is dropped (Wang et al.
+    2024, D-RTRL).
     """
 
     name: ClassVar[str] = "d_rtrl"
@@ -33,7 +34,9 @@ class DRtrl(Rule):
         if not finding.traced:
             fallback = Reason(text="no use of it reaches a hidden state position by position")
             return self.entry(param, Verdict.TRUNCATED, *(reasons or (fallback,)))
-        return self.entry(param, Verdict.APPROXIMATE if reasons else Verdict.EXACT, *reasons)
+        if reasons:
+            return self.entry(param, Verdict.APPROXIMATE, *reasons)
+        return self.entry(param, Verdict.EXACT, Reason(text="every path from it to a hidden state is traced"))
 
     def for_association(self, association: Association, materials: Materials) -> Program:
         """One trace, one advance, one contraction."""
