@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from ...ir.plan import AdvanceFactored, Trace
 from ...ir.transition import Association, Label, Param, Reason, Verdict
+from ...ir.types import TensorType
 from ...ir.values import Value
 from ..evidence import Finding
 from .base import Materials, Program, real_dtype
@@ -33,8 +34,7 @@ class PpProp(DRtrl):
         if label.label is Verdict.TRUNCATED or not factored:
             return label
         reason = Reason(text="its trace is kept as a product of two vectors", loc=factored[0].loc)
-        others = () if label.label is Verdict.EXACT else label.reasons
-        return self.entry(param, Verdict.APPROXIMATE, reason, *others)
+        return self.entry(param, Verdict.APPROXIMATE, reason, *label.reasons)
 
     def for_association(self, association: Association, materials: Materials) -> Program:
         """Two vectors, advanced apart and multiplied when read."""
@@ -61,7 +61,9 @@ class PpProp(DRtrl):
         )
         read = contraction(association, before, materials)
         label = f"{'+'.join(site.weight.paths)} on group {association.group.index}"
-        traces = tuple(Trace(before=b, after=a, label=label, loc=site.loc) for b, a in zip(before, after, strict=True))
+        traces = tuple(
+            Trace(before=b, after=a, label=label, loc=site.loc) for b, a in zip(before, after, strict=True)
+        )
         return Program(traces=traces, step=(advance,), at_window=(read,), contributions=(read,))
 
 
