@@ -9,13 +9,18 @@ import jax
 import jax.numpy as jnp
 
 from ..ir.diagnostics import Diagnostic, EtirError, error
+from ..ir.finite import not_finite
 from ..ir.step import Signature, leaf_paths
-from ..ir.transition import Transition
+from ..ir.transition import StateKind, Transition
 from ..ir.types import TensorType
 from .calls import Arrays
 
 Wanted = list[tuple[str, TensorType]]
 """The path and the type of each leaf."""
+
+
+_SHOWN = 12
+"""Paths that a message lists before it only counts."""
 
 
 class Arguments:
@@ -26,6 +31,7 @@ class Arguments:
         self._signature = signature
         self._params: Wanted = [(p.path, p.value.type) for p in transition.params]
         self._states: Wanted = [(s.path, s.before.type) for s in transition.states]
+        self._buffers = {s.path for s in transition.states if s.kind is StateKind.BUFFER}
         self._inputs: Wanted = [(i.path, i.value.type) for i in transition.inputs]
         self._traces = traces
 
@@ -36,6 +42,19 @@ class Arguments:
     def states(self, tree: Any) -> Arrays:
         """The leaves of the states."""
         return _checked(_leaves(tree, self._signature.states, self._states, "states"), self._states)
+
+    def beginning(self, params: Any, states: Any) -> Arrays:
+        """The leaves of the states that a sequence begins with; they, and the parameters if given, must be finite."""
+        leaves = self.states(states)
+        paths = [path for path, _ in self._states]
+        hidden = [(path, x) for path, x in zip(paths, leaves, strict=True) if path not in self._buffers]
+        findings = list(not_finite(hidden, "state"))
+        if params is not None:
+            given = zip([path for path, _ in self._params], self.params(params), strict=True)
+            findings = [*not_finite(given, "parameter"), *findings]
+        if findings:
+            raise EtirError(findings)
+        return leaves
 
     def carry(self, carry: Any) -> tuple[Arrays, Any]:
         """The leaves of a carry's states, and its traces."""
@@ -71,9 +90,19 @@ class Arguments:
         return inputs, _length(places)
 
     def _input_leaves(self, inputs: tuple[Any, ...]) -> list[Any]:
-        several = f"xs is a tuple of {self._count}" if self._count > 1 else None
         tree = inputs[0] if len(inputs) == 1 else inputs
-        return _leaves(inputs, self._signature.inputs, self._inputs, "inputs", shown=tree, help=several)
+        return _leaves(inputs, self._signature.inputs, self._inputs, "inputs", shown=tree, help=self._input_help(tree))
+
+    def _input_help(self, tree: Any) -> str | None:
+        """What to do about inputs of another structure."""
+        if self._count > 1:
+            return f"xs is a tuple of {self._count}"
+        if isinstance(tree, (tuple, list)):
+            if len(tree) == 1 and jax.tree.structure((tree[0],)) == self._signature.inputs:
+                return "the step takes a single input, so drop the tuple: give the array itself"
+            if all(isinstance(x, (bool, int, float, complex)) for x in jax.tree.leaves(tree)):
+                return "make an array of the list, with jnp.asarray"
+        return None
 
     @property
     def _count(self) -> int:
@@ -95,7 +124,7 @@ def _leaves(
     if found == structure:
         return leaves
     given = leaf_paths(tree if shown is None else shown, {"params": "param", "states": "state"}.get(what, "x"))
-    paths = [", ".join(path for path, _ in pairs) or "nothing" for pairs in (given, wanted)]
+    paths = [_shortened([path for path, _ in pairs]) for pairs in (given, wanted)]
     if paths[0] == paths[1]:
         paths = [str(found), str(structure)]
     raise error(
@@ -104,6 +133,11 @@ def _leaves(
         notes=(f"found {paths[0]}", f"wanted {paths[1]}"),
         help=help,
     )
+
+
+def _shortened(paths: list[str]) -> str:
+    shown = ", ".join(paths[:_SHOWN]) or "nothing"
+    return f"{shown} and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else shown
 
 
 def _checked(leaves: Sequence[Any], wanted: Wanted, *, over_time: bool = False) -> Arrays:

@@ -6,7 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..ir.plan import Advance, AdvanceFactored, AdvanceFull, Contract, Jacobian, Operation, Plan, Pullback, Sensitivity, Vjp
+from ..ir.plan import (
+    Advance,
+    AdvanceFactored,
+    AdvanceFull,
+    Contract,
+    Jacobian,
+    Operation,
+    Plan,
+    Pullback,
+    Sensitivity,
+    Vjp,
+)
 from ..ir.transition import Transition
 
 
@@ -36,14 +47,20 @@ class Cost:
         return Cost(flops=self.flops / steps, read=self.read / steps, written=self.written / steps, held=self.held)
 
     def __str__(self) -> str:
-        units = [("flops", self.flops, ""), ("read", self.read, "B"), ("written", self.written, "B"), ("held", self.held, "B")]
-        return ", ".join(f"{name} {_human(value)}{unit}" for name, value, unit in units)
+        units = [
+            ("flops", self.flops, ""),
+            ("read", self.read, "B"),
+            ("written", self.written, "B"),
+            ("held", self.held, "B"),
+        ]
+        return ", ".join(f"{name} {_human(value, unit)}" for name, value, unit in units)
 
 
 def estimate(transition: Transition) -> Cost:
     """The cost of one step of a planned transition, the model's own step and its reverse mode left out.
 
-    A positional trace is read and written once a window, whatever the plan's order: backends fold the steps of a window.
+    A positional trace is read and written once a window, whatever the plan's order: backends fold the steps of a
+    window.
     """
     plan = transition.plan
     assert plan is not None
@@ -94,9 +111,9 @@ _RULES: dict[type[Operation], Callable[[Any, Plan, Transition], Cost]] = {
 }
 
 
-def _human(value: float) -> str:
-    for unit in ("", "k", "M", "G"):
-        if abs(value) < 1000:
-            return f"{value:.3g} {unit}"
+def _human(value: float, unit: str) -> str:
+    prefixes = ["", "k", "M", "G", "T"]
+    while abs(value) >= 999.5 and len(prefixes) > 1:
         value /= 1000
-    return f"{value:.3g} T"
+        del prefixes[0]
+    return f"{round(value) if value >= 100 else f'{value:.3g}'} {prefixes[0]}{unit}".rstrip()

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
 from ..ir.diagnostics import error
-from ..ir.graph import render_graph
+from ..ir.graph import summary, write_graph
 from ..ir.step import Signature
 from ..ir.transition import Certificate, Transition
 from .arguments import Arguments
 from .calls import Arrays
 from .cost import Cost, estimate
 from .drivers import GradientDriver, gradient_by_windows, scan_windows, train_by_windows
-from .losses import Key, StepLoss
+from .losses import Key, StepLoss, check_loss, check_targets
 
 
 class Carry(NamedTuple):
@@ -101,22 +102,24 @@ class Learner:
         assert self.transition.plan is not None
         return self.transition.plan.window
 
+    @property
+    def params(self) -> Any:
+        """The parameters given at compile; of a module, a dict by path. EtirError where only shapes were given."""
+        return _known(self._signature.example_params, "parameters", code="parameters-missing")
+
+    @property
+    def states(self) -> Any:
+        """The states given at compile; of a module, a dict by path. EtirError where only shapes were given."""
+        return _known(self._signature.example_states, "states", code="states-missing")
+
     def init(self, params: Any = None, states: Any = None) -> Carry:
         """The carry at the beginning of a sequence: these states (those given at compile by default), zero traces.
 
         `params` is taken for symmetry with other libraries, and checked; traces do not depend on it. The arrays are
-        copies: a carry may be donated.
+        copies: a carry may be donated. Raises EtirError for numbers that are not finite.
         """
-        if params is not None:
-            self._arguments.params(params)
-        states = self._signature.example_states if states is None else states
-        if any(isinstance(x, jax.ShapeDtypeStruct) for x in jax.tree.leaves(states)):
-            raise error(
-                "states-missing",
-                "the learner was compiled for shapes alone, so it knows no initial states",
-                help="give them: learner.init(params, states)",
-            )
-        copies = [jnp.copy(x) for x in self._arguments.states(states)]
+        given = self._arguments.beginning(params, self.states if states is None else states)
+        copies = [jnp.copy(x) for x in given]
         return Carry(jax.tree.unflatten(self._signature.states, copies), self._engine.zeros())
 
     def step(self, params: Any, carry: Carry, *inputs: Any) -> tuple[Carry, Any]:
@@ -142,8 +145,10 @@ class Learner:
         program is kept, and found again by the same `loss`.
         """
         _check_reduction(reduction)
+        check_loss(loss)
 
         def gradient(params: Any, carry: Carry, xs: Any, *targets: Any) -> Result:
+            check_targets(loss, targets)
             flat, (states, traces) = self._arguments.params(params), self._arguments.carry(carry)
             inputs, _ = self._arguments.sequence(xs, targets)
             return self._compiled_gradient(Key(loss), reduction, flat, states, traces, inputs, targets)
@@ -158,8 +163,16 @@ class Learner:
         `grad`.
         """
         _check_reduction(reduction)
+        check_loss(loss)
+        if not callable(getattr(optimizer, "update", None)):
+            raise error(
+                "optimizer-type",
+                f"the optimiser is a {type(optimizer).__name__}; wanted an object with optax's update()",
+                help="for example learner.train(loss, optax.adam(1e-3))",
+            )
 
         def train(params: Any, opt_state: Any, carry: Carry, xs: Any, *targets: Any) -> Trained:
+            check_targets(loss, targets)
             flat, (states, traces) = self._arguments.params(params), self._arguments.carry(carry)
             inputs, _ = self._arguments.sequence(xs, targets)
             options = Key(loss), Key(optimizer), reduction
@@ -168,12 +181,18 @@ class Learner:
         return train
 
     def cost(self) -> Cost:
-        """Operations, and bytes read, written and held, that the plan takes for each step."""
+        """Operations, and bytes of traces read, written and held, that the plan takes for each step."""
         return estimate(self.transition)
 
-    def show_graph(self) -> Any:
-        """The transition as a picture: a `graphviz.Digraph`, which notebooks show, and whose `.source` is the text."""
-        return render_graph(self.transition)
+    def show_graph(self, path: str | Path | None = None) -> None:
+        """Print the hidden groups and the weights associated with each; with a path, write the picture there instead.
+
+        The suffix says the format, as in `etir.write_graph`.
+        """
+        if path is None:
+            print(summary(self.transition))  # noqa: T201 (what it is for)
+        else:
+            write_graph(self.transition, path)
 
     def __repr__(self) -> str:
         rule, window = self.certificate.rule, self.window_size
@@ -240,6 +259,14 @@ class Learner:
 
     def _outputs(self, outputs: Arrays) -> Any:
         return jax.tree.unflatten(self._signature.outputs, outputs)
+
+
+def _known(tree: Any, what: str, *, code: str) -> Any:
+    """Example values, where they are values; a learner that was read from text has none."""
+    if tree is None or any(isinstance(x, jax.ShapeDtypeStruct) for x in jax.tree.leaves(tree)):
+        message = f"the learner was compiled for shapes alone, so it knows no initial {what}"
+        raise error(code, message, help="give them: learner.init(params, states)")
+    return tree
 
 
 def _check_reduction(reduction: str) -> None:

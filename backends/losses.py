@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from ..ir.diagnostics import error
+from ..ir.loc import definition
 from ..ir.types import TensorType
 from .calls import Arrays
 
@@ -39,16 +41,45 @@ class StepLoss:
         if len(value) != 2:
             raise error(
                 "loss-type",
-                f"the loss of a step returned {len(value)} values; wanted a scalar, or a pair of a scalar and the rest",
+                f"the loss of a step returned {len(value)} values; wanted a scalar, or a pair of it and the rest",
                 help="put everything but the scalar into one tuple or dictionary",
             )
         return value
 
 
+def check_loss(function: Any) -> None:
+    """Raise EtirError for a loss that is no function."""
+    if not callable(function):
+        raise error(
+            "loss-type",
+            f"the loss is a {type(function).__name__}; wanted a function (outputs, *target)",
+            help="the gradient is taken in two calls: learner.grad(loss)(params, carry, xs, *targets)",
+        )
+
+
+def check_targets(function: Any, targets: tuple[Any, ...]) -> None:
+    """Raise EtirError where a loss cannot be called with the outputs and these targets."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(None, *targets)
+    except TypeError as mismatch:
+        count = f"{len(targets)} target{'' if len(targets) == 1 else 's'}"
+        raise error(
+            "loss-arguments",
+            f"the loss{signature} cannot be called with the outputs and {count}: {mismatch}",
+            loc=definition(function),
+            help="give a target, with a leading time axis, for each argument after the first: "
+            "learner.grad(loss)(params, carry, xs, *targets)",
+        ) from None
+
+
 def _array(value: Any) -> jax.Array:
     try:
         return jnp.asarray(value)
-    except TypeError:
+    except (TypeError, ValueError):
         found = type(value).__name__
         raise error("loss-type", f"the loss of a step is a {found}; wanted a floating-point scalar") from None
 
@@ -71,6 +102,6 @@ class Key:
 def _hashable(value: Any) -> bool:
     try:
         hash(value)
-    except TypeError:
+    except (TypeError, ValueError):
         return False
     return True

@@ -10,9 +10,10 @@ from typing import Any
 import jax
 
 from ..ir.diagnostics import EtirError
-from ..ir.loc import Loc
+from ..ir.loc import Loc, definition
 from . import errors, frame
 from .cell import Cell
+from .examples import check_call
 from .frame import Footprint, Frame
 from .module import Module
 from .state import HiddenState, ParamState, ShortTermState, State
@@ -69,6 +70,7 @@ def functionalise(model: Callable[..., Any], *example_inputs: Any) -> Functional
     say), and so is every state of the module. Raises EtirError where a weight is written, all of them at once. The step
     raises EtirError where a later call uses a state that this one did not, since its value would become a constant.
     """
+    check_call(_called(model), example_inputs, "call it as (module, *inputs), with an example of every input")
     bindings = {path: state for path, state in _module_states(model).items() if frame.read(state).is_set or state.lazy}
     footprint = Footprint(states=dict.fromkeys(bindings.values()))
     written = frame.settled(footprint, lambda: _trace(model, footprint, example_inputs))
@@ -87,6 +89,14 @@ def functionalise(model: Callable[..., Any], *example_inputs: Any) -> Functional
         locs={path: state.loc for path, state in bindings.items()},
         bindings=bindings,
     )
+
+
+def _called(model: Callable[..., Any]) -> Callable[..., Any]:
+    """What runs when `model` is called: a module's `update`, where it is not called in a way of its own."""
+    inner = inspect.unwrap(model)
+    if isinstance(inner, Module) and type(inner).__call__ is Module.__call__:
+        return getattr(inner, "update", inner)
+    return inner
 
 
 def _module_states(model: Callable[..., Any]) -> dict[str, State]:
@@ -135,6 +145,7 @@ def _step(model: Callable[..., Any], bindings: Mapping[str, State], weights: lis
         return {path: new[path] for path in state_paths}, outputs
 
     step.__name__ = step.__qualname__ = _name(model)
+    step.__dict__["defined_at"] = definition(_called(model))
     return step
 
 

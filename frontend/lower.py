@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import fnmatch
-import inspect
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ..ir import jaxpr as jx
 from ..ir.diagnostics import Diagnostic, EtirError, EtirWarning, did_you_mean
-from ..ir.loc import Loc
+from ..ir.finite import not_finite
+from ..ir.loc import Loc, definition
 from ..ir.step import Leaf, Signature, Step, StepFunction, leaf_paths
 from ..ir.types import TensorType
+from .examples import as_arrays, check_call
 
 _SUSPICIOUS_CONSTANT = 16
 """Floating-point constants of at least this many elements, in two or more axes, look like weights."""
+
+_EXAMPLE = "call it as (step, params, states, *inputs), with an example of every input that the step takes"
 
 
 def lower(
@@ -33,15 +35,16 @@ def lower(
 ) -> Step:
     """Trace `step(params, states, *inputs) -> (new_states, outputs)` on example values.
 
-    `params`, `states` and each input are any pytrees of arrays, or of anything with a shape and a dtype. States of floating
-    or complex type are hidden unless their path matches one of the `buffers` globs. `declared_at` says where states were
-    declared, for diagnostics. Raises EtirError, all findings at once, where the step does not return its states with the
-    structure, shapes and element types that it was given.
+    `params`, `states` and each input are any pytrees of arrays, or of anything with a shape and a dtype. States of
+    floating or complex type are hidden unless their path matches one of the `buffers` globs. `declared_at` says where
+    states were declared, for diagnostics. Raises EtirError, all findings at once, where the step does not return its
+    states with the structure, shapes and element types that it was given.
     """
-    params, states = (jax.tree.map(_strong, tree) for tree in (params, states))
-    inputs = tuple(jax.tree.map(_strong, tree) for tree in inputs)
+    check_call(step, (params, states, *inputs), _EXAMPLE)
+    params, states = as_arrays(params, "param", "parameter"), as_arrays(states, "state", "state")
+    inputs = (as_arrays(inputs[0], "x", "input"),) if len(inputs) == 1 else as_arrays(inputs, "x", "input")
     structs = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (params, states, inputs))
-    loc = _definition(step)
+    loc = definition(step)
     result: list[Any] = []
 
     def flat_step(*leaves: Any) -> list[Any]:
@@ -57,6 +60,7 @@ def lower(
     state_leaves = _leaves(states, "state", declared, declared_at or {})
     _check_states(states, new_states, shapes, state_leaves, loc)
     _check_constants(closed)
+    _check_numbers(params, states, declared)
     return Step(
         name=name or getattr(step, "__name__", "step").strip("<>"),
         jaxpr=closed,
@@ -77,14 +81,6 @@ def lower(
         ),
         loc=loc,
     )
-
-
-def _strong(value: Any) -> Any:
-    """An array with a strong type: a Python scalar as a state would otherwise change its type at the second step."""
-    if isinstance(value, jax.ShapeDtypeStruct):
-        return value
-    array = jnp.asarray(value)
-    return jax.lax.convert_element_type(array, array.dtype) if getattr(array, "weak_type", False) else array
 
 
 def _leaves(
@@ -111,18 +107,13 @@ def _declared(leaves: list[tuple[str, Any]], buffers: Sequence[str]) -> dict[str
     return {path: "buffer" for path in paths if any(fnmatch.fnmatchcase(path, glob) for glob in buffers)}
 
 
-def _definition(step: Any) -> Loc | None:
-    try:
-        function = inspect.unwrap(step)
-        code = getattr(function, "__code__", None) or type(function).__call__.__code__
-    except (AttributeError, ValueError):
-        return None
-    return Loc(file=code.co_filename, line=code.co_firstlineno)
+def _described(value: Any) -> str:
+    return f"a {TensorType.of(value)}" if isinstance(value, (jax.Array, np.ndarray)) else f"a {type(value).__name__}"
 
 
 def _check_pair(returned: Any, loc: Loc | None) -> None:
-    if not isinstance(returned, (tuple, list)) or len(returned) != 2:  # pyright: ignore[reportUnknownArgumentType]
-        found = f"{len(returned)} values" if isinstance(returned, (tuple, list)) else f"a {type(returned).__name__}"  # pyright: ignore[reportUnknownArgumentType]
+    if not isinstance(returned, (tuple, list)) or len(returned) != 2:
+        found = f"{len(returned)} values" if isinstance(returned, (tuple, list)) else _described(returned)
         raise EtirError([
             Diagnostic(
                 code="step-result",
@@ -190,6 +181,14 @@ def _check_constants(closed: Any) -> None:
             help="pass it in params; or, if it is fixed on purpose, in the inputs or in the states",
         )
         warnings.warn(str(finding), EtirWarning, stacklevel=4)
+
+
+def _check_numbers(params: Any, states: Any, declared: dict[str, str]) -> None:
+    """Buffers may begin with anything: a step may write them before it reads them."""
+    findings = list(not_finite(leaf_paths(params, "param"), "parameter"))
+    findings += not_finite(((path, x) for path, x in leaf_paths(states, "state") if path not in declared), "state")
+    if findings:
+        raise EtirError(findings)
 
 
 def _is_mask(value: Any) -> bool:

@@ -13,8 +13,8 @@ from .loc import Loc
 class Diagnostic:
     """One finding: what was found, what was wanted, where, and what to do about it.
 
-    `code` is the finding's stable name (one entry in docs/errors.md), `excerpt` an optional line to show in place of the
-    source line, and `marks` the (start, end) columns of the carets under it, counted from zero.
+    `code` is the finding's stable name (one entry in docs/errors.md), `excerpt` an optional line to show in place of
+    the source line, and `marks` the (start, end) columns of the carets under it, counted from zero.
     """
 
     code: str
@@ -72,8 +72,10 @@ def error(
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str | None:
-    """The candidate that `name` was probably meant to be, or None."""
-    found = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.6)
+    """The candidate that `name` was probably meant to be, or None; the last part of one dotted path stands for it."""
+    known = list(candidates)
+    ends = [candidate for candidate in known if candidate.endswith(f".{name}")]
+    found = ends if len(ends) == 1 else difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     return found[0] if found else None
 
 

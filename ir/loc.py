@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import linecache
 import os
 import re
 from dataclasses import dataclass
+from typing import Any
 
 _TEXT = re.compile(r"(?P<file>.+?):(?P<line>\d+)(?::(?P<column>\d+))?")
 
@@ -35,3 +37,19 @@ class Loc:
     def source_line(self) -> str | None:
         """The line of source that this points at, without its newline; None where the file cannot be read."""
         return linecache.getline(self.file, self.line).rstrip("\n") or None
+
+
+def definition(function: Any) -> Loc | None:
+    """Where a function, or the class of a callable object, says what a call does; None where there is no source.
+
+    A function that was made from another says where that one is in its attribute `defined_at`.
+    """
+    try:
+        known = getattr(function, "defined_at", None)
+        if isinstance(known, Loc):
+            return known
+        inner = inspect.unwrap(function)
+        code = getattr(inner, "__code__", None) or type(inner).__call__.__code__
+    except (AttributeError, ValueError):
+        return None
+    return Loc(file=code.co_filename, line=code.co_firstlineno)

@@ -1,7 +1,7 @@
 """The transition IR: one step of a model as states, sites, groups and associations. Immutable, and only data.
 
-Nodes compare by identity and hold values without names (the printer names them); types and labels compare by value. A pass
-builds a new `Transition` with `dataclasses.replace` and shares every node that it did not change.
+Nodes compare by identity and hold values without names (the printer names them); types and labels compare by value. A
+pass builds a new `Transition` with `dataclasses.replace` and shares every node that it did not change.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from enum import Enum, StrEnum
 from typing import Any
 
 from .coupling import Coupling
+from .diagnostics import did_you_mean
 from .expression import Expression
 from .loc import Loc
 from .plan import Plan
-from .types import TensorType
 from .values import Value
 
 
@@ -87,7 +87,7 @@ class Region:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Weight:
-    """A function of parameters alone that the rest of the step uses: an output of the prologue, or a parameter itself."""
+    """A function of parameters alone that the rest of the step uses: an output of the prologue, or a parameter."""
 
     value: Value
     params: tuple[Param, ...]
@@ -103,9 +103,9 @@ class Weight:
 class Site:
     """One use of a weight through an ETP operation: `output = operation(data, weight)`.
 
-    `expression` has the data's labels first, then the weight's; only the weight's where there is no data. `held` says that
-    the operation mixes positions, so that its output is held when Jacobians are taken. `equation` is the use's place among
-    the equations of the `step` region.
+    `expression` has the data's labels first, then the weight's; only the weight's where there is no data. `held` says
+    that the operation mixes positions, so that its output is held when Jacobians are taken. `equation` is the use's
+    place among the equations of the `step` region.
     """
 
     operation: str
@@ -163,8 +163,8 @@ class Association:
     """A weight that reaches a group's new states through a site.
 
     `couplings` has one entry for each state of the group: how the new state depends on the site's output with mixing
-    operations held, or None. `through` are the mixing operations that the weight reaches the group by as well, or only by.
-    `traced` says that a positional trace exists.
+    operations held, or None. `through` are the mixing operations that the weight reaches the group by as well, or only
+    by. `traced` says that a positional trace exists.
     """
 
     site: Site
@@ -232,7 +232,7 @@ class Certificate:
         for label in self.labels:
             if label.path == path:
                 return label
-        raise KeyError(path)
+        raise KeyError(f"no label for '{path}'; {did_you_mean(path, [label.path for label in self.labels])}")
 
     def __iter__(self) -> Iterator[Label]:
         return iter(self.labels)
@@ -252,7 +252,7 @@ class Certificate:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True, weakref_slot=True)
 class Transition:
-    """One step of a model, analysed: what it carries, which weights reach what, and which gradient each of them gets."""
+    """One step of a model, analysed: what it carries, which weights reach what, and which gradient each gets."""
 
     name: str
     params: tuple[Param, ...] = ()

@@ -18,7 +18,8 @@ from .frontend import (
 from .ir.diagnostics import Diagnostic, EtirError, EtirWarning
 from .ir.operations import bias, einsum, matmul, scale
 from .passes import Pass, PassManager
-from .stateful import D_RTRL, HiddenGroup, OnlineLearner, find_hidden_groups_from_module, show_graph
+from .passes.rules import Rule
+from .stateful import D_RTRL, HiddenGroup, OnlineLearner, find_hidden_groups_from_module, show_graph, write_graph
 
 __version__ = "0.1.0"
 
@@ -39,6 +40,7 @@ __all__ = [
     "Pass",
     "PassManager",
     "Result",
+    "Rule",
     "ShortTermState",
     "State",
     "Trained",
@@ -57,4 +59,5 @@ __all__ = [
     "scale",
     "show_graph",
     "transform",
+    "write_graph",
 ]

@@ -11,12 +11,13 @@ from .backends import emit as emit_transition
 from .backends.learner import Learner
 from .frontend import Functional, Module, functionalise
 from .frontend.lower import lower as lower_function
-from .ir.diagnostics import Diagnostic, EtirError, EtirWarning
+from .ir.diagnostics import Diagnostic, EtirError, EtirWarning, did_you_mean, error
 from .ir.loc import Loc
 from .ir.step import Signature, Step, leaf_paths
 from .ir.transition import Transition, Verdict
 from .ir.types import TensorType
 from .passes import ANALYSIS, Certify, MarkSites, Pass, PassManager, PlanTraces, ingest
+from .passes.instruments.base import Instrument
 from .passes.rules import Rule
 
 RuleLike = str | Rule
@@ -26,17 +27,24 @@ Sites = str | Sequence[str]
 def lower(model: Any, *args: Any, buffers: Sequence[str] = ()) -> Step:
     """One step of a model as a Jaxpr whose leaves have paths.
 
-    `lower(step, params, states, *inputs)` takes a plain function `step(params, states, *inputs) -> (new_states, outputs)`
-    over pytrees, and example values; `lower(module, *inputs)` a native module, its states as they are now. States that match a glob in `buffers` are carried along but are not hidden: the credit through them is dropped, and the
-    certificate says so. Raises EtirError where the step does not give its states back as it got them.
+    `lower(step, params, states, *inputs)` takes a plain function `step(params, states, *inputs) -> (new_states,
+    outputs)` over pytrees, and example values; `lower(module, *inputs)` a native module, its states as they are now.
+    States that match a glob in `buffers` are carried along but are not hidden: the credit through them is dropped, and
+    the certificate says so. Raises EtirError where the step does not give its states back as it got them, and for NaN
+    and infinities.
     """
-    if isinstance(model, Module) or (callable(model) and isinstance(inspect.unwrap(model), Module)):
+    if _is_module(model):
         model = functionalise(model, *args)
     if isinstance(model, Functional):
         return _lower_functional(model, args, buffers)
     if len(args) < 2:
         raise EtirError([_too_few_arguments(model)])
     return lower_function(model, *args, buffers=buffers)
+
+
+def _is_module(model: Any) -> bool:
+    """Whether `model` is a module, or wraps one as `transform.vmap` does."""
+    return isinstance(model, Module) or (callable(model) and isinstance(inspect.unwrap(model), Module))
 
 
 def _lower_functional(model: Functional, inputs: tuple[Any, ...], buffers: Sequence[str]) -> Step:
@@ -67,15 +75,37 @@ def _too_few_arguments(model: Any) -> Diagnostic:
     )
 
 
-def analyse(step: Step, sites: Sites = "explicit", instruments: Sequence[Any] = ()) -> Transition:
+def analyse(
+    step: Step,
+    sites: Sites = "explicit",
+    *,
+    passes: Sequence[Pass] | None = None,
+    after: Mapping[str, Pass] | None = None,
+    instruments: Sequence[Instrument] = (),
+) -> Transition:
     """The transition of a step, up to its couplings: states, sites, regions, groups, associations.
 
-    `sites` says which uses of weights are traced: `explicit` (ETP operations alone), `auto` (every use of a parameter), or
-    globs of parameter paths.
+    `sites` says which uses of weights are traced: `explicit` (ETP operations alone), `auto` (every use of a parameter),
+    or globs of parameter paths. `passes` takes the place of the default passes, `sites` among them; `after` puts passes
+    of your own behind those of these names: `after={"discover-states": MyPass()}`. Raises EtirError for a name that no
+    pass has.
     """
     chosen = sites if isinstance(sites, str) else tuple(sites)
-    passes: list[Pass] = [MarkSites(sites=chosen) if kind is MarkSites else kind() for kind in ANALYSIS]
-    return PassManager(tuple(passes), instruments=tuple(instruments)).run(ingest(step))
+    if passes is None:
+        passes = [MarkSites(sites=chosen) if kind is MarkSites else kind() for kind in ANALYSIS]
+    inserted = _inserted(tuple(passes), after or {})
+    return PassManager(inserted, instruments=tuple(instruments)).run(ingest(step))
+
+
+def _inserted(passes: tuple[Pass, ...], after: Mapping[str, Pass]) -> tuple[Pass, ...]:
+    names = [pass_.name for pass_ in passes]
+    unknown = [name for name in after if name not in names]
+    if unknown:
+        raise EtirError([
+            Diagnostic(code="unknown-pass", message=f"no pass '{name}' to come after", help=did_you_mean(name, names))
+            for name in unknown
+        ])  # fmt: skip
+    return tuple(each for pass_ in passes for each in (pass_, after.get(pass_.name)) if each is not None)
 
 
 def plan(
@@ -91,6 +121,13 @@ def plan(
 
     `rules` maps globs of parameter paths to rules that take the place of `rule`; the first that matches counts.
     """
+    if rules is not None and not isinstance(rules, Mapping):
+        found = type(rules).__name__
+        raise error(
+            "rules-form",
+            f"rules= is a {found}; wanted a mapping from globs of parameter paths to rules",
+            help="write rules={'cell.w': 'rtrl'}",
+        )
     options: dict[str, Any] = {"rule": rule, "rules": tuple((rules or {}).items()), "window": window, "credit": credit}
     passes: tuple[Pass, ...] = (PlanTraces(**options), Certify(**options))
     return PassManager(passes, instruments=tuple(instruments)).run(transition)
@@ -104,7 +141,7 @@ def emit(
     return emit_transition(transition, backend, tree, trace_dtype)
 
 
-def compile(  # noqa: A001
+def compile(
     model: Any,
     *args: Any,
     rule: RuleLike = "d_rtrl",
@@ -120,10 +157,10 @@ def compile(  # noqa: A001
     """An online learner for one step of a model.
 
     `etir.compile(step, params, states, *inputs)` takes a plain function and example values;
-    `etir.compile(module, *inputs)` a native module. Weights are held still for `window` steps; credit inside a window is
-    reverse mode (`credit="full"`) or the rule's own (`credit="rule"`). `on_truncated` says what happens where a parameter
-    that reaches a hidden state has no trace: `warn`, `error` or `ignore`. `trace_dtype` is the element type that traces are
-    held in. Raises EtirError for anything that cannot be compiled soundly.
+    `etir.compile(module, *inputs)` a native module. Weights are held still for `window` steps; credit inside a window
+    is reverse mode (`credit="full"`) or the rule's own (`credit="rule"`). `on_truncated` says what happens where a
+    parameter that reaches a hidden state has no trace: `warn`, `error` or `ignore`. `trace_dtype` is the element type
+    that traces are held in. Raises EtirError for anything that cannot be compiled soundly.
     """
     step = lower(model, *args, buffers=buffers)
     planned = plan(analyse(step, sites), rule, window, rules=rules, credit=credit)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from .api import RuleLike, Sites, analyse, compile, lower
@@ -11,6 +12,7 @@ from .backends.learner import Carry, Learner
 from .frontend import Functional, Module, State, functionalise
 from .ir.diagnostics import error
 from .ir.graph import summary
+from .ir.graph import write_graph as draw
 from .ir.transition import Certificate, Group, Transition
 
 
@@ -51,14 +53,15 @@ class OnlineLearner:
         """The label of every parameter."""
         return self.learner.certificate
 
-    def show_graph(self) -> None:
-        """Print the hidden groups, and the weights associated with each."""
-        print(summary(self.learner.transition))
+    def show_graph(self, path: str | Path | None = None) -> None:
+        """Print the hidden groups, and the weights associated with each; with a path, write the picture there."""
+        self.learner.show_graph(path)
 
     def update(self, *inputs: Any) -> Any:
         """The model's output for one step; its states and the traces move on."""
         learner = self.learner
-        assert self._functional is not None and self._traces is not None
+        assert self._functional is not None
+        assert self._traces is not None
         bindings = self._functional.bindings
         params = {path: bindings[path].value for path in self._functional.params}
         states = {path: bindings[path].value for path in self._functional.states}
@@ -119,4 +122,13 @@ def _view(group: Group) -> HiddenGroup:
 
 def show_graph(transition: Transition | Learner) -> None:
     """Print the hidden groups of a transition or of a learner, and the weights associated with each."""
-    print(summary(transition.transition if isinstance(transition, Learner) else transition))
+    print(summary(_transition(transition)))  # noqa: T201 (what it is for)
+
+
+def write_graph(transition: Transition | Learner, path: str | Path) -> Path:
+    """Write the picture of a transition or of a learner as `.svg`, `.png`, `.pdf`, `.dot` or `.gv`; the path."""
+    return draw(_transition(transition), path)
+
+
+def _transition(given: Transition | Learner) -> Transition:
+    return given.transition if isinstance(given, Learner) else given
