@@ -100,7 +100,7 @@ class Arguments:
         if isinstance(tree, (tuple, list)):
             if len(tree) == 1 and jax.tree.structure((tree[0],)) == self._signature.inputs:
                 return "the step takes a single input, so drop the tuple: give the array itself"
-            if all(isinstance(x, (bool, int, float, complex)) for x in jax.tree.leaves(tree)):
+            if tree and all(isinstance(x, (bool, int, float, complex)) for x in jax.tree.leaves(tree)):
                 return "make an array of the list, with jnp.asarray"
         return None
 

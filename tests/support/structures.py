@@ -170,5 +170,6 @@ STRUCTURES = {
         Structure(step=two_shapes, params={"W": _draw(1, 3, 4)}, states={"h": _draw(2, 2), "g": _draw(3, 2, 3)}),
         Structure(step=rows_that_meet, params={"W": _draw(1, 3, 4)}, states={"h": _draw(2, 2, 4)}),
         Structure(step=written_in_places, params={"W": _draw(1, 3, 4)}, states={"h": _draw(2, 5)}),
+        Structure(step=buffered, params={"W": _draw(1, 3, 4)}, states={"h": _draw(2, 4), "line": _draw(3, 4)}),
     )
 }
