@@ -11,7 +11,7 @@ import contextlib
 import functools
 import os
 import sysconfig
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import jax
@@ -191,7 +191,7 @@ def compiled(jaxpr: Any) -> Callable[..., list[Array]]:
 
 def read(env: dict[Any, Array], atom: Atom) -> Array:
     """The value of an operand in `env`."""
-    return atom.val if is_literal(atom) else env[atom]
+    return atom.val if isinstance(atom, core.Literal) else env[atom]
 
 
 def run_equations(
@@ -225,7 +225,7 @@ def trace(function: Callable[..., Any], *types: Any) -> tuple[Any, Any]:
 
 
 @contextlib.contextmanager
-def made_by(eqn: Equation) -> Iterator[None]:
+def made_by(eqn: Equation) -> Generator[None]:
     """Give the equations traced inside the source location and the name scope of `eqn`."""
     traceback, stack = getattr(eqn.source_info, "traceback", None), str(eqn.source_info.name_stack)
     with contextlib.ExitStack() as scopes:

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend import core
 from jax.interpreters import ad, batching, mlir
 
@@ -49,16 +50,26 @@ def einsum(expression: str, x: Any, w: Any) -> jax.Array:
     """`jnp.einsum(expression, x, w)` through an ETP operation, with an explicit result: `"...i,ij->...j"`.
 
     The weight is the operand that depends on parameters alone; no operand may repeat a label. Raises EtirError where the
-    expression does not fit the operands.
+    expression does not fit the operands. An axis of one operand alone is summed before the operation.
     """
     x, w = jnp.asarray(x), jnp.asarray(w)
-    return apply_expression("einsum", Expression.of(expression, (x.ndim, w.ndim)), x, w)
+    whole = Expression.of(expression, (x.ndim, w.ndim))
+    kept = set(whole.output) | set(whole.operands[0]) & set(whole.operands[1])
+    arrays = [_summed(array, term, kept) for array, term in zip((x, w), whole.operands, strict=True)]
+    terms = tuple("".join(label for label in term if label in kept) for term in whole.operands)
+    return apply_expression("einsum", Expression(operands=terms, output=whole.output), *arrays)
+
+
+def _summed(array: jax.Array, term: str, kept: set[str]) -> jax.Array:
+    """The sum over the axes whose labels stand in this operand alone."""
+    axes = tuple(axis for axis, label in enumerate(term) if label not in kept)
+    return jnp.sum(array, axes, dtype=array.dtype) if axes else array
 
 
 def scale(x: Any, w: Any) -> jax.Array:
     """`x * w`, element by element with NumPy's broadcasting, through an ETP operation."""
     x, w = jnp.asarray(x), jnp.asarray(w)
-    shape = jnp.broadcast_shapes(x.shape, w.shape)
+    shape = np.broadcast_shapes(x.shape, w.shape)
     labels = LABELS[: len(shape)]
     operands = [array if _is_suffix(array.shape, shape) else jnp.broadcast_to(array, shape) for array in (x, w)]
     if all(array.shape != shape for array in operands):
@@ -70,7 +81,7 @@ def scale(x: Any, w: Any) -> jax.Array:
 def bias(x: Any, b: Any) -> jax.Array:
     """`x + b` with NumPy's broadcasting; `b`, the parameter, goes through an ETP operation."""
     x, b = jnp.asarray(x), jnp.asarray(b)
-    shape = jnp.broadcast_shapes(x.shape, b.shape)
+    shape = np.broadcast_shapes(x.shape, b.shape)
     return x + identity(jnp.broadcast_to(b, shape).astype(jnp.promote_types(x.dtype, b.dtype)))
 
 
@@ -151,7 +162,7 @@ def _jvp(primals: Any, tangents: Any, **params: Any) -> tuple[Any, Any]:
         for i, tangent in enumerate(tangents)
         if not isinstance(tangent, ad.Zero)
     ]
-    return out, sum(terms[1:], terms[0]) if terms else ad.Zero.from_primal_value(out)
+    return out, sum(terms[1:], terms[0])
 
 
 def _transpose(cotangent: Any, *operands: Any, **params: Any) -> list[Any]:

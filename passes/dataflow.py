@@ -174,7 +174,7 @@ class _Walk:
 
     def _origin(self, var: Any) -> Crossing | None:
         """The operation that summed the positions up that `var` then spreads: the nearest one before it."""
-        while (found := self.producers.producer(var)) is not None:
+        while var not in self.followed and (found := self.producers.producer(var)) is not None:
             flowing = [
                 (atom, c)
                 for atom, c in zip(found.invars, equation_couplings(found)[found.outvars.index(var)], strict=True)
@@ -198,8 +198,8 @@ def _combine(live: list[tuple[Dependences, Coupling]], followed: set[Any]) -> De
     result: Dependences = {}
     for source, coupling in _composed(live, followed):
         known = result.get(source)
-        same = known is None or known is coupling or source not in followed
-        result[source] = coupling if same else known.join(coupling)
+        joins = known is not None and known is not coupling and source in followed
+        result[source] = known.join(coupling) if known is not None and joins else coupling
     return result
 
 
@@ -230,16 +230,30 @@ def _not_holomorphic(
     from_complex = any(jx.type_of(source).is_complex for source in sources)
     to_complex = jx.type_of(var).is_complex
     real_state = any(source in real_states for source in sources)
-    if (from_complex and (name in _NOT_HOLOMORPHIC or not to_complex)) or (to_complex and real_state):
+    if (from_complex and (not to_complex or _conjugates(eqn))) or (to_complex and real_state):
         return Crossing(operation=name, why="is not complex-differentiable", loc=jx.location(eqn))
     return None
+
+
+def _conjugates(eqn: Any) -> bool:
+    """Whether an operation on complex values, or one in its body, is not complex-differentiable; a custom rule may not be."""
+    if not any(jx.type_of(atom).is_complex for atom in eqn.invars):
+        return False
+    if eqn.primitive.name.startswith(("custom_jvp", "custom_vjp")):
+        return True
+    bodies = list(jx.sub_jaxprs(eqn))
+    if bodies:
+        return any(_conjugates(inner) for body in bodies for inner in jx.equations(body))
+    results = (jx.type_of(var) for var in eqn.outvars)
+    return eqn.primitive.name in _NOT_HOLOMORPHIC or any(t.carries_credit and not t.is_complex for t in results)
 
 
 def describe(eqn: Any) -> str:
     """What an equation is called in the user's source, as far as that can be told."""
     name = eqn.primitive.name
     if name == "etp":
-        return {"dot": "etir.matmul", "identity": "etir.bias"}.get(eqn.params["name"], f"etir.{eqn.params['name']}")
+        operation = str(eqn.params["name"])
+        return {"dot": "etir.matmul", "identity": "etir.bias"}.get(operation, f"etir.{operation}")
     if name in ("custom_jvp_call", "custom_vjp_call"):
         return str(eqn.params.get("name", name))
-    return {"dot_general": "matmul"}.get(name, name)
+    return "matmul" if name == "dot_general" else name

@@ -51,7 +51,7 @@ class Evidence:
         self.associations_of: dict[Site, list[Association]] = {}
         for association in transition.associations:
             self.associations_of.setdefault(association.site, []).append(association)
-        self._of_group: dict[Group, tuple[tuple[Reason, ...], tuple[Reason, ...]]] = {}
+        self._of_group: dict[Group, tuple[Reason, ...]] = {}
 
     def of(self, param: Param) -> Finding:
         """How `param` reaches the hidden states."""
@@ -60,17 +60,15 @@ class Evidence:
         traced = tuple(a for site in sites for a in self.associations_of.get(site, ()) if a.traced)
         dropped = [*self._plain_uses(weights), *(r for site in sites for r in self._beside_the_trace(site))]
         sources = [self.weight_variables[w] for w in weights] + [site_variable(self.transition, s) for s in sites]
-        buffers = list(self._through_buffers(sources))
+        buffers = self._through_buffers(sources)
         for group in dict.fromkeys(association.group for association in traced):
-            crossing, buffered = self._recurrence(group)
-            dropped += crossing
-            buffers += buffered
+            dropped += self._recurrence(group)
         reaches = any(source in self.to_hidden for source in sources)
         return Finding(
             reaches=reaches or bool(buffers),
             traced=traced,
             dropped=tuple(dict.fromkeys(dropped)),
-            buffers=tuple(dict.fromkeys(buffers)),
+            buffers=buffers,
         )
 
     def _plain_uses(self, weights: Iterable[Weight]) -> Iterator[Reason]:
@@ -78,6 +76,9 @@ class Evidence:
             var = self.weight_variables[weight]
             if var not in self.to_hidden:
                 continue
+            for state in self.transition.hidden:
+                if self.variables[state][1] is var:
+                    yield Reason(text=f"becomes '{state.path}' without an ETP operation", loc=state.loc)
             users = [e for e in self.equations if e.primitive.name != "etp" and any(a is var for a in e.invars)]
             for eqn in users:
                 if any(source in self.to_hidden for v in eqn.outvars for source in self.flow.of(v)):
@@ -104,12 +105,11 @@ class Evidence:
         reached = [s for s in self.transition.hidden if held.var in self.flow.of(self.variables[s][1])]
         return _names(reached) if reached else "a hidden state"
 
-    def _recurrence(self, group: Group) -> tuple[tuple[Reason, ...], tuple[Reason, ...]]:
+    def _recurrence(self, group: Group) -> tuple[Reason, ...]:
         """What is dropped when a trace on `group` is carried through the step."""
         if group not in self._of_group:
-            found = [reason for state in group.states for reason in self._leaving(state, group)]
-            buffered = list(self._through_buffers([self.variables[state][0] for state in group.states]))
-            self._of_group[group] = tuple(dict.fromkeys(found)), tuple(dict.fromkeys(buffered))
+            found = (reason for state in group.states for reason in self._leaving(state, group))
+            self._of_group[group] = tuple(dict.fromkeys(found))
         return self._of_group[group]
 
     def _leaving(self, state: State, group: Group) -> Iterator[Reason]:
@@ -133,10 +133,32 @@ class Evidence:
                 found.setdefault(source, []).append(state)
         return found
 
-    def _through_buffers(self, sources: Iterable[Any]) -> Iterator[Reason]:
-        for buffer, reached_from in self._buffer_reach:
-            if any(source in reached_from for source in sources):
-                yield Reason(text=f"credit through '{buffer.path}', declared not hidden, is dropped", loc=buffer.loc)
+    def _through_buffers(self, sources: Iterable[Any]) -> tuple[Reason, ...]:
+        """The buffers that credit from `sources` comes to, at once or later, by way of hidden states."""
+        if not self._buffer_reach:
+            return ()
+        found = self._over_time(sources)
+        return tuple(
+            Reason(text=f"credit through '{buffer.path}', declared not hidden, is dropped", loc=buffer.loc)
+            for buffer, reached_from in self._buffer_reach
+            if not found.isdisjoint(reached_from)
+        )
+
+    def _over_time(self, sources: Iterable[Any]) -> set[Any]:
+        """These sources, and the old value of every hidden state that they reach in some number of steps."""
+        found = set(sources)
+        waiting = dict(self._hidden_reach)
+        while arrived := [before for before, reached_from in waiting.items() if not found.isdisjoint(reached_from)]:
+            found.update(arrived)
+            for before in arrived:
+                del waiting[before]
+        return found
+
+    @cached_property
+    def _hidden_reach(self) -> dict[Any, set[Any]]:
+        """For the old value of each hidden state, every source that reaches the new one."""
+        ends = (self.variables[state] for state in self.transition.hidden)
+        return {before: self.flow.reaching([after]) for before, after in ends}
 
     @cached_property
     def _buffer_reach(self) -> list[tuple[State, set[Any]]]:

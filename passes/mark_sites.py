@@ -192,7 +192,7 @@ def _weight(var: Any, param: Param | None, params: list[Param]) -> Weight:
 
 
 def _sites(transition: Transition, region: Region, weight_of: dict[Any, Weight]) -> Iterable[Site]:
-    values = dict(zip(jx.argument_vars(region.body), region.inputs, strict=True))
+    values: dict[Any, Value] = dict(zip(jx.argument_vars(region.body), region.inputs, strict=True))
     for place, eqn in enumerate(jx.equations(region.body)):
         if eqn.primitive.name != "etp":
             continue

@@ -19,12 +19,13 @@ class SliceRegions(Pass):
     """Cut the step into regions.
 
     - `weights(params) -> weights`: the prologue.
-    - `forward(weights, states, inputs, site weights, shifts) -> (new states, outputs, records)`: the rest of the step. Each
-      site takes its weight from the site weights, so that a backend may treat its derivative apart; every other use takes
-      it from the weights. A shift (zeros) is added to each site's output, so that its cotangent can be asked for. The
-      records are the sites' data and whatever the hidden region needs.
-    - `hidden(states, needs, shifts) -> new hidden states`: what remains of the step between the hidden states and the
-      sites' outputs when every mixing operation is held. Its derivatives are `D` (by the states) and `f` (by the shifts).
+    - `forward(weights, states, inputs, site weights, shifts) -> (new states, outputs, records)`: the rest of the step.
+      Each site takes its weight from the site weights, so that a backend may treat its derivative apart; every other use
+      takes it from the weights. A shift (zeros) is added to each site's output, so that its cotangent can be asked for.
+      The records are the sites' data and whatever the hidden region needs.
+    - `hidden(states, needs, shifts) -> new hidden states`: what remains of the step between the hidden states and
+      the sites' outputs when every mixing operation is held. Its derivatives are `D` (by the states) and `f` (by the
+      shifts).
 
     Before: `region @step`.  After: `region @weights`, `region @forward` and `region @hidden` as well.
     """
@@ -136,7 +137,10 @@ class Slicer:
             for var, site in self.sites.items():
                 if var in env:
                     env[var] = env[var] + shifts[self.site_at[site.equation]]
-            jx.run_equations(self.hidden_equations, env, self.shifting(shifts, env))
+            held = {var: env[var] for var in needs}
+            for eqn in self.hidden_equations:
+                jx.run_equations([eqn], env, self.shifting(shifts, env))
+                env.update({var: held[var] for var in eqn.outvars if var in held})
             return [jx.read(env, atom) for atom in after]
 
         body = self._trace([*states, *needs], run)
@@ -150,15 +154,16 @@ class Slicer:
 
     def _hidden_slice(self) -> tuple[list[Any], list[Any]]:
         """The equations of the hidden region, and the variables that they, or its results, take from outside."""
-        wanted = {self.results[k] for k in self.hidden_places() if not jx.is_literal(self.results[k])}
+        wanted: set[Any] = {self.results[k] for k in self.hidden_places() if not jx.is_literal(self.results[k])}
         chosen: list[Any] = []
+        made: set[Any] = set()
         for k, eqn in reversed(list(enumerate(self.equations))):
-            if any(var in wanted and self._flows(var) for var in eqn.outvars) and k not in self.flow.prologue.equations:
+            flowing = [var for var in eqn.outvars if var in wanted and self._flows(var)]
+            if flowing and k not in self.flow.prologue.equations:
                 chosen.append(eqn)
-                wanted.difference_update(eqn.outvars)
+                made.update(flowing)
                 wanted.update(atom for atom in eqn.invars if not jx.is_literal(atom))
-        made = {var for eqn in chosen for var in eqn.outvars}
-        order = {var: k for k, var in enumerate([*self.arguments, *(v for e in self.equations for v in e.outvars)])}
+        order: dict[Any, int] = {var: k for k, var in enumerate([*self.arguments, *(v for e in self.equations for v in e.outvars)])}
         needs = sorted((var for var in wanted - made if var not in self.consts), key=order.__getitem__)
         return chosen[::-1], needs
 
