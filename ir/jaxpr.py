@@ -1,8 +1,8 @@
 """The only module that touches Jaxpr objects: reading, evaluating and slicing them with public JAX alone.
 
 Works unchanged on every supported JAX: it tests for features, never for versions. The equations that are inlined here
-(`jit`, `remat`, ...) mean nothing but their body; the others (`custom_vjp_call`, `scan`, ...) are bound again as they are,
-since inlining one would lose its derivative rule.
+(`jit`, `remat`, ...) mean nothing but their body; the others (`custom_vjp_call`, `scan`, ...) are bound again as they
+are, since inlining one would lose its derivative rule.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The weight operations: ordinary array functions whose uses the compiler can recognise.
 
-Each is one JAX primitive, `etp`, that carries its index expression; everything else (derivatives, batching, lowering, the
-traces of every rule) follows from the expression. Which operand is the weight is not said here: it is the one that depends
-on parameters alone.
+Each is one JAX primitive, `etp`, that carries its index expression; everything else (derivatives, batching, lowering,
+the traces of every rule) follows from the expression. Which operand is the weight is not said here: it is the one that
+depends on parameters alone.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ etp = core.Primitive("etp")
 def matmul(x: Any, w: Any, b: Any | None = None) -> jax.Array:
     """`x @ w + b` through an ETP operation: its weight gets an eligibility trace.
 
-    The weight may stand on either side: it is the operand that depends on parameters alone, the other one is data. Shapes
-    follow `jnp.matmul` with a weight of one or two axes: `[..., i] @ [i, j] -> [..., j]`, `[i, j] @ [j] -> [i]`. `b`, a
-    parameter too, is added by `etir.bias`. Raises EtirError where both operands have three or more axes.
+    The weight may stand on either side: it is the operand that depends on parameters alone, the other one is data.
+    Shapes follow `jnp.matmul` with a weight of one or two axes: `[..., i] @ [i, j] -> [..., j]`, `[i, j] @ [j] ->
+    [i]`. `b`, a parameter too, is added by `etir.bias`. Raises EtirError where both operands have three or more axes.
     """
     x, w = jnp.asarray(x), jnp.asarray(w)
     if min(x.ndim, w.ndim) == 0 or (x.ndim > 2 and w.ndim > 2):
@@ -49,8 +49,8 @@ def _matmul_expression(left: int, right: int) -> Expression:
 def einsum(expression: str, x: Any, w: Any) -> jax.Array:
     """`jnp.einsum(expression, x, w)` through an ETP operation, with an explicit result: `"...i,ij->...j"`.
 
-    The weight is the operand that depends on parameters alone; no operand may repeat a label. Raises EtirError where the
-    expression does not fit the operands. An axis of one operand alone is summed before the operation.
+    The weight is the operand that depends on parameters alone; no operand may repeat a label. Raises EtirError where
+    the expression does not fit the operands. An axis of one operand alone is summed before the operation.
     """
     x, w = jnp.asarray(x), jnp.asarray(w)
     whole = Expression.of(expression, (x.ndim, w.ndim))

@@ -1,8 +1,9 @@
 """Plans: the trace program of a learning rule, as operations in static single assignment.
 
-A plan has three lists of operations: what happens at every `step`, at the end of each `window`, and what is carried (the
-`traces`). A backend turns the lists into nested loops and is free in the schedule, never in the numbers. Operations are
-open: a new one is a dataclass here or elsewhere, plus one entry in each backend's emit table; nothing is registered.
+A plan has three lists of operations: what happens at every `step`, at the end of each `window`, and what is carried
+(the `traces`). A backend turns the lists into nested loops and is free in the schedule, never in the numbers.
+Operations are open: a new one is a dataclass here or elsewhere, plus one entry in each backend's emit table; nothing
+is registered.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Trace:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Jacobian(Operation):
-    """`D = dh'/dh` of a group, mixing operations held: one diagonal for each pair of its states. Result `[S, S, *shape]`."""
+    """`D = dh'/dh` of a group, mixing operations held: a diagonal for each pair of states, `[S, S, *shape]`."""
 
     group: Group
 
@@ -86,7 +87,7 @@ class AdvanceFactored(Operation):
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class AdvanceFull(Operation):
-    """`E' = w_bar + h_bar E` over unit cotangents at the window's end: exact RTRL of one parameter against every state."""
+    """`E' = w_bar + h_bar E` over unit cotangents at the window's end: one parameter against every state."""
 
     param: Param
     trace: Value
@@ -115,7 +116,8 @@ class Contract(Operation):
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Pullback(Operation):
-    """The gradient of the parameters: contributions on weights, through the transposed prologue, plus reverse mode's own.
+    """The gradient of the parameters: contributions on weights, through the transposed prologue, plus reverse mode's
+    own.
 
     Only the `positional` parameters take contributions from weights; the others have a rule of their own.
     """

@@ -40,7 +40,7 @@ class TensorType:
     @classmethod
     def of(cls, value: object) -> TensorType:
         """The type of an array, or of anything else with a shape and a dtype."""
-        return cls(str(getattr(value, "dtype")), tuple(getattr(value, "shape")))
+        return cls(str(value.dtype), tuple(value.shape))
 
     @property
     def size(self) -> int:

@@ -1,9 +1,9 @@
 """How credit flows through one step: which sources each value depends on, position by position, and what is held.
 
-A *source* is an old state, the output of a site, a weight that is used outside a site, or a held value. The analysis runs
-forward once. Where a value would depend on a source in a way that no positional trace can follow (an operation mixes
-positions, or is not complex-differentiable), the value is *held*: it becomes a source of its own, and what fed it is noted.
-So every value depends on few sources, and the cost is linear in equations.
+A *source* is an old state, the output of a site, a weight that is used outside a site, or a held value. The analysis
+runs forward once. Where a value would depend on a source in a way that no positional trace can follow (an operation
+mixes positions, or is not complex-differentiable), the value is *held*: it becomes a source of its own, and what fed
+it is noted. So every value depends on few sources, and the cost is linear in equations.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ def _analyse(body: Any, params: int, states: int) -> Dataflow:
 class _Walk:
     """One forward run over the equations, with some values held from the start.
 
-    Where an operand alone is what makes a result spread (the mean in `y - mean(y)`), the operand is what should be held:
-    it is noted as a culprit, and the run is made again with it held, so that every reader sees the same.
+    Where an operand alone is what makes a result spread (the mean in `y - mean(y)`), the operand is what should be
+    held: it is noted as a culprit, and the run is made again with it held, so that every reader sees the same.
     """
 
     def __init__(self, body: Any, prologue: Prologue, old_states: list[Any], must_hold: dict[Any, Crossing]) -> None:
@@ -192,7 +192,7 @@ class _Walk:
 
 
 def _combine(live: list[tuple[Dependences, Coupling]], followed: set[Any]) -> Dependences:
-    """The dependences of a result. Of sources that are not `followed` (held values, weights) only their presence counts."""
+    """The dependences of a result; of sources that are not `followed` (held values, weights) only the presence counts."""
     if len(live) == 1 and live[0][1].is_identity:
         return live[0][0]
     result: Dependences = {}
@@ -236,7 +236,7 @@ def _not_holomorphic(
 
 
 def _conjugates(eqn: Any) -> bool:
-    """Whether an operation on complex values, or one in its body, is not complex-differentiable; a custom rule may not be."""
+    """Whether an operation on complex values, or one in its body, is (or may be) not complex-differentiable."""
     if not any(jx.type_of(atom).is_complex for atom in eqn.invars):
         return False
     if eqn.primitive.name.startswith(("custom_jvp", "custom_vjp")):

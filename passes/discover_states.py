@@ -39,7 +39,11 @@ def _with_kind(state: State) -> State:
 def _no_hidden_state(transition: Transition, states: tuple[State, ...]) -> Diagnostic:
     notes = tuple(
         f"state '{state.path}' is {state.before.type}"
-        + (", declared not hidden" if state.kind is StateKind.BUFFER else ": only floating and complex states carry credit")
+        + (
+            ", declared not hidden"
+            if state.kind is StateKind.BUFFER
+            else ": only floating and complex states carry credit"
+        )
         for state in states
     )
     return Diagnostic(

@@ -29,8 +29,7 @@ def ingest(step: Step) -> Transition:
         for leaf, after in zip(step.states, results, strict=False)
     )
     outputs = tuple(
-        Output(path=leaf.path, value=value)
-        for leaf, value in zip(step.outputs, results[len(states) :], strict=True)
+        Output(path=leaf.path, value=value) for leaf, value in zip(step.outputs, results[len(states) :], strict=True)
     )
     signature = [*(p.value for p in params), *(s.before for s in states), *(i.value for i in inputs)]
     body = make_region(STEP, step.jaxpr, signature, results)
@@ -43,9 +42,7 @@ def make_region(name: str, body: Any, inputs: Sequence[Value], outputs: Sequence
     """A region over `body`, whose digest is that of the body's text."""
     digest = hashlib.sha256(str(body).encode()).hexdigest()[:8]
     count = len(jx.equations(body))
-    return Region(
-        name=name, inputs=tuple(inputs), outputs=tuple(outputs), equations=count, digest=digest, body=body
-    )
+    return Region(name=name, inputs=tuple(inputs), outputs=tuple(outputs), equations=count, digest=digest, body=body)
 
 
 def with_regions(transition: Transition, *regions: Region) -> Transition:

@@ -12,8 +12,9 @@ from ..ir import jaxpr as jx
 class Prologue:
     """What of a jaxpr depends on parameters (and constants) alone.
 
-    `params_of` maps each such variable to the positions of the parameters that it depends on, in order; `frontier` holds
-    those that the rest of the step, or a result, uses: the weights. Variables that depend on no parameter are in neither.
+    `params_of` maps each such variable to the positions of the parameters that it depends on, in order; `frontier`
+    holds those that the rest of the step, or a result, uses: the weights. Variables that depend on no parameter are in
+    neither.
     """
 
     params_of: dict[Any, tuple[int, ...]]
@@ -27,7 +28,7 @@ def find_prologue(body: Any, params: int) -> Prologue:
 
     An ETP operation is never part of it: it is where a weight meets the step.
     """
-    known: dict[Any, tuple[int, ...]] = {var: () for var in jx.all_invars(body)[: len(jx.consts_of(body))]}
+    known: dict[Any, tuple[int, ...]] = dict.fromkeys(jx.all_invars(body)[: len(jx.consts_of(body))], ())
     known |= {var: (k,) for k, var in enumerate(jx.argument_vars(body)[:params])}
     inside: set[int] = set()
     for k, eqn in enumerate(jx.equations(body)):
@@ -35,7 +36,7 @@ def find_prologue(body: Any, params: int) -> Prologue:
         if eqn.primitive.name == "etp" or eqn.effects or not all(atom in known for atom in operands):
             continue
         reached = tuple(sorted({k for atom in operands for k in known[atom]}))
-        known.update({var: reached for var in eqn.outvars})
+        known.update(dict.fromkeys(eqn.outvars, reached))
         inside.add(k)
     used = _used_outside(body, inside)
     params_of = {var: reached for var, reached in known.items() if reached}

@@ -17,10 +17,10 @@ from .slice_regions import Slicer
 def restricted_region(transition: Transition) -> Region:
     """The `forward` region with credit restricted as D-RTRL's papers restrict it.
 
-    What a mixing operation that leads to a new hidden state makes of *old* states, and of outputs of traced sites, counts
-    as constant in them; new states, weights without a trace and everything else keep their credit, so an upper layer still
-    sends credit to the layer below in the same step. Differentiating a window of this step gives `sum_t <L_t, E_t>` for
-    every traced weight, whatever the window.
+    What a mixing operation that leads to a new hidden state makes of *old* states, and of outputs of traced sites,
+    counts as constant in them; new states, weights without a trace and everything else keep their credit, so an upper
+    layer still sends credit to the layer below in the same step. Differentiating a window of this step gives `sum_t
+    <L_t, E_t>` for every traced weight, whatever the window.
     """
     return _Restricted(transition).region()
 
@@ -64,9 +64,7 @@ class _Restricted:
                 split.discard(var)
         return [jx.read(env, atom) for atom in [*self.slicer.results, *self.slicer.records]]
 
-    def _apart(
-        self, eqn: Any, env: dict[Any, Any], stopped: dict[Any, Any], split: set[Any], hook: jx.Hook
-    ) -> None:
+    def _apart(self, eqn: Any, env: dict[Any, Any], stopped: dict[Any, Any], split: set[Any], hook: jx.Hook) -> None:
         """Evaluate an equation whose operands differ between the two evaluations."""
         jx.run_equations([eqn], stopped, hook)
         if self.cut.intersection(eqn.outvars):

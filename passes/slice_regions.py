@@ -20,9 +20,9 @@ class SliceRegions(Pass):
 
     - `weights(params) -> weights`: the prologue.
     - `forward(weights, states, inputs, site weights, shifts) -> (new states, outputs, records)`: the rest of the step.
-      Each site takes its weight from the site weights, so that a backend may treat its derivative apart; every other use
-      takes it from the weights. A shift (zeros) is added to each site's output, so that its cotangent can be asked for.
-      The records are the sites' data and whatever the hidden region needs.
+      Each site takes its weight from the site weights, so that a backend may treat its derivative apart; every other
+      use takes it from the weights. A shift (zeros) is added to each site's output, so that its cotangent can be asked
+      for. The records are the sites' data and whatever the hidden region needs.
     - `hidden(states, needs, shifts) -> new hidden states`: what remains of the step between the hidden states and
       the sites' outputs when every mixing operation is held. Its derivatives are `D` (by the states) and `f` (by the
       shifts).
@@ -163,7 +163,9 @@ class Slicer:
                 chosen.append(eqn)
                 made.update(flowing)
                 wanted.update(atom for atom in eqn.invars if not jx.is_literal(atom))
-        order: dict[Any, int] = {var: k for k, var in enumerate([*self.arguments, *(v for e in self.equations for v in e.outvars)])}
+        order: dict[Any, int] = {
+            var: k for k, var in enumerate([*self.arguments, *(v for e in self.equations for v in e.outvars)])
+        }
         needs = sorted((var for var in wanted - made if var not in self.consts), key=order.__getitem__)
         return chosen[::-1], needs
 

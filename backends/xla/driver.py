@@ -1,9 +1,9 @@
 """The gradient over a sequence: windows inside folds, one pass over each trace a fold.
 
 `window` is what the estimator means. `fold`, a multiple of it, is the schedule: while the weights do not change, the
-contractions of a fold's windows with the trace that entered the fold are linear in their cotangents, so they are added up
-as vectors and done in the pass that advances the trace. What later windows send back through the fold's own history takes
-one backward sweep. And a site's weight cotangent is one product over the whole fold.
+contractions of a fold's windows with the trace that entered the fold are linear in their cotangents, so they are added
+up as vectors and done in the pass that advances the trace. What later windows send back through the fold's own history
+takes one backward sweep. And a site's weight cotangent is one product over the whole fold.
 """
 
 from __future__ import annotations
@@ -62,12 +62,8 @@ class SequenceGradient:
         self.weights = self.calls.weights(params)
         self.credited = [k for k, w in enumerate(self.transition.weights) if self.calls.is_credited(w)]
         self.positional = set(self.programs.positional)
-        self.product_sites = [
-            k for k, s in enumerate(self.transition.sites) if self.calls.is_credited(s.weight)
-        ]
-        self.merged = {
-            k for k in self.credited if self.positional.issuperset(self.transition.weights[k].params)
-        }
+        self.product_sites = [k for k, s in enumerate(self.transition.sites) if self.calls.is_credited(s.weight)]
+        self.merged = {k for k in self.credited if self.positional.issuperset(self.transition.weights[k].params)}
         self.hidden_places = self.calls.hidden_places
 
     def run(self, states: Arrays, traces: TraceState, inputs: Arrays, targets: Any) -> tuple[Any, ...]:
@@ -211,7 +207,7 @@ class SequenceGradient:
     def _add_products(
         self, totals: Totals, site: int, data: Any, sent: Any, credit: jax.Array | None, result: WindowResult
     ) -> Totals:
-        """A site's share of its weight's cotangent: one product over the fold, contractions of factored traces included."""
+        """A site's share of its weight's cotangent: one product a fold, contractions of factored traces included."""
         rows: list[tuple[Any, jax.Array]] = []
         if credit is not None:
             rows.append((data, credit))
@@ -312,7 +308,7 @@ class SequenceGradient:
 
 
 def _arrivals(entering: dict[int, jax.Array], windows: int, record: Record) -> dict[int, jax.Array]:
-    """Credit that arrives after each step of a fold: what the next window sends back, at the last step of each window."""
+    """Credit that arrives after each step of a fold: the next window's, at the last step of each window."""
     found: dict[int, jax.Array] = {}
     for k, x in entering.items():
         later = jnp.concatenate([x[1:], jnp.zeros_like(x[:1])])

@@ -194,6 +194,6 @@ class Engine:
         return self.influence_after(full, rows, own)
 
     def influence_after(self, full: Arrays, rows: jax.Array, own: Sequence[jax.Array]) -> Arrays:
-        """`w_bar + h_bar E` from the stacked pull-backs of unit cotangents to the hidden states and to the parameters."""
+        """`w_bar + h_bar E` from pull-backs of all unit cotangents: to the states (`rows`), to the parameters (`own`)."""
         flat = [c.flatten([x]) for c, x in zip(self.programs.influences, own, strict=True)]
         return [(w + rows @ e).astype(e.dtype) for w, e in zip(flat, full, strict=True)]

@@ -65,7 +65,10 @@ def backward(stretches: Sequence[Stretch]) -> list[Carried]:
         return []
     start = [
         (
-            {p: (jnp.ones_like if p[0] == p[1] else jnp.zeros_like)(s.like[p[0]]) for p in closure(s.pattern, len(s.like))},
+            {
+                p: (jnp.ones_like if p[0] == p[1] else jnp.zeros_like)(s.like[p[0]])
+                for p in closure(s.pattern, len(s.like))
+            },
             {k: jnp.zeros_like(x) for k, x in s.like.items()},
         )
         for s in stretches

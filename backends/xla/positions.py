@@ -27,8 +27,8 @@ def align(array: jax.Array, labels: str, onto: str) -> jax.Array:
 class Layout:
     """How one association's trace is laid out, and where its positions lie among the group's.
 
-    Axes of a trace: a slot axis (where an output position feeds several state positions), then the output's axes that the
-    weight does not have, then the weight's own axes in the weight's order.
+    Axes of a trace: a slot axis (where an output position feeds several state positions), then the output's axes that
+    the weight does not have, then the weight's own axes in the weight's order.
     """
 
     association: Association
@@ -91,7 +91,7 @@ class Layout:
         return tuple(self.sizes[label] for label in self.trace)
 
     def gather(self, values: jax.Array) -> jax.Array:
-        """State positions `[..., *group]` brought to the output's: `[..., slots?, *output]`; zero where there is none."""
+        """State positions `[..., *group]` at the output's: `[..., slots?, *output]`; zero where there is none."""
         gathered = self.targets.gather(values)
         if not self.slot:
             return gathered[..., 0]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 FOLD = 128
-"""Steps a fold has by default: enough that the pass over the trace costs little, few enough that its history is small."""
+"""Steps of a fold by default: so many that the pass over the trace is cheap, so few that the history is small."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +27,8 @@ class Stretch:
 def schedule(length: int, window: int, longest: int | None = None) -> Iterator[Stretch]:
     """Cut `length` steps into stretches, each of which is compiled once: few of them, and folds of about `FOLD` steps.
 
-    Whole windows come first, in equal folds where their number allows it; then the windows that are left, as one fold; then
-    the last, shorter window.
+    Whole windows come first, in equal folds where their number allows it; then the windows that are left, as one fold;
+    then the last, shorter window.
     """
     whole, rest = divmod(length, window)
     per_fold = max(1, (FOLD if longest is None else longest) // window)

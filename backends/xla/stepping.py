@@ -8,10 +8,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ...ir.diagnostics import error
 from ...ir.plan import Advance, AdvanceFactored, AdvanceFull, Jacobian, Plan, Pullback, Sensitivity, Vjp
 from ...ir.plan import Contract as ContractOp
 from ...ir.transition import Group, Param, StateKind, Transition
-from ...ir.diagnostics import error
 from ..calls import Arrays, Bindings, Calls
 from .dense import DenseTrace, Traces
 from .factored import FactoredTrace, Factors
@@ -89,14 +89,18 @@ class Programs:
         return TraceState(
             dense=[trace.zeros() for trace in self.dense],
             factored=[trace.zeros() for trace in self.factored],
-            full=[jnp.zeros((rows, columns.size), self.trace_dtype or self.hidden.dtype) for columns in self.influences],
+            full=[
+                jnp.zeros((rows, columns.size), self.trace_dtype or self.hidden.dtype) for columns in self.influences
+            ],
         )
 
     def record(self, bindings: Bindings, sites: Sequence[int]) -> Record:
         """What a step's values mean for the traces; the data of these sites is kept."""
         found = [program.linearise(bindings) for program in self.groups]
         data: list[jax.Array | None] = [None] * len(self.transition.sites)
-        kept = {v: jax.lax.stop_gradient(bindings[v]) for k in sites if (v := self.transition.sites[k].data) is not None}
+        kept = {
+            v: jax.lax.stop_gradient(bindings[v]) for k in sites if (v := self.transition.sites[k].data) is not None
+        }
         for k in sites:
             value = self.transition.sites[k].data
             data[k] = None if value is None else kept[value]

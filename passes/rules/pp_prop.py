@@ -61,9 +61,7 @@ class PpProp(DRtrl):
         )
         read = contraction(association, before, materials)
         label = f"{'+'.join(site.weight.paths)} on group {association.group.index}"
-        traces = tuple(
-            Trace(before=b, after=a, label=label, loc=site.loc) for b, a in zip(before, after, strict=True)
-        )
+        traces = tuple(Trace(before=b, after=a, label=label, loc=site.loc) for b, a in zip(before, after, strict=True))
         return Program(traces=traces, step=(advance,), at_window=(read,), contributions=(read,))
 
 
