@@ -16,17 +16,21 @@ def test_single_steps_and_windows_leave_the_same_carry(name: str, rule: str, win
     @jax.jit
     def three_ways(params, states, xs, *targets):
         start = learner.init(params, states)
-        stepped, ys = jax.lax.scan(lambda carry, x: learner.step(params, carry, x), start, xs)
+        stepped, ys = jax.lax.scan(lambda carry, x: learner.step(params, carry, *unpacked(x)), start, xs)
         windowed, ys_windowed = learner.window(params, start, xs)
         result = learner.grad(loss, reduction="sum")(params, start, xs, *targets)
         return (stepped, ys), (windowed, ys_windowed), (result.carry, result.losses)
 
-    (stepped, ys), (windowed, ys_windowed), (driven, losses) = three_ways(of.model.params, of.states, of.batched, of.ts)
+    (stepped, ys), (windowed, ys_windowed), (driven, losses) = three_ways(*of.arguments)
     outcome = of.bptt()
     assert far_apart(windowed, stepped) == []
     assert far_apart(driven, stepped) == []
     assert far_apart(ys_windowed, ys) == []
     assert relative_error(losses, outcome.losses) < EXACT
+
+
+def unpacked(x) -> tuple:
+    return x if isinstance(x, tuple) else (x,)
 
 
 def far_apart(found, wanted) -> list[str]:
