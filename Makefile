@@ -8,43 +8,46 @@ WORKERS ?= 4
 
 PYTEST = $(BIN)/python -m pytest -n auto --maxprocesses $(WORKERS) --dist worksteal -q
 
+# Make would delete stamps that only pattern rules mention.
+.SECONDARY:
 .PHONY: help test test-all test-newest demo bench check format lint types clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
-$(VENV)/.installed: pyproject.toml
+# The stamp names the extra; what installs `dev` has installed `demo` too.
+$(VENV)/.installed-%: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]'
-	touch $@
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$*]'
+	touch $@ $(if $(filter dev,$*),$(VENV)/.installed-demo)
 
-test: $(VENV)/.installed ## run the tests
+test: $(VENV)/.installed-$(EXTRAS) ## run the tests
 	$(PYTEST) $(ARGS)
 
-test-all: $(VENV)/.installed ## run the tests and the long matrix
+test-all: $(VENV)/.installed-$(EXTRAS) ## run the tests and the long matrix
 	$(PYTEST) -m "" $(ARGS)
 
 test-newest: ## run the tests on the newest Python and JAX, if such a Python is here
 	scripts/newest-leg
 
-demo: $(VENV)/.installed ## train a model online, and show what the compiler made of it
+demo: $(VENV)/.installed-demo ## train a model online, and show what the compiler made of it
 	$(BIN)/python examples/demo.py
 
-bench: $(VENV)/.installed ## compare speed and compile time with programs written by hand
+bench: $(VENV)/.installed-$(EXTRAS) ## compare speed and compile time with programs written by hand
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.compile_time
 
 check: lint types test ## what .ci/run runs first: format check, lint, types, tests
 
-format: $(VENV)/.installed ## rewrite the files in the house format
+format: $(VENV)/.installed-$(EXTRAS) ## rewrite the files in the house format
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-lint: $(VENV)/.installed
+lint: $(VENV)/.installed-$(EXTRAS)
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 
-types: $(VENV)/.installed
+types: $(VENV)/.installed-$(EXTRAS)
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 clean: ## remove what the targets made

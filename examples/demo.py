@@ -20,8 +20,6 @@ from figures import learning_curves
 from recall import CHANCE, LONGEST, SHORTEST, STREAMS, SYMBOLS, TRIAL, WINDOW, stream
 from tqdm import tqdm
 
-from etir.ir.graph import write_graph
-
 TRIALS_A_CALL = 10
 LENGTHS = (100, 10_000)
 """Of the sequences whose gradients' memory is compared, in steps."""
@@ -56,7 +54,7 @@ def main() -> None:
     print("\n" + table(runs) + "\n")
     text, graph, curves = (options.out / name for name in ("gru.txt", "gru.svg", "learning_curves.png"))
     text.write_text(str(learner.transition))
-    write_graph(learner.transition, graph)
+    learner.show_graph(graph)
     learning_curves(
         curves,
         {r.contender.name: r.accuracy for r in runs},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ import jax
 import numpy as np
 
 from ..ir import jaxpr as jx
-from ..ir.diagnostics import Diagnostic, EtirError, EtirWarning, did_you_mean
+from ..ir.diagnostics import Diagnostic, EtirError, did_you_mean, warn
 from ..ir.finite import not_finite
 from ..ir.loc import Loc, definition
 from ..ir.step import Leaf, Signature, Step, StepFunction, leaf_paths
@@ -180,7 +179,7 @@ def _check_constants(closed: Any) -> None:
             loc=jx.location(reader) if reader is not None else None,
             help="pass it in params; or, if it is fixed on purpose, in the inputs or in the states",
         )
-        warnings.warn(str(finding), EtirWarning, stacklevel=4)
+        warn(finding)
 
 
 def _check_numbers(params: Any, states: Any, declared: dict[str, str]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import inspect
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -62,6 +64,14 @@ class EtirError(Exception):
 
 class EtirWarning(UserWarning):
     """A finding that does not stop the program."""
+
+
+def warn(finding: Diagnostic) -> None:
+    """Warn of a finding, in the name of the innermost line on the call stack that is not this package's."""
+    package, level, frame = __name__.partition(".")[0], 1, inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(str(finding), EtirWarning, stacklevel=level)
 
 
 def error(

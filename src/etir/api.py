@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ from .backends import emit as emit_transition
 from .backends.learner import Learner
 from .frontend import Functional, Module, functionalise
 from .frontend.lower import lower as lower_function
-from .ir.diagnostics import Diagnostic, EtirError, EtirWarning, did_you_mean, error
+from .ir.diagnostics import Diagnostic, EtirError, did_you_mean, error, warn
 from .ir.loc import Loc
 from .ir.step import Signature, Step, leaf_paths
 from .ir.transition import Transition, Verdict
@@ -191,4 +190,4 @@ def _report_truncated(transition: Transition, on_truncated: str) -> None:
     if findings and on_truncated == "error":
         raise EtirError(findings)
     for finding in findings:
-        warnings.warn(str(finding), EtirWarning, stacklevel=3)
+        warn(finding)

@@ -1,3 +1,4 @@
+import linecache
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +17,9 @@ class Ran(NamedTuple):
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A working folder with `model.py` in it; what is imported from it is forgotten."""
+    """A working folder with `model.py` in it; other programs of that name, and what is imported, are forgotten."""
+    monkeypatch.delitem(sys.modules, "model", raising=False)
+    monkeypatch.delitem(linecache.cache, "model.py", raising=False)
     (tmp_path / "model.py").write_text((Path(__file__).parent / "model.py").read_text())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
