@@ -26,14 +26,17 @@ class Prologue:
 def find_prologue(body: Any, params: int) -> Prologue:
     """The prologue of a canonical jaxpr whose first `params` arguments are the parameters.
 
-    An ETP operation is never part of it: it is where a weight meets the step.
+    An ETP operation is where a weight meets the step, so it is no part of it; but the product of two functions of
+    parameters is.
     """
     known: dict[Any, tuple[int, ...]] = dict.fromkeys(jx.all_invars(body)[: len(jx.consts_of(body))], ())
     known |= {var: (k,) for k, var in enumerate(jx.argument_vars(body)[:params])}
     inside: set[int] = set()
     for k, eqn in enumerate(jx.equations(body)):
         operands = [atom for atom in eqn.invars if not jx.is_literal(atom)]
-        if eqn.primitive.name == "etp" or eqn.effects or not all(atom in known for atom in operands):
+        if eqn.effects or not all(atom in known for atom in operands):
+            continue
+        if eqn.primitive.name == "etp" and (len(operands) < 2 or not all(known[atom] for atom in operands)):
             continue
         reached = tuple(sorted({k for atom in operands for k in known[atom]}))
         known.update(dict.fromkeys(eqn.outvars, reached))

@@ -11,12 +11,12 @@ from etir import frontend
 from etir.ir.diagnostics import EtirError
 
 
-def run_program(source: str) -> dict[str, Any]:
-    """The names that a program defines; it finds JAX and the state-based face already imported."""
+def run_program(source: str, **names: Any) -> dict[str, Any]:
+    """The names that a program defines; it finds JAX, the state-based face and `names` already imported."""
     text = textwrap.dedent(source).strip("\n") + "\n"
     linecache.cache["model.py"] = (len(text), None, text.splitlines(keepends=True), "model.py")
     faces = {name: getattr(frontend, name) for name in frontend.__all__}
-    namespace: dict[str, Any] = {"__name__": "model", "jax": jax, "jnp": jnp, **faces}
+    namespace: dict[str, Any] = {"__name__": "model", "jax": jax, "jnp": jnp, **faces, **names}
     exec(compile(text, "model.py", "exec"), namespace)
     return namespace
 
