@@ -212,10 +212,8 @@ def run_equations(
 def apply(eqn: Equation, operands: list[Array], hook: Hook | None = None) -> list[Array]:
     """The results of one equation, its body inlined where it is a call."""
     body = callee(eqn)
-    if body is not None:
-        return evaluate(body, operands, hook=hook)
     with made_by(eqn):
-        return bind(eqn, *operands)
+        return bind(eqn, *operands) if body is None else evaluate(body, operands, hook=hook)
 
 
 def trace(function: Callable[..., Any], *types: Any) -> tuple[Any, Any]:
@@ -226,10 +224,13 @@ def trace(function: Callable[..., Any], *types: Any) -> tuple[Any, Any]:
 
 @contextlib.contextmanager
 def made_by(eqn: Equation) -> Generator[None]:
-    """Give the equations traced inside the source location and the name scope of `eqn`."""
+    """Give the equations traced inside the source location and the name scope of `eqn`.
+
+    An equation of a library's `jit` has no place in the user's code: it takes that of the call.
+    """
     traceback, stack = getattr(eqn.source_info, "traceback", None), str(eqn.source_info.name_stack)
     with contextlib.ExitStack() as scopes:
-        if traceback is not None:
+        if location(eqn) is not None:
             scopes.enter_context(source_info_util.user_context(traceback))
         if stack:
             scopes.enter_context(jax.named_scope(stack))
