@@ -142,7 +142,7 @@ def _shortened(paths: list[str]) -> str:
 
 def _checked(leaves: Sequence[Any], wanted: Wanted, *, over_time: bool = False) -> Arrays:
     """Arrays of the element types that were compiled for, from leaves of the right shapes."""
-    arrays = [jnp.asarray(x) for x in leaves]
+    arrays = [_array(x, kind) for x, (_, kind) in zip(leaves, wanted, strict=True)]
     findings = [
         finding
         for x, (path, kind) in zip(arrays, wanted, strict=True)
@@ -153,6 +153,11 @@ def _checked(leaves: Sequence[Any], wanted: Wanted, *, over_time: bool = False) 
     return [
         x if str(x.dtype) == kind.dtype else x.astype(kind.dtype) for x, (_, kind) in zip(arrays, wanted, strict=True)
     ]
+
+
+def _array(value: Any, kind: TensorType) -> jax.Array:
+    """An array; a Python int, which JAX lets stand for any number, is one of the wanted type."""
+    return jnp.asarray(value, kind.dtype if isinstance(value, int) and kind.carries_credit else None)
 
 
 def _finding(found: TensorType, path: str, kind: TensorType, over_time: bool) -> Diagnostic | None:

@@ -167,7 +167,7 @@ class Learner:
         if not callable(getattr(optimizer, "update", None)):
             raise error(
                 "optimizer-type",
-                f"the optimiser is a {type(optimizer).__name__}; wanted an object with optax's update()",
+                f"the optimiser is of type {type(optimizer).__name__}; wanted an object with optax's update()",
                 help="for example learner.train(loss, optax.adam(1e-3))",
             )
 

@@ -52,7 +52,7 @@ def check_loss(function: Any) -> None:
     if not callable(function):
         raise error(
             "loss-type",
-            f"the loss is a {type(function).__name__}; wanted a function (outputs, *target)",
+            f"the loss is of type {type(function).__name__}; wanted a function (outputs, *target)",
             help="the gradient is taken in two calls: learner.grad(loss)(params, carry, xs, *targets)",
         )
 
@@ -69,10 +69,10 @@ def check_targets(function: Any, targets: tuple[Any, ...]) -> None:
         count = f"{len(targets)} target{'' if len(targets) == 1 else 's'}"
         raise error(
             "loss-arguments",
-            f"the loss{signature} cannot be called with the outputs and {count}: {mismatch}",
+            f"the loss{signature} does not take the outputs and {count}",
             loc=definition(function),
-            help="give a target, with a leading time axis, for each argument after the first: "
-            "learner.grad(loss)(params, carry, xs, *targets)",
+            notes=[str(mismatch)],
+            help="call the gradient with (params, carry, xs, *targets): a target for each argument after the first",
         ) from None
 
 

@@ -35,7 +35,7 @@ def _array(path: str, value: Any, noun: str, findings: list[Diagnostic]) -> Any:
         findings.append(
             Diagnostic(
                 code="leaf-type",
-                message=f"{noun} '{path}' is a {type(value).__name__}; wanted an array or a number",
+                message=f"{noun} '{path}' is of type {type(value).__name__}; wanted an array or a number",
                 help="keep what is no number out of the trees: close over it, or make it static with functools.partial",
             )
         )
@@ -46,7 +46,7 @@ def _array(path: str, value: Any, noun: str, findings: list[Diagnostic]) -> Any:
 def check_call(function: Callable[..., Any], arguments: Sequence[Any], example: str) -> None:
     """Raise EtirError where `function` cannot be called with so many arguments; `example` says what was wanted."""
     if not callable(function):
-        raise error("step-arguments", f"the step is a {type(function).__name__}; wanted a function", help=example)
+        raise error("step-arguments", f"the step is of type {type(function).__name__}; wanted a function", help=example)
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
@@ -56,9 +56,10 @@ def check_call(function: Callable[..., Any], arguments: Sequence[Any], example: 
     except TypeError as mismatch:
         raise error(
             "step-arguments",
-            f"'{getattr(function, '__name__', 'step')}{_plain(signature)}' cannot be called with the {len(arguments)} "
-            f"example values given: {mismatch}",
+            f"'{getattr(function, '__name__', 'step')}{_plain(signature)}' does not take the {len(arguments)} "
+            f"example value{'' if len(arguments) == 1 else 's'} given",
             loc=definition(function),
+            notes=[str(mismatch)],
             help=example,
         ) from None
 

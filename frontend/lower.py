@@ -107,7 +107,7 @@ def _declared(leaves: list[tuple[str, Any]], buffers: Sequence[str]) -> dict[str
 
 
 def _described(value: Any) -> str:
-    return f"a {TensorType.of(value)}" if isinstance(value, (jax.Array, np.ndarray)) else f"a {type(value).__name__}"
+    return str(TensorType.of(value)) if isinstance(value, (jax.Array, np.ndarray)) else f"a {type(value).__name__}"
 
 
 def _check_pair(returned: Any, loc: Loc | None) -> None:

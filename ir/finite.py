@@ -25,8 +25,9 @@ def not_finite(leaves: Iterable[tuple[str, Any]], noun: str) -> Iterator[Diagnos
         bad = int(np.sum(~np.isfinite(known)))
         if bad:
             nans = int(np.sum(np.isnan(known)))
+            found = [f"{count} {kind}" for count, kind in ((nans, "NaN"), (bad - nans, "infinite")) if count]
             yield Diagnostic(
                 code="not-finite",
-                message=f"{noun} '{path}' is not finite: {nans} NaN and {bad - nans} infinite of {value.size} elements",
+                message=f"{noun} '{path}' is not finite: {' and '.join(found)} of {value.size} elements",
                 help="begin with finite numbers: every gradient that depends on these would be NaN",
             )

@@ -44,8 +44,10 @@ class MarkSites(Pass):
         region = transition.region(STEP)
         body = _rewrite(region.body, transition, globs)
         region = region if body is region.body else make_region(STEP, body, region.inputs, region.outputs)
-        transition = with_regions(transition, region)
         prologue = find_prologue(body, len(transition.params))
+        if not prologue.frontier:
+            return transition
+        transition = with_regions(transition, region)
         weights = _weights(transition, prologue)
         sites = _sites(transition, region, dict(zip(prologue.frontier, weights, strict=True)))
         return replace(transition, weights=tuple(weights), sites=tuple(sites))
@@ -123,7 +125,7 @@ def _weightless(eqn: Any, closed_over: set[Any]) -> Diagnostic:
     constants = [jx.type_of(atom) for atom in eqn.invars if jx.is_literal(atom) or atom in closed_over]
     return Diagnostic(
         code="site-without-weight",
-        message=f"no operand of this ETP operation ({eqn.params['name']}) is a function of parameters alone",
+        message=f"no operand of this operation ({eqn.params['name']}) is made of parameters alone",
         loc=jx.location(eqn),
         notes=tuple(f"an operand is a constant {kind}: was the weight closed over?" for kind in constants),
         help="pass the weight in params; for a product of two computed arrays use the plain operation",

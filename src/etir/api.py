@@ -124,7 +124,7 @@ def plan(
         found = type(rules).__name__
         raise error(
             "rules-form",
-            f"rules= is a {found}; wanted a mapping from globs of parameter paths to rules",
+            f"rules= is of type {found}; wanted a mapping from globs of parameter paths to rules",
             help="write rules={'cell.w': 'rtrl'}",
         )
     options: dict[str, Any] = {"rule": rule, "rules": tuple((rules or {}).items()), "window": window, "credit": credit}
