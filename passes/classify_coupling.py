@@ -50,8 +50,10 @@ def _with_couplings(
 ) -> Association:
     variables, output = state_variables(transition), site_variable(transition, association.site)
     couplings = tuple(flow.of(variables[state][1]).get(output) for state in association.group.states)
-    traced = slots(couplings) is not None
-    return replace(association, group=groups[association.group], couplings=couplings, traced=traced)
+    traced, group = slots(couplings) is not None, groups[association.group]
+    if (group, couplings, traced) == (association.group, association.couplings, association.traced):
+        return association
+    return replace(association, group=group, couplings=couplings, traced=traced)
 
 
 def slots(couplings: tuple[Coupling | None, ...]) -> Coupling | None:

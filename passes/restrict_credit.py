@@ -67,8 +67,8 @@ class _Restricted:
     def _apart(self, eqn: Any, env: dict[Any, Any], stopped: dict[Any, Any], split: set[Any], hook: jx.Hook) -> None:
         """Evaluate an equation whose operands differ between the two evaluations."""
         jx.run_equations([eqn], stopped, hook)
-        if self.cut.intersection(eqn.outvars):
-            env.update({var: stopped[var] for var in eqn.outvars})
-            return
-        jx.run_equations([eqn], env, hook)
-        split.update(eqn.outvars)
+        held = self.cut.intersection(eqn.outvars)
+        if len(held) < len(eqn.outvars):
+            jx.run_equations([eqn], env, hook)
+        env.update({var: stopped[var] for var in held})
+        split.update(var for var in eqn.outvars if var not in held)

@@ -23,43 +23,43 @@ MIXING_TYPES = {"W": "f32[3,4]", "U": "f32[4,4]", "V": "f32[4,2]", "leak": "f32[
 
 def test_plain_uses_and_recurrence_that_is_dropped():
     assert labels(etir.analyse(lowered(MIXING, *MIXING_TYPES))) == (
-        '"U"  truncated  "used by a plain matmul, not by an ETP operation"  loc(model.py:2:64)\n'
-        '"V"  exact  "reaches no hidden state: its gradient needs no trace"\n'
-        '"W"  approximate  "recurrence of \'h\' through matmul (mixes positions) is dropped"  loc(model.py:2:64)\n'
-        '"leak"  truncated  "used by a plain mul, not by an ETP operation"  loc(model.py:2:9)'
+        '"U" truncated "used by a plain matmul, not by an ETP operation" loc(model.py:2:64)\n'
+        '"V" exact "reaches no hidden state: its gradient needs no trace"\n'
+        '"W" approximate "recurrence of \'h\' through matmul (mixes positions) is dropped" loc(model.py:2:64)\n'
+        '"leak" truncated "used by a plain mul, not by an ETP operation" loc(model.py:2:9)'
     )
 
 
 @pytest.mark.parametrize(
     ("update", "label"),
     [
-        ("0.5 * s['h'] + y", '"W"  exact  "every path from it to a hidden state is traced"'),
+        ("0.5 * s['h'] + y", '"W" exact "every path from it to a hidden state is traced"'),
         (
             "0.5 * s['h'] + y - jnp.mean(y)",
-            '"W"  approximate  "also reaches \'h\' through reduce_sum (mixes positions)"  loc(model.py:3:28)',
+            '"W" approximate "also reaches \'h\' through reduce_sum (mixes positions)" loc(model.py:3:28)',
         ),
         (
             "0.5 * s['h'] + y - jnp.mean(s['h'])",
-            '"W"  approximate  "recurrence of \'h\' through reduce_sum (mixes positions) is dropped"  loc(model.py:3:28)',
+            '"W" approximate "recurrence of \'h\' through reduce_sum (mixes positions) is dropped" loc(model.py:3:28)',
         ),
         (
             "0.5 * s['h'] + jnp.sort(y)",
-            '"W"  truncated  "reaches \'h\' only through sort (mixes positions)"  loc(model.py:3:24)',
+            '"W" truncated "reaches \'h\' only through sort (mixes positions)" loc(model.py:3:24)',
         ),
         (
             "0.5 * s['h'] + 0.3 * jnp.roll(s['h'], 1) + y",
-            '"W"  approximate  "recurrence of \'h\' moves between positions [-1..0,3]"',
+            '"W" approximate "recurrence of \'h\' moves between positions [-1..0,3]"',
         ),
-        ("0.5 * s['h'] + jax.lax.stop_gradient(y)", '"W"  exact  "reaches no hidden state: its gradient needs no trace"'),
-        ("0.5 * s['h'] + jnp.round(y)", '"W"  exact  "reaches no hidden state: its gradient needs no trace"'),
-        ("jnp.where(s['h'].sum() > 0, s['h'], y)", '"W"  exact  "every path from it to a hidden state is traced"'),
+        ("0.5 * s['h'] + jax.lax.stop_gradient(y)", '"W" exact "reaches no hidden state: its gradient needs no trace"'),
+        ("0.5 * s['h'] + jnp.round(y)", '"W" exact "reaches no hidden state: its gradient needs no trace"'),
+        ("jnp.where(s['h'].sum() > 0, s['h'], y)", '"W" exact "every path from it to a hidden state is traced"'),
         (
             "jax.lax.cond(s['h'].sum() > 0, jnp.sin, jnp.cos, s['h']) + y",
-            '"W"  exact  "every path from it to a hidden state is traced"',
+            '"W" exact "every path from it to a hidden state is traced"',
         ),
         (
             "jax.lax.cond(y.sum() > 0, jnp.sin, lambda a: jnp.roll(a, 1), s['h']) + y",
-            '"W"  approximate  "recurrence of \'h\' moves between positions [-1..0,3]"',
+            '"W" approximate "recurrence of \'h\' moves between positions [-1..0,3]"',
         ),
     ],
 )
@@ -81,7 +81,7 @@ def test_states_of_another_group():
     """
     types = {"W": "f32[3,4]"}, {"h": "f32[4]", "g": "f32[4]"}, "f32[3]"
     assert labels(etir.analyse(lowered(source, *types))) == (
-        '"W"  approximate  "\'h\' feeds \'g\', a state of another group"'
+        '"W" approximate "\'h\' feeds \'g\', a state of another group"'
     )
 
 
@@ -123,7 +123,7 @@ def test_a_buffer_that_nothing_reads_loses_no_credit():
     """
     types = {"W": "f32[3,4]"}, {"h": "f32[4]", "seen": "f32[4]"}, "f32[3]"
     transition = etir.analyse(lowered(source, *types, buffers=("seen",)))
-    assert labels(transition) == '"W"  exact  "every path from it to a hidden state is traced"'
+    assert labels(transition) == '"W" exact "every path from it to a hidden state is traced"'
 
 
 HOSTILE = {

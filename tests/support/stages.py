@@ -1,6 +1,7 @@
 """Steps in text, taken through the analysis as far as one pass; and the parts of a transition's text that tests compare."""
 
 import re
+import textwrap
 from typing import Any
 
 import jax
@@ -14,7 +15,7 @@ from etir.ir.transition import Region, Transition
 from etir.passes import ANALYSIS, MarkSites, Pass, ingest
 
 DTYPES = {"f64": "float64", "f32": "float32", "bf16": "bfloat16", "c64": "complex64", "c128": "complex128",
-          "i32": "int32", "pred": "bool"}  # fmt: skip
+          "i32": "int32", "bool": "bool"}  # fmt: skip
 
 
 def array_type(text: str) -> jax.ShapeDtypeStruct:
@@ -58,19 +59,12 @@ def section(transition: Transition, *words: str) -> str:
     """
     kept, depth = [], 0
     for line in str(transition).splitlines():
-        depth = max(depth, 0)
         if depth or line.strip().startswith(words):
             depth += line.count("{") - line.count("}")
             indent = line[2 : len(line) - len(line.lstrip())]
-            text = re.sub(r"  +\d+ equations?, digest \w+", "", line.strip())
-            kept.append(indent + re.sub(r"  +", "  ", text))
-        elif kept and line.startswith("     ") and _continues(kept[-1]):
-            kept.append("  " + re.sub(r"  +", "  ", line.strip()))
-    return "\n".join(kept)
-
-
-def _continues(last: str) -> bool:
-    return last.endswith(",")
+            text = re.sub(r" +\d+ equations?, digest \w+", "", line.strip())
+            kept.append(indent + re.sub(r" +", " ", text))
+    return textwrap.dedent("\n".join(kept))
 
 
 def operations(region: Region) -> str:
