@@ -67,6 +67,9 @@ def _place(model: Functional, path: str) -> Loc | None:
 
 
 def _too_few_arguments(model: Any) -> Diagnostic:
+    if isinstance(model, type):
+        message = f"the class '{model.__name__}' was given; wanted a module, which is an instance of it"
+        return Diagnostic(code="step-arguments", message=message, help=f"make one first: {model.__name__}(...)")
     return Diagnostic(
         code="step-arguments",
         message=f"'{getattr(model, '__name__', type(model).__name__)}' was given without parameters and states",
@@ -89,11 +92,21 @@ def analyse(
     of your own behind those of these names: `after={"discover-states": MyPass()}`. Raises EtirError for a name that no
     pass has.
     """
+    _check_stage("analyse", step, Step, "etir.lower(...)")
     chosen = sites if isinstance(sites, str) else tuple(sites)
     if passes is None:
         passes = [MarkSites(sites=chosen) if kind is MarkSites else kind() for kind in ANALYSIS]
     inserted = _inserted(tuple(passes), after or {})
     return PassManager(inserted, instruments=tuple(instruments)).run(ingest(step))
+
+
+def _check_stage(function: str, given: Any, wanted: type, maker: str) -> None:
+    if not isinstance(given, wanted):
+        raise error(
+            "stage-argument",
+            f"etir.{function} was given something of type {type(given).__name__}; wanted a {wanted.__name__}",
+            help=f"make it with {maker}",
+        )
 
 
 def _inserted(passes: tuple[Pass, ...], after: Mapping[str, Pass]) -> tuple[Pass, ...]:
@@ -120,6 +133,7 @@ def plan(
 
     `rules` maps globs of parameter paths to rules that take the place of `rule`; the first that matches counts.
     """
+    _check_stage("plan", transition, Transition, "etir.analyse(etir.lower(...))")
     if rules is not None and not isinstance(rules, Mapping):
         found = type(rules).__name__
         raise error(
@@ -136,6 +150,7 @@ def emit(
     transition: Transition, backend: str = "auto", *, signature: Signature | Step, trace_dtype: Any = None
 ) -> Learner:
     """A learner for a planned transition. `signature` is the lowered step, or its signature."""
+    _check_stage("emit", transition, Transition, "etir.plan(etir.analyse(etir.lower(...)))")
     tree = signature.signature if isinstance(signature, Step) else signature
     return emit_transition(transition, backend, tree, trace_dtype)
 

@@ -135,6 +135,27 @@ CASES = {
           help: call it as (step, params, states, *inputs) for a plain function, or as (module, *inputs)
         """,
     ),
+    "a class": (
+        """
+        class Cell(etir.Module):
+            def __init__(self):
+                self.w = etir.ParamState(W)
+        etir.compile(Cell, x)
+        """,
+        """
+        error: the class 'Cell' was given; wanted a module, which is an instance of it [step-arguments]
+          help: make one first: Cell(...)
+        """,
+    ),
+    "a stage left out": (
+        """
+        etir.plan(etir.lower(step, params, states, x))
+        """,
+        """
+        error: etir.plan was given something of type Step; wanted a Transition [stage-argument]
+          help: make it with etir.analyse(etir.lower(...))
+        """,
+    ),
     "no function": (
         """
         etir.compile(3, params, states, x)
