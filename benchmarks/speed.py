@@ -78,7 +78,7 @@ def main() -> None:
     for n, batch in ((64, 4),) if options.quick else ((512, 16), (1024, 4)):
         rows = compare(lif_programs(n, batch, steps), steps=steps, rounds=options.rounds)
         print(table(f"\nLIF with dense recurrence, n={n}, B={batch}, T={steps}", rows), flush=True)
-    n, window, steps = (16, 32, 64) if options.quick else (64, 32, 128)
+    n, window, steps = (16, 32, 64) if options.quick else (64, 32, 64)
     rows = compare(rtrl_programs(n, window, steps), steps=steps, rounds=options.rounds)
     print(table(f"\ntanh RNN without a batch, n={n}, T={steps}", rows))
 

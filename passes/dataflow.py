@@ -192,7 +192,7 @@ class _Walk:
 
 
 def _combine(live: list[tuple[Dependences, Coupling]], followed: set[Any]) -> Dependences:
-    """The dependences of a result; of sources that are not `followed` (held values, weights) only the presence counts."""
+    """The dependences of a result; sources that are not `followed` (held values, weights) count by presence alone."""
     if len(live) == 1 and live[0][1].is_identity:
         return live[0][0]
     result: Dependences = {}

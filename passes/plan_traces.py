@@ -15,6 +15,7 @@ from ..ir.values import Value
 from .base import Pass
 from .certify import RuleOf, assign_rules
 from .classify_coupling import slots
+from .evidence import Evidence
 from .ingest import FORWARD, RESTRICTED, with_regions
 from .restrict_credit import restricted_region
 from .rules import Materials, Program, Rule
@@ -149,8 +150,10 @@ def _programs(transition: Transition, assigned: list[Rule], cotangents: tuple[Va
         )
         program = rule.for_association(association, materials)
         yield replace(program, step=(*step, *program.step))
-    for param, rule in rule_of.items():
-        if not rule.positional and param.value.type.carries_credit:
+    apart = [(p, rule) for p, rule in rule_of.items() if not rule.positional and p.value.type.carries_credit]
+    evidence = Evidence(transition) if apart else None
+    for param, rule in apart:
+        if evidence is not None and evidence.of(param).reaches:
             yield rule.for_param(param, tuple(s.before for s in transition.hidden), cotangents)
 
 

@@ -114,7 +114,7 @@ class Engine:
 
     def _credited(self, params: Arrays, hidden: Arrays, traces: TraceState) -> Arrays:
         """`hidden` itself; in reverse mode its cotangent is contracted with the traces and sent to `params`."""
-        programs, calls = self.programs, self.calls
+        programs = self.programs
         names = {param: k for k, param in enumerate(self.transition.params)}
         chosen = [k for k, p in enumerate(self.transition.params) if p.value.type.carries_credit]
         rest = {k: params[k] for k in range(len(params)) if k not in chosen}
@@ -142,7 +142,6 @@ class Engine:
             return gradient, None, [jnp.zeros_like(x) for x in cotangents], jax.tree.map(jnp.zeros_like, traces)
 
         credited.defvjp(forward, reverse)
-        del calls
         return credited([params[k] for k in chosen], rest, hidden, traces)
 
     def pull_back(self, selected: Arrays, rest: dict[int, jax.Array], found: dict[int, jax.Array]) -> Arrays:
@@ -194,6 +193,6 @@ class Engine:
         return self.influence_after(full, rows, own)
 
     def influence_after(self, full: Arrays, rows: jax.Array, own: Sequence[jax.Array]) -> Arrays:
-        """`w_bar + h_bar E` from pull-backs of all unit cotangents: to the states (`rows`), to the parameters (`own`)."""
+        """`w_bar + h_bar E` from pull-backs of all unit cotangents, to the states (`rows`) and parameters (`own`)."""
         flat = [c.flatten([x]) for c, x in zip(self.programs.influences, own, strict=True)]
         return [(w + rows @ e).astype(e.dtype) for w, e in zip(flat, full, strict=True)]
