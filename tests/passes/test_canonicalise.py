@@ -45,7 +45,9 @@ def test_it_leaves_alone_what_it_made(name: str):
 )
 def test_an_operation_is_where_the_user_wrote_it(source: str, place: str):
     """In a function of the user's at its own line; in one of a library at the call."""
-    (equation, *_) = jx.equations(after(Canonicalise, lowered(source, {}, {"h": "f32[4]"}, "f32[4]")).region("step").body)
+    (equation, *_) = jx.equations(
+        after(Canonicalise, lowered(source, {}, {"h": "f32[4]"}, "f32[4]")).region("step").body
+    )
     assert str(jx.location(equation)).startswith(place)
 
 

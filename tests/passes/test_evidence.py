@@ -81,7 +81,7 @@ def test_states_of_another_group():
     """
     types = {"W": "f32[3,4]"}, {"h": "f32[4]", "g": "f32[4]"}, "f32[3]"
     assert labels(etir.analyse(lowered(source, *types))) == (
-        '"W" approximate "\'h\' feeds \'g\', a state of another group"'
+        "\"W\" approximate \"'h' feeds 'g', a state of another group\""
     )
 
 

@@ -123,7 +123,9 @@ def test_it_leaves_alone_what_it_made(use: str, sites: str):
     ],
 )
 def test_an_operation_without_a_weight(use: str, note: str):
-    source = f"W = jnp.zeros((3, 4), 'float32')\ndef step(p, s, x):\n    y = {use}\n    return {{'h': s['h']}}, y @ p['V']"
+    source = (
+        f"W = jnp.zeros((3, 4), 'float32')\ndef step(p, s, x):\n    y = {use}\n    return {{'h': s['h']}}, y @ p['V']"
+    )
     with pytest.raises(EtirError) as failure:
         after(MarkSites, lowered(source, {"V": "f32[4,2]"}, {"h": "f32[3]"}, "f32[3]"))
     assert str(failure.value) == (

@@ -1,0 +1,100 @@
+"""certify: one label for every parameter, by the rule that learns it."""
+
+import pytest
+from snippets import expected
+from stages import labels, lowered
+
+import etir
+from etir.ir.diagnostics import EtirError
+from etir.passes import Certify
+from etir.passes.rules import PpProp
+
+STEP = """
+def step(p, s, x):
+    h = 0.5 * s["h"] + jnp.tanh(etir.matmul(jnp.concatenate([x, s["h"]]), p["cell"]["W"], p["cell"]["b"]))
+    return {"h": h}, etir.matmul(h, p["out"])
+"""
+PARAMS = {"cell": {"W": "f32[7,4]", "b": "f32[4]"}, "n": "i32[]", "out": "f32[4,2]"}
+
+
+@pytest.fixture(scope="module")
+def transition():
+    return etir.analyse(lowered(STEP, PARAMS, {"h": "f32[4]"}, "f32[3]"))
+
+
+CROSSES = "\"recurrence of 'h' through etir.matmul (mixes positions) is dropped\" loc(model.py:2:33)"
+OUTSIDE = '"out" exact "reaches no hidden state: its gradient needs no trace"'
+
+
+@pytest.mark.parametrize(
+    ("rule", "rules", "text"),
+    [
+        ("d_rtrl", {}, f'"cell.W" approximate {CROSSES}\n"cell.b" approximate {CROSSES}\n{OUTSIDE}'),
+        (
+            "rtrl",
+            {},
+            '"cell.W" exact "its influence on every hidden state is carried"\n'
+            f'"cell.b" exact "its influence on every hidden state is carried"\n{OUTSIDE}',
+        ),
+        (
+            "bptt",
+            {},
+            '"cell.W" truncated "bptt carries no trace: credit ends where the window begins"\n'
+            f'"cell.b" truncated "bptt carries no trace: credit ends where the window begins"\n{OUTSIDE}',
+        ),
+        (
+            "d_rtrl",
+            {"cell.b": "rtrl", "cell.*": "bptt"},
+            '"cell.W" truncated by bptt "bptt carries no trace: credit ends where the window begins"\n'
+            f'"cell.b" exact by rtrl "its influence on every hidden state is carried"\n{OUTSIDE}',
+        ),
+    ],
+    ids=["d_rtrl", "rtrl", "bptt", "the first glob that matches"],
+)
+def test_the_labels_of_a_rule(transition, rule: str, rules: dict[str, str], text: str):
+    assert labels(transition, rule, rules=rules) == text
+
+
+def test_pp_prop_says_that_a_trace_is_factored(transition):
+    label = etir.plan(transition, PpProp(decay=0.5)).certificate["cell.W"]
+    assert [str(reason) for reason in label.reasons] == [
+        "its trace is kept as a product of two vectors",
+        "recurrence of 'h' through etir.matmul (mixes positions) is dropped",
+    ]
+
+
+def test_a_discrete_parameter_has_no_label(transition):
+    assert [label.path for label in etir.plan(transition).certificate] == ["cell.W", "cell.b", "out"]
+
+
+def test_a_certificate_that_says_the_same_stays(transition):
+    certified = Certify().run(transition)
+    assert Certify().run(certified) is certified
+    assert Certify(window=2).run(certified) is not certified
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"rule": "d_rtl"},
+            """
+            error: there is no learning rule 'd_rtl' [unknown-rule]
+              help: did you mean 'd_rtrl'?
+            """,
+        ),
+        (
+            {"rules": (("cel.*", "rtrl"), ("out", "rtlr"))},
+            """
+            error: there is no learning rule 'rtlr' [unknown-rule]
+              help: did you mean 'rtrl'?
+            error: no parameter matches 'cel.*', given in rules= [rule-path]
+              help: did you mean 'cell.b'?
+            """,
+        ),
+    ],
+)
+def test_what_cannot_be_certified(transition, options, message: str):
+    with pytest.raises(EtirError) as failure:
+        Certify(**options).run(transition)
+    assert str(failure.value) == expected(message)
