@@ -35,6 +35,7 @@ Spaces = dict[Value, tuple[Space, ...]]
 
 
 def _none(op: Any, transition: Transition) -> Spaces:
+    """No trace."""
     return {}
 
 
