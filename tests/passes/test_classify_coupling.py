@@ -66,6 +66,13 @@ CASES = {
           through reduce_sum "mixes positions" loc(model.py:3:18)
         """,
     ),
+    "a sort without recurrence": (
+        "jnp.sort(y[:4])",
+        """
+        associate %W at %y1 : none untraced
+          through sort "mixes positions" loc(model.py:3:9)
+        """,
+    ),
     "a sort": (
         "s['h'] + jnp.sort(y[:4])",
         """

@@ -24,8 +24,10 @@ def groups(body: str, **states: str) -> str:
             {"v": "f32[4]", "a": "f32[4]"},
             "group #0 [%a, %v] shape [4]",
         ),
-        ("{'a': s['b'], 'b': s['c'], 'c': x}", {"a": "f32[4]", "b": "f32[4]", "c": "f32[4]"}, "group #0 [%a, %b, %c] shape [4]"),
-        ("{'v': s['v'], 'a': s['a']}", {"v": "f32[4]", "a": "f32[4]"}, "group #0 [%a] shape [4]\ngroup #1 [%v] shape [4]"),
+        ("{'a': s['b'], 'b': s['c'], 'c': x}", {"a": "f32[4]", "b": "f32[4]", "c": "f32[4]"},
+         "group #0 [%a, %b, %c] shape [4]"),
+        ("{'v': s['v'], 'a': s['a']}", {"v": "f32[4]", "a": "f32[4]"},
+         "group #0 [%a] shape [4]\ngroup #1 [%v] shape [4]"),
         (
             "{'v': s['v'] + s['a'].sum(), 'a': s['a']}",
             {"v": "f32[4]", "a": "f32[4]"},
@@ -52,7 +54,7 @@ def groups(body: str, **states: str) -> str:
             "group #0 [%r] shape [4]\ngroup #1 [%z] shape [4]",
         ),
     ],
-    ids=["both ways", "one way", "a chain", "apart", "a sum", "a neighbour", "another shape", "a discrete state", "a real one"],
+    ids=["both ways", "one way", "a chain", "apart", "a sum", "a neighbour", "another shape", "discrete", "real"],
 )  # fmt: skip
 def test_which_states_are_joined(body: str, states: dict[str, str], text: str):
     found = groups(body, **states).replace(" {\n}", "")

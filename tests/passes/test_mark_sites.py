@@ -149,7 +149,7 @@ def test_a_weight_that_is_closed_over_is_warned_of():
           return {"h": jnp.tanh(s["h"] @ W) + p["b"]}, x
                                 ^^^^^^^^^^
           help: pass it in params; or, if it is fixed on purpose, in the inputs or in the states
-    """)  # fmt: skip
+    """)  # fmt: skip  # noqa: E501
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def analysed(use: str):
 
 
 def test_a_rule_for_each_parameter():
-    """Two D-RTRL operations share the group's Jacobian; the parameter with a rule of its own has an influence matrix."""
+    """Two sites share the group's Jacobian; a parameter with a rule of its own has an influence matrix."""
     planned = etir.plan(analysed(TWO_SITES), rules={"B": "rtrl"})
     operations = [type(op).__name__ for phase in (planned.plan.step, planned.plan.at_window) for op in phase]
     assert operations == [
@@ -68,7 +68,7 @@ def test_reverse_mode_runs_over_the_region_of_the_credit(credit: str, region: st
             model.py:1: error: step 'step' uses no weight through an ETP operation, so 'd_rtrl' has nothing to trace [no-site]
               def step(p, s, x):
               help: write etir.matmul(h, w) where the weight should learn online, or pass sites='auto'
-            """,
+            """,  # noqa: E501
         ),
         (
             ONE_WEIGHT,
@@ -78,7 +78,7 @@ def test_reverse_mode_runs_over_the_region_of_the_credit(credit: str, region: st
               h = 0.5 * s["h"] + jnp.tanh(etir.matmul(x, p['A'] * p['B']))
                                           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
               help: give them the same rule in rules=
-            """,
+            """,  # noqa: E501
         ),
         (
             TWO_SITES,

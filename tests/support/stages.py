@@ -1,4 +1,4 @@
-"""Steps in text, taken through the analysis as far as one pass; and the parts of a transition's text that tests compare."""
+"""Steps in text, taken through the analysis as far as one pass, and the parts of a transition's text to compare."""
 
 import re
 import textwrap
@@ -55,7 +55,7 @@ def _through(kinds: tuple[type[Pass], ...], step: Step, sites: Any) -> Transitio
 def section(transition: Transition, *words: str) -> str:
     """The lines of a transition's text that begin with one of these words, and what stands inside them.
 
-    What depends on how JAX spells an operation (digests and numbers of equations) is left out, and so are runs of spaces.
+    Digests and numbers of equations depend on how JAX spells an operation: they are left out, as are runs of spaces.
     """
     kept, depth = [], 0
     for line in str(transition).splitlines():

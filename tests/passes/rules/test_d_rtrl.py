@@ -44,4 +44,4 @@ def test_the_program_in_text():
               = pullback(positional=[param %W, param %a], contributions=[%g_a, %g_W], reverse=[%W_bar, %a_bar])
           }
         }
-    """)
+    """)  # noqa: E501
