@@ -34,7 +34,8 @@ class PpProp(DRtrl):
         if label.label is Verdict.TRUNCATED or not factored:
             return label
         reason = Reason(text="its trace is kept as a product of two vectors", loc=factored[0].loc)
-        return self.entry(param, Verdict.APPROXIMATE, reason, *label.reasons)
+        kept = label.reasons if label.label is Verdict.APPROXIMATE else ()
+        return self.entry(param, Verdict.APPROXIMATE, reason, *kept)
 
     def for_association(self, association: Association, materials: Materials) -> Program:
         """Two vectors, advanced apart and multiplied when read."""
