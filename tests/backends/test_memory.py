@@ -9,8 +9,9 @@ from etir.backends.xla.schedule import FOLD
 
 BATCH, INPUTS, HIDDEN = 8, 64, 256
 TRACE = BATCH * (INPUTS + HIDDEN) * HIDDEN * 4
-HISTORY = FOLD * BATCH * 4 * (INPUTS + HIDDEN + 5 * HIDDEN)
-"""Bytes of a fold's data, Jacobians, sensitivities, cotangents, carried factors and later credit, in float32."""
+HISTORY = FOLD * BATCH * 4 * (INPUTS + HIDDEN + 7 * HIDDEN)
+"""Bytes of a fold in float32: data, Jacobians, sensitivities, cotangents of the site and of the states that enter windows,
+the same where they arrive, carried factors, and later credit."""
 
 GRADIENT = 2 * (INPUTS + HIDDEN) * HIDDEN * 4
 """Bytes of the gradient that is added up, and of what is added to it."""
