@@ -116,8 +116,7 @@ class Contract(Operation):
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Pullback(Operation):
-    """The gradient of the parameters: contributions on weights, through the transposed prologue, plus reverse mode's
-    own.
+    """The gradient of the parameters: contributions on weights, pulled back through the prologue, and reverse mode's.
 
     Only the `positional` parameters take contributions from weights; the others have a rule of their own.
     """

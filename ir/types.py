@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
@@ -38,7 +39,7 @@ class TensorType:
         return cls(_LONG.get(match[1], match[1]), shape)
 
     @classmethod
-    def of(cls, value: object) -> TensorType:
+    def of(cls, value: Any) -> TensorType:
         """The type of an array, or of anything else with a shape and a dtype."""
         return cls(str(value.dtype), tuple(value.shape))
 
