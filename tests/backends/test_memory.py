@@ -45,4 +45,5 @@ def test_a_donated_trace_is_advanced_in_place_in_memory_that_does_not_grow(windo
     assert short.alias_size_in_bytes >= TRACE
     if window > 1:  # JAX 0.10 copies the trace where windows are single steps
         assert short.temp_size_in_bytes <= TRACE + HISTORY + GRADIENT
-    assert long.temp_size_in_bytes <= short.temp_size_in_bytes * 1.01
+    longer_inputs = 6 * FOLD * BATCH * (INPUTS + HIDDEN) * 4  # JAX 0.10 copies the inputs, and nothing else that grows
+    assert long.temp_size_in_bytes <= short.temp_size_in_bytes * 1.01 + longer_inputs
