@@ -18,7 +18,6 @@ def test_the_program_in_text():
     assert section(planned, "certificate", "plan") == expected("""
         certificate pp_prop window=4 credit=full {
           "W" approximate "its trace is kept as a product of two vectors" loc(model.py:2:47)
-                            "every path from it to a hidden state is traced"
           "a" exact "every path from it to a hidden state is traced"
         }
         plan pp_prop window=4 credit=full {
