@@ -14,22 +14,26 @@ Step = Callable[[Any, Any, Array], tuple[Any, Array]]
 WIDTH = 8
 
 
-def tail_model(weights: int, equations: int = 1000, matmul: Matmul = jnp.matmul) -> tuple[Step, Any, Any, Array]:
-    """A step with `weights` recurrent weights before a tail of `equations` element-wise equations, and example values.
+def tail_model(
+    weights: int, equations: int = 1000, matmul: Matmul = jnp.matmul, *, summed: bool
+) -> tuple[Step, Any, Any, Array]:
+    """A step with `weights` weights before a tail of `equations` element-wise equations, and example values.
 
-    Each weight multiplies the state, and enters the tail at its own place; states and inputs have the shape [2, WIDTH].
+    The products of the input with the weights enter the tail as one sum, or, where not `summed`, each at its own place.
+    The state meets only its own element, so D-RTRL is exact. States and inputs have the shape [2, WIDTH].
     """
 
     def step(params: Any, states: Any, x: Array) -> tuple[Any, Array]:
         h = states["h"]
-        products = [matmul(jnp.concatenate([x, h], -1), w) for w in params["w"]]
+        products = [matmul(x, w) for w in params["w"]]
+        entering = [sum(products[1:], products[0])] if summed else products
         new = h
         for i in range(equations // 4):
-            new = jnp.tanh(0.9 * new + products[i % weights] * (0.1 + i / equations))
+            new = jnp.tanh(0.9 * new + entering[i % len(entering)] * (0.1 + i / equations))
         return {"h": new}, new
 
     keys = jax.random.split(jax.random.key(0), weights)
-    params = {"w": [jax.random.normal(k, (2 * WIDTH, WIDTH)) * 0.1 for k in keys]}
+    params = {"w": [jax.random.normal(k, (WIDTH, WIDTH)) * 0.1 for k in keys]}
     return step, params, {"h": jnp.zeros((2, WIDTH))}, jnp.ones((2, WIDTH))
 
 

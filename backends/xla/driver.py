@@ -14,12 +14,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ...ir import jaxpr as jx
 from ..calls import Arrays
 from .engine import Engine
 from .history import backward
 from .schedule import Stretch, schedule
 from .shared import Shared
 from .stepping import Record, TraceState
+from .sums import receivers
 
 
 class Totals(NamedTuple):
@@ -37,7 +39,7 @@ class WindowResult(NamedTuple):
     """What one window leaves for its fold."""
 
     record: Shared[Record]
-    sent: list[jax.Array | None]
+    sent: Shared[list[jax.Array | None]]
     """The cotangent of each site's output, `[time, *output]`."""
     entering: Arrays
     """The cotangents of the hidden states that entered the window."""
@@ -63,6 +65,7 @@ class SequenceGradient:
         self.credited = [k for k, w in enumerate(self.transition.weights) if self.calls.is_credited(w)]
         self.positional = set(self.programs.positional)
         self.product_sites = [k for k, s in enumerate(self.transition.sites) if self.calls.is_credited(s.weight)]
+        self.shifted, self.shift_of = self._shifts()
         self.merged = {k for k in self.credited if self.positional.issuperset(self.transition.weights[k].params)}
         self.hidden_places = self.calls.hidden_places
 
@@ -116,7 +119,7 @@ class SequenceGradient:
         length = _leading(xt)
         shifts = [
             jnp.zeros((length, *self.transition.sites[k].output.type.shape), self.transition.sites[k].output.type.dtype)
-            for k in self.product_sites
+            for k in self.shifted
         ]
         hidden = [states[k] for k in self.hidden_places]
         plain = [self.weights[k] for k in self.calls.plain_weights]
@@ -134,10 +137,8 @@ class SequenceGradient:
                 full = self.engine.advance_full(self.params, states, full, inputs, length)
             else:
                 full = self._advance_influence(pull, jnp.zeros_like(total), record.tree, full)
-        by_site: list[jax.Array | None] = [None] * len(self.transition.sites)
-        for k, x in zip(self.product_sites, sent, strict=True):
-            by_site[k] = x
         contracted = self._contract_factored(factored, entering)
+        by_site = Shared(self._by_site(sent))
         return (new, tracked, full, totals), WindowResult(record, by_site, entering, contracted, losses, aux)
 
     def _steps(
@@ -156,7 +157,7 @@ class SequenceGradient:
             now, tracked = carry
             x, target, shift = at
             every: list[Any] = self.calls.no_shifts()
-            for k, s in zip(self.product_sites, shift, strict=True):
+            for k, s in zip(self.shifted, shift, strict=True):
                 every[k] = s
             new, outputs, bindings = self.calls.forward(weights, now, x, own, every)
             loss, aux = self.loss(outputs, target)
@@ -177,7 +178,7 @@ class SequenceGradient:
     ) -> tuple[list[Any], Totals]:
         """The end of a fold: later windows' credit into its history, one pass over each trace, one product a site."""
         record: Record = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), result.record).tree
-        sent = [None if x is None else x.reshape(-1, *x.shape[2:]) for x in result.sent]
+        sent = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), result.sent).tree
         windows = result.losses.shape[0]
         entering = self.programs.by_group(result.entering)
         like = self.programs.by_group([start[k] for k in self.hidden_places])
@@ -187,9 +188,7 @@ class SequenceGradient:
         swept_groups = backward(self.engine.stretches(record, like, arriving))
         firsts = [x for x, program in zip(entering, self.programs.groups, strict=True) if program.dense]
         for program, swept, entered in zip(self.programs.with_dense, swept_groups, firsts, strict=True):
-            cotangents = {s: x[0] for s, x in entered.items()}
-            if windows > 1:
-                cotangents = {s: x + swept.cotangents[s] for s, x in cotangents.items()}
+            cotangents = swept.cotangents if windows > 1 else {s: x[0] for s, x in entered.items()}
             for n, (_, place) in enumerate(program.dense):
                 trace = self.programs.dense[place]
                 site = self.programs.site_of(trace.layout)
@@ -226,6 +225,21 @@ class SequenceGradient:
             sent = jnp.concatenate([sent, *(y for _, y in rows)])
         return self._add(totals, weight, self.engine.product(site, data, sent))
 
+    def _shifts(self) -> tuple[list[int], dict[int, int]]:
+        """The sites to shift, and for each site with a product the one of them that has its cotangent."""
+        region = self.calls.forward_region
+        count = len(self.transition.sites)
+        results = len(self.transition.states) + len(self.transition.outputs)
+        found = receivers(region.body, jx.argument_vars(region.body)[-count:] if count else [], results)
+        first: dict[Any, int] = {}
+        shift_of = {k: first.setdefault(found[k], k) for k in self.product_sites}
+        return list(first.values()), shift_of
+
+    def _by_site(self, sent: Arrays) -> list[jax.Array | None]:
+        """The cotangents of the shifts, for each site that takes part in a product."""
+        by_shift = dict(zip(self.shifted, sent, strict=True))
+        return [by_shift[self.shift_of[k]] if k in self.shift_of else None for k in range(len(self.transition.sites))]
+
     def _contract_factored(self, factored: Any, entering: Arrays) -> list[Any]:
         groups = {p.group: c for p, c in zip(self.programs.groups, self.programs.by_group(entering), strict=True)}
         return [
@@ -245,7 +259,9 @@ class SequenceGradient:
         def unit(vector: jax.Array) -> tuple[jax.Array, Arrays]:
             hidden, sent, plain = pull((no_loss, programs.hidden.unflatten(vector)))
             bars = self._add_plain(self._zero_totals(), plain).reverse
-            for site, y in zip(self.product_sites, sent, strict=True):
+            by_site = self._by_site(sent)
+            for site in self.product_sites:
+                y = by_site[site]
                 bars = _plus(bars, self.calls.site_weights[site], self.engine.product(site, record.data[site], y))
             grads = self._pull_back(bars)
             own = [grads[self.transition.params.index(param)] for param in programs.influenced]
@@ -308,14 +324,14 @@ class SequenceGradient:
 
 
 def _arrivals(entering: dict[int, jax.Array], windows: int, record: Record) -> dict[int, jax.Array]:
-    """Credit that arrives after each step of a fold: the next window's, at the last step of each window."""
-    found: dict[int, jax.Array] = {}
-    for k, x in entering.items():
-        later = jnp.concatenate([x[1:], jnp.zeros_like(x[:1])])
-        steps = _leading(record) // windows
-        spread = jnp.zeros((windows, steps, *x.shape[1:]), x.dtype).at[:, -1].set(later)
-        found[k] = spread.reshape(-1, *x.shape[1:])
-    return found
+    """Credit that arrives before each step of a fold: what each window sends back, at its first step."""
+    steps = _leading(record) // windows
+    if steps == 1:
+        return entering
+    return {
+        k: jnp.zeros((windows, steps, *x.shape[1:]), x.dtype).at[:, 0].set(x).reshape(-1, *x.shape[1:])
+        for k, x in entering.items()
+    }
 
 
 def _leading(tree: Any) -> int:

@@ -24,7 +24,7 @@ class Carried:
     product: Jacobians
     """`P`, the product of the Jacobians over the stretch."""
     cotangents: Cotangents
-    """The credit that arrived inside the stretch, pulled back to its beginning."""
+    """The credit that arrived in the stretch, pulled back to its beginning."""
     factors: list[dict[int, jax.Array]]
     """For each layout `s_t = (prod of later D) f_t`, `[time, slots?, *output]` by state."""
     credit: list[jax.Array | None]
@@ -54,7 +54,7 @@ class Stretch:
     sensitivities: Sequence[Sequence[jax.Array | None]]
     """For each layout and state `[time, slots?, *output]`, or None."""
     arriving: Cotangents | None
-    """Credit that arrives at the states *after* each step, `[time, *group]` by state; None for none."""
+    """Credit that arrives at the states *before* each step, `[time, *group]` by state; None for none."""
     like: Mapping[int, jax.Array]
     """An array of each state, for shapes and element types."""
 
@@ -91,13 +91,11 @@ def _step(
 ) -> tuple[Any, Any]:
     """One step of the sweep, for one group."""
     like = stretch.like
-    if arrived is not None:
-        credit = {k: x + arrived[k] for k, x in credit.items()}
     pairs = list(zip(stretch.layouts, sensitive, strict=True))
     factors = _once_each(pairs, lambda layout, f: _carry_on(layout, product, f))
     sent = [None] * len(pairs) if arrived is None else _once_each(pairs, lambda layout, f: _send(layout, credit, f))
     if arrived is not None:
-        credit = {k: _column(credit, here, k, like[k]) for k in credit}
+        credit = {k: _column(credit, here, k, like[k]) + arrived[k] for k in credit}
     product = {pair: _times(product, here, pair, like[pair[0]]) for pair in product}
     return (product, credit), (factors, sent)
 

@@ -138,6 +138,14 @@ def buffered(p: Any, s: Any, x: Any) -> Any:
     return {"h": h, "line": s["h"]}, h
 
 
+def sums_of_sites(p: Any, s: Any, x: Any) -> Any:
+    """Sites that end in one sum, beside one that ends in it twice, one that is read elsewhere too, and one that spreads."""
+    y = [etir.matmul(data, w) for data, w in zip((x, x, x * x, jnp.sin(x), jnp.cos(x)), p["W"], strict=True)]
+    total = (y[0] + y[1]) + (y[2] + y[3] + y[3])
+    h = 0.5 * s["h"] + jnp.tanh(total[None] + jnp.stack([y[4], y[4]]) * jnp.cos(y[2]))
+    return {"h": h}, h
+
+
 STRUCTURES = {
     item.step.__name__: item
     for item in (
@@ -170,6 +178,7 @@ STRUCTURES = {
         Structure(step=two_shapes, params={"W": _draw(1, 3, 4)}, states={"h": _draw(2, 2), "g": _draw(3, 2, 3)}),
         Structure(step=rows_that_meet, params={"W": _draw(1, 3, 4)}, states={"h": _draw(2, 2, 4)}),
         Structure(step=written_in_places, params={"W": _draw(1, 3, 4)}, states={"h": _draw(2, 5)}),
+        Structure(step=sums_of_sites, params={"W": list(_draw(1, 5, 3, 4))}, states={"h": _draw(2, 2, 4)}),
         Structure(step=buffered, params={"W": _draw(1, 3, 4)}, states={"h": _draw(2, 4), "line": _draw(3, 4)}),
     )
 }
