@@ -1,8 +1,9 @@
 """Time until a learner runs, beside `jax.jit(jax.grad(scan))` of the same model: `python -m benchmarks.compile_time`.
 
 `passes` is lowering, analysis and planning; `xla` is tracing, lowering and compiling what the learner emits. The
-sequence has two folds of several windows, so that all of the driver's loops are compiled. The distance is between the two
-gradients of the sequence: rounding for the tails, and for the stacks, whose weights meet the state, what D-RTRL leaves out.
+sequence has two folds of several windows, so that all of the driver's loops are compiled. The distance is between the
+two gradients of the sequence: rounding for the tails, and for the stacks, whose weights meet the state, what D-RTRL
+leaves out.
 """
 
 from __future__ import annotations

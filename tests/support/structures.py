@@ -139,7 +139,7 @@ def buffered(p: Any, s: Any, x: Any) -> Any:
 
 
 def sums_of_sites(p: Any, s: Any, x: Any) -> Any:
-    """Sites that end in one sum, beside one that ends in it twice, one that is read elsewhere too, and one that spreads."""
+    """Sites that end in one sum, beside one that ends there twice, one that is read elsewhere too, one that spreads."""
     y = [etir.matmul(data, w) for data, w in zip((x, x, x * x, jnp.sin(x), jnp.cos(x)), p["W"], strict=True)]
     total = (y[0] + y[1]) + (y[2] + y[3] + y[3])
     h = 0.5 * s["h"] + jnp.tanh(total[None] + jnp.stack([y[4], y[4]]) * jnp.cos(y[2]))
