@@ -259,9 +259,9 @@ class SequenceGradient:
         def unit(vector: jax.Array) -> tuple[jax.Array, Arrays]:
             hidden, sent, plain = pull((no_loss, programs.hidden.unflatten(vector)))
             bars = self._add_plain(self._zero_totals(), plain).reverse
-            by_site = self._by_site(sent)
-            for site in self.product_sites:
-                y = by_site[site]
+            by_shift = dict(zip(self.shifted, sent, strict=True))
+            for site, shift in self.shift_of.items():
+                y = by_shift[shift]
                 bars = _plus(bars, self.calls.site_weights[site], self.engine.product(site, record.data[site], y))
             grads = self._pull_back(bars)
             own = [grads[self.transition.params.index(param)] for param in programs.influenced]
