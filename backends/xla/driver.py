@@ -326,12 +326,11 @@ class SequenceGradient:
 def _arrivals(entering: dict[int, jax.Array], windows: int, record: Record) -> dict[int, jax.Array]:
     """Credit that arrives before each step of a fold: what each window sends back, at its first step."""
     steps = _leading(record) // windows
-    if steps == 1:
-        return entering
-    return {
-        k: jnp.zeros((windows, steps, *x.shape[1:]), x.dtype).at[:, 0].set(x).reshape(-1, *x.shape[1:])
-        for k, x in entering.items()
-    }
+
+    def spread(x: jax.Array) -> jax.Array:
+        return jnp.pad(x[:, None], [(0, 0), (0, steps - 1)] + [(0, 0)] * (x.ndim - 1)).reshape(-1, *x.shape[1:])
+
+    return entering if steps == 1 else jax.tree.map(spread, entering)
 
 
 def _leading(tree: Any) -> int:
