@@ -18,7 +18,7 @@ from .arguments import Arguments
 from .calls import Arrays
 from .cost import Cost, estimate
 from .drivers import GradientDriver, gradient_by_windows, scan_windows, train_by_windows
-from .losses import Key, StepLoss, check_loss, check_targets
+from .losses import Key, StepLoss, check_loss, check_opt_state, check_optimizer, check_targets
 
 
 class Carry(NamedTuple):
@@ -148,7 +148,7 @@ class Learner:
         check_loss(loss)
 
         def gradient(params: Any, carry: Carry, xs: Any, *targets: Any) -> Result:
-            check_targets(loss, targets)
+            check_targets(loss, targets, "(params, carry, xs, *targets)")
             flat, (states, traces) = self._arguments.params(params), self._arguments.carry(carry)
             inputs, _ = self._arguments.sequence(xs, targets)
             return self._compiled_gradient(Key(loss), reduction, flat, states, traces, inputs, targets)
@@ -164,15 +164,12 @@ class Learner:
         """
         _check_reduction(reduction)
         check_loss(loss)
-        if not callable(getattr(optimizer, "update", None)):
-            raise error(
-                "optimizer-type",
-                f"the optimiser is of type {type(optimizer).__name__}; wanted an object with optax's update()",
-                help="for example learner.train(loss, optax.adam(1e-3))",
-            )
+        check_optimizer(optimizer)
 
         def train(params: Any, opt_state: Any, carry: Carry, xs: Any, *targets: Any) -> Trained:
-            check_targets(loss, targets)
+            check_targets(loss, targets, "(params, opt_state, carry, xs, *targets)")
+            if callable(opt_state):
+                check_opt_state(optimizer, params, opt_state)
             flat, (states, traces) = self._arguments.params(params), self._arguments.carry(carry)
             inputs, _ = self._arguments.sequence(xs, targets)
             options = Key(loss), Key(optimizer), reduction
@@ -238,6 +235,7 @@ class Learner:
 
         def train(loss: Key, optimizer: Key, reduction: str, params: Arrays, opt_state: Any, *rest: Any) -> Trained:
             states, traces, inputs, targets = rest
+            check_opt_state(optimizer.value, jax.tree.unflatten(structure, params), opt_state)
 
             def update(grads: Arrays, opt_state: Any, params: Arrays, steps: int) -> tuple[Arrays, Any]:
                 ascent = [jnp.conj(g) for g in (_divided(grads, steps) if reduction == "mean" else grads)]

@@ -57,8 +57,8 @@ def check_loss(function: Any) -> None:
         )
 
 
-def check_targets(function: Any, targets: tuple[Any, ...]) -> None:
-    """Raise EtirError where a loss cannot be called with the outputs and these targets."""
+def check_targets(function: Any, targets: tuple[Any, ...], call: str) -> None:
+    """Raise EtirError where a loss cannot be called with the outputs and these targets; `call` says how they came."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
@@ -69,11 +69,36 @@ def check_targets(function: Any, targets: tuple[Any, ...]) -> None:
         count = f"{len(targets)} target{'' if len(targets) == 1 else 's'}"
         raise error(
             "loss-arguments",
-            f"the loss{signature} does not take the outputs and {count}",
+            f"the loss takes {signature}, which does not fit the outputs and {count}",
             loc=definition(function),
             notes=[str(mismatch)],
-            help="call the gradient with (params, carry, xs, *targets): a target for each argument after the first",
+            help=f"call it with {call}: a target for each argument of the loss after the first",
         ) from None
+
+
+def check_optimizer(optimizer: Any) -> None:
+    """Raise EtirError for what is no optimiser."""
+    if not callable(getattr(optimizer, "update", None)):
+        raise error(
+            "optimizer-type",
+            f"the optimiser is of type {type(optimizer).__name__}; wanted an object with optax's update()",
+            help="for example learner.train(loss, optax.adam(1e-3))",
+        )
+
+
+def check_opt_state(optimizer: Any, params: Any, opt_state: Any) -> None:
+    """Raise EtirError for an optimiser's state of another structure than its `init(params)` has."""
+    init = getattr(optimizer, "init", None)
+    if not callable(init):
+        return
+    wanted, found = jax.tree.structure(jax.eval_shape(init, params)), jax.tree.structure(opt_state)
+    if found != wanted:
+        raise error(
+            "argument-opt-state",
+            "the optimiser's state is not what its init(params) gives",
+            notes=(f"found {found}", f"wanted {wanted}"),
+            help="train takes (params, opt_state, carry, xs, *targets); begin with optimizer.init(params)",
+        )
 
 
 def _array(value: Any) -> jax.Array:

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from ..ir.diagnostics import Diagnostic, EtirError, did_you_mean, error
-from ..ir.loc import Loc
+from ..ir.loc import Loc, calling_line
 from ..ir.step import leaf_paths
 from .cell import Cell, type_text
-from .source import calling_line
 
 if TYPE_CHECKING:
     from .state import State

@@ -25,10 +25,9 @@ import jax
 from jax.core import Tracer
 
 from ..ir.jaxpr import current_trace
-from ..ir.loc import Loc
+from ..ir.loc import Loc, calling_line
 from . import errors
 from .cell import Cell, Writes
-from .source import calling_line
 
 if TYPE_CHECKING:
     from .state import State

@@ -28,7 +28,7 @@ def lower(
     params: Any,
     states: Any,
     *inputs: Any,
-    buffers: Sequence[str] = (),
+    buffers: str | Sequence[str] = (),
     declared_at: dict[str, Loc] | None = None,
     name: str | None = None,
 ) -> Step:
@@ -91,7 +91,8 @@ def _leaves(
     )
 
 
-def _declared(leaves: list[tuple[str, Any]], buffers: Sequence[str]) -> dict[str, str]:
+def _declared(leaves: list[tuple[str, Any]], buffers: str | Sequence[str]) -> dict[str, str]:
+    buffers = (buffers,) if isinstance(buffers, str) else buffers
     paths = [path for path, _ in leaves]
     unknown = [glob for glob in buffers if not fnmatch.filter(paths, glob)]
     if unknown:
@@ -142,6 +143,8 @@ def _check_states(states: Any, new: Any, shapes: list[Any], leaves: tuple[Leaf, 
 
 
 def _type_help(before: TensorType, after: TensorType) -> str:
+    if after.carries_credit and not before.carries_credit:
+        return f"declare the state as {after}: only floating and complex states carry credit"
     short = str(before).partition("[")[0]
     if before.shape == after.shape:
         return f"cast the update to {short}, or declare the state as {after}"
@@ -165,13 +168,20 @@ def _structure_finding(states: Any, new: Any, loc: Loc | None) -> Diagnostic:
 
 
 def _check_constants(closed: Any) -> None:
-    """Warn of constants that look like weights that the step closed over: they would get no gradient, and no label."""
+    """Warn of constants that look like weights that the step closed over: they would get no gradient, and no label.
+
+    Zeros and ones that only select, as a mask does by multiplication, are no weights.
+    """
     variables = jx.all_invars(closed)
     for var, value in zip(variables, jx.consts_of(closed), strict=False):
         kind = jx.type_of(var)
-        if not kind.carries_credit or len(kind.shape) < 2 or kind.size < _SUSPICIOUS_CONSTANT or _is_mask(value):
+        if not kind.carries_credit or len(kind.shape) < 2 or kind.size < _SUSPICIOUS_CONSTANT:
             continue
-        reader = next((e for e in jx.equations(closed) if any(a is var for a in e.invars)), None)
+        readers = [e for e in jx.equations(closed) if any(a is var for a in e.invars)]
+        reader = next((e for e in readers if _sums_products(e)), None)
+        if reader is None and _is_mask(value):
+            continue
+        reader = reader or next(iter(readers), None)
         finding = Diagnostic(
             code="closed-over-weight",
             severity="warning",
@@ -180,6 +190,8 @@ def _check_constants(closed: Any) -> None:
             help="pass it in params; or, if it is fixed on purpose, in the inputs or in the states",
         )
         warn(finding)
+    for body in (body for eqn in jx.equations(closed) for body in jx.sub_jaxprs(eqn)):
+        _check_constants(body)
 
 
 def _check_numbers(params: Any, states: Any, declared: dict[str, str]) -> None:
@@ -188,6 +200,15 @@ def _check_numbers(params: Any, states: Any, declared: dict[str, str]) -> None:
     findings += not_finite(((path, x) for path, x in leaf_paths(states, "state") if path not in declared), "state")
     if findings:
         raise EtirError(findings)
+
+
+def _sums_products(eqn: Any) -> bool:
+    """Whether an equation is, or calls, one that sums products of its operands, as a weight's use does."""
+    if eqn.primitive.name in ("dot_general", "conv_general_dilated"):
+        return True
+    if eqn.primitive.name == "etp":
+        return set(eqn.params["expression"].output) != set(eqn.params["expression"].labels)
+    return any(_sums_products(inner) for body in jx.sub_jaxprs(eqn) for inner in jx.equations(body))
 
 
 def _is_mask(value: Any) -> bool:

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 import jax
 
+from ..ir.loc import calling_line
 from ..ir.step import leaf_paths
 from . import errors, frame
 from .cell import Cell, is_array_like, strong_array, type_text
-from .source import calling_line
 
 
 class State:

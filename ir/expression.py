@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .diagnostics import error
+from .loc import calling_line
 
 LABELS = string.ascii_lowercase + string.ascii_uppercase
 
@@ -44,6 +45,7 @@ class Expression:
             raise error(
                 "expression-form",
                 f"'{text}' does not describe {len(ranks)} operands and a result",
+                loc=calling_line(),
                 help="write one term for each operand and an explicit result, as in '...i,ij->...j'",
             )
         fresh = [label for label in LABELS if label not in compact]
@@ -51,7 +53,9 @@ class Expression:
         terms = tuple(_expand(term, rank, spare, text) for term, rank in zip(operands, ranks, strict=True))
         unknown = sorted(set(output.replace("...", "")) - set("".join(terms)))
         if unknown:
-            raise error("expression-form", f"'{text}' has '{unknown[0]}' in its result but in no operand")
+            raise error(
+                "expression-form", f"'{text}' has '{unknown[0]}' in its result but in no operand", loc=calling_line()
+            )
         return cls(operands=terms, output=output.replace("...", spare))
 
     @property
@@ -76,8 +80,16 @@ def _named(term: str) -> int:
 def _expand(term: str, rank: int, spare: str, text: str) -> str:
     missing = rank - _named(term)
     if missing < 0 or (missing > 0 and "..." not in term):
-        raise error("expression-form", f"'{term}' in '{text}' names {_named(term)} axes, but the operand has {rank}")
+        raise error(
+            "expression-form",
+            f"'{term}' in '{text}' names {_named(term)} axes, but the operand has {rank}",
+            loc=calling_line(),
+        )
     labels = term.replace("...", spare[len(spare) - missing :] if missing else "")
     if len(set(labels)) != len(labels):
-        raise error("expression-form", f"'{term}' in '{text}' repeats a label; take the diagonal before the operation")
+        raise error(
+            "expression-form",
+            f"'{term}' in '{text}' repeats a label; take the diagonal before the operation",
+            loc=calling_line(),
+        )
     return labels

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import linecache
 import os
 import re
 from dataclasses import dataclass
+from types import CodeType
 from typing import Any
 
+_PACKAGE = __name__.partition(".")[0]
+_MACHINERY = (_PACKAGE, "jax", "functools", "contextlib")
 _TEXT = re.compile(r"(?P<file>.+?):(?P<line>\d+)(?::(?P<column>\d+))?")
 
 
@@ -35,7 +39,12 @@ class Loc:
         return cls(file=match["file"], line=int(match["line"]), column=int(column) if column else None)
 
     def source_line(self) -> str | None:
-        """The line of source that this points at, without its newline; None where the file cannot be read."""
+        """The line of source that this points at, without its newline; None where the file cannot be read.
+
+        A location that was read from text has only the file's name: no folder is searched for a file called so.
+        """
+        if not os.path.isabs(self.file) and self.file not in linecache.cache:
+            return None
         return linecache.getline(self.file, self.line).rstrip("\n") or None
 
 
@@ -53,3 +62,30 @@ def definition(function: Any) -> Loc | None:
     except (AttributeError, ValueError):
         return None
     return Loc(file=code.co_filename, line=code.co_firstlineno)
+
+
+def calling_line() -> Loc | None:
+    """The innermost place on the call stack that is neither this package (but its zoo) nor JAX; None without one."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        if not _is_machinery(frame.f_globals.get("__name__", "")):
+            return _place(frame.f_code, frame.f_lasti, frame.f_lineno)
+        frame = frame.f_back
+    return None
+
+
+def _is_machinery(module: str) -> bool:
+    if module.startswith(f"{_PACKAGE}.frontend.zoo"):
+        return False
+    return any(module == name or module.startswith(f"{name}.") for name in _MACHINERY)
+
+
+def _place(code: CodeType, instruction: int, line: int) -> Loc:
+    positions = code.co_positions()
+    _, end_line, column, end_column = next(itertools.islice(positions, instruction // 2, None), (None,) * 4)
+    return Loc(
+        file=code.co_filename,
+        line=line,
+        column=None if column is None else column + 1,
+        end_column=end_column + 1 if end_column is not None and end_line == line else None,
+    )

@@ -17,6 +17,7 @@ from jax.interpreters import ad, batching, mlir
 
 from .diagnostics import error
 from .expression import LABELS, Expression
+from .loc import calling_line
 
 etp = core.Primitive("etp")
 
@@ -33,6 +34,7 @@ def matmul(x: Any, w: Any, b: Any | None = None) -> jax.Array:
         raise error(
             "matmul-rank",
             f"etir.matmul got operands of {x.ndim} and {w.ndim} axes",
+            loc=calling_line(),
             help="spell the product with etir.einsum, or use etir.scale for a scalar",
         )
     y = apply_expression("dot", _matmul_expression(x.ndim, w.ndim), x, w)
@@ -69,7 +71,7 @@ def _summed(array: jax.Array, term: str, kept: set[str]) -> jax.Array:
 def scale(x: Any, w: Any) -> jax.Array:
     """`x * w`, element by element with NumPy's broadcasting, through an ETP operation."""
     x, w = jnp.asarray(x), jnp.asarray(w)
-    shape = np.broadcast_shapes(x.shape, w.shape)
+    shape = _broadcast_shape("scale", x, w)
     labels = LABELS[: len(shape)]
     operands = [array if _is_suffix(array.shape, shape) else jnp.broadcast_to(array, shape) for array in (x, w)]
     if all(array.shape != shape for array in operands):
@@ -81,7 +83,7 @@ def scale(x: Any, w: Any) -> jax.Array:
 def bias(x: Any, b: Any) -> jax.Array:
     """`x + b` with NumPy's broadcasting; `b`, the parameter, goes through an ETP operation."""
     x, b = jnp.asarray(x), jnp.asarray(b)
-    shape = np.broadcast_shapes(x.shape, b.shape)
+    shape = _broadcast_shape("bias", x, b)
     return x + identity(jnp.broadcast_to(b, shape).astype(jnp.promote_types(x.dtype, b.dtype)))
 
 
@@ -90,6 +92,16 @@ def identity(w: Any) -> jax.Array:
     w = jnp.asarray(w)
     labels = LABELS[: w.ndim]
     return apply_expression("identity", Expression(operands=(labels,), output=labels), w)
+
+
+def _broadcast_shape(name: str, *operands: jax.Array) -> tuple[int, ...]:
+    shapes = [tuple(array.shape) for array in operands]
+    try:
+        return np.broadcast_shapes(*shapes)
+    except ValueError:
+        pass
+    message = f"etir.{name} of shapes {' and '.join(map(str, shapes))}, which do not broadcast together"
+    raise error("operand-shape", message, loc=calling_line())
 
 
 def _is_suffix(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
@@ -119,6 +131,7 @@ def _check_sizes(name: str, expression: Expression, operands: tuple[jax.Array, .
                     "operand-shape",
                     f"etir.{'matmul' if name == 'dot' else name} of shapes {shapes}: axis '{label}' of '{expression}' "
                     f"has size {sizes[label]} in one operand and {size} in the other",
+                    loc=calling_line(),
                 )
 
 

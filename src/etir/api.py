@@ -23,7 +23,7 @@ RuleLike = str | Rule
 Sites = str | Sequence[str]
 
 
-def lower(model: Any, *args: Any, buffers: Sequence[str] = ()) -> Step:
+def lower(model: Any, *args: Any, buffers: str | Sequence[str] = ()) -> Step:
     """One step of a model as a Jaxpr whose leaves have paths.
 
     `lower(step, params, states, *inputs)` takes a plain function `step(params, states, *inputs) -> (new_states,
@@ -46,7 +46,7 @@ def _is_module(model: Any) -> bool:
     return isinstance(model, Module) or (callable(model) and isinstance(inspect.unwrap(model), Module))
 
 
-def _lower_functional(model: Functional, inputs: tuple[Any, ...], buffers: Sequence[str]) -> Step:
+def _lower_functional(model: Functional, inputs: tuple[Any, ...], buffers: str | Sequence[str]) -> Step:
     """A module's step: floating-point states that are no `HiddenState` are buffers."""
     states = leaf_paths(model.states, "state")
     kinds = {path: kind for path, kind in model.kinds.items() if kind != "hidden"}
@@ -56,9 +56,8 @@ def _lower_functional(model: Functional, inputs: tuple[Any, ...], buffers: Seque
         if any(path == owner or path.startswith(f"{owner}.") for owner in kinds) and TensorType.of(value).carries_credit
     ]
     places = {path: loc for path, _ in states if (loc := _place(model, path)) is not None}
-    return lower_function(
-        model.step, model.params, model.states, *inputs, buffers=(*plain, *buffers), declared_at=places
-    )
+    named = (buffers,) if isinstance(buffers, str) else buffers
+    return lower_function(model.step, model.params, model.states, *inputs, buffers=(*plain, *named), declared_at=places)
 
 
 def _place(model: Functional, path: str) -> Loc | None:
@@ -166,7 +165,7 @@ def compile(
     credit: str = "full",
     trace_dtype: Any = None,
     on_truncated: str = "warn",
-    buffers: Sequence[str] = (),
+    buffers: str | Sequence[str] = (),
 ) -> Learner:
     """An online learner for one step of a model.
 

@@ -48,10 +48,10 @@ CASES = {
         learner.grad(loss)(params, learner.init(), xs)
         """,
         """
-        model.py:10: error: the loss(y, target) does not take the outputs and 0 targets [loss-arguments]
+        model.py:10: error: the loss takes (y, target), which does not fit the outputs and 0 targets [loss-arguments]
           def loss(y, target):
           note: missing a required argument: 'target'
-          help: call the gradient with (params, carry, xs, *targets): a target for each argument after the first
+          help: call it with (params, carry, xs, *targets): a target for each argument of the loss after the first
         """,
     ),
     "target too many": (
@@ -63,10 +63,10 @@ CASES = {
         learner.grad(loss)(params, learner.init(), xs, ts, ts)
         """,
         """
-        model.py:10: error: the loss(y, target) does not take the outputs and 2 targets [loss-arguments]
+        model.py:10: error: the loss takes (y, target), which does not fit the outputs and 2 targets [loss-arguments]
           def loss(y, target):
           note: too many positional arguments
-          help: call the gradient with (params, carry, xs, *targets): a target for each argument after the first
+          help: call it with (params, carry, xs, *targets): a target for each argument of the loss after the first
         """,
     ),
     "tuple of one input": (
@@ -136,6 +136,50 @@ CASES = {
         """
         error: the optimiser is of type float; wanted an object with optax's update() [optimizer-type]
           help: for example learner.train(loss, optax.adam(1e-3))
+        """,
+    ),
+    "target missing in training": (
+        """
+        import optax
+        learner = etir.compile(step, params, states, x)
+        def loss(y, target):
+            return jnp.sum((y - target) ** 2)
+        sgd = optax.sgd(0.1)
+        learner.train(loss, sgd)(params, sgd.init(params), learner.init(), jnp.ones((10, 3)))
+        """,
+        """
+        model.py:10: error: the loss takes (y, target), which does not fit the outputs and 0 targets [loss-arguments]
+          def loss(y, target):
+          note: missing a required argument: 'target'
+          help: call it with (params, opt_state, carry, xs, *targets): a target for each argument of the loss after the first
+        """,  # noqa: E501
+    ),
+    "state of another optimiser": (
+        """
+        import optax
+        learner = etir.compile(step, params, states, x)
+        sgd = optax.sgd(0.1)
+        learner.train(jnp.sum, sgd)(params, params, learner.init(), jnp.ones((10, 3)))
+        """,
+        """
+        error: the optimiser's state is not what its init(params) gives [argument-opt-state]
+          note: found PyTreeDef({'cell': {'w': *}})
+          note: wanted PyTreeDef((CustomNode(namedtuple[EmptyState], []), CustomNode(namedtuple[EmptyState], [])))
+          help: train takes (params, opt_state, carry, xs, *targets); begin with optimizer.init(params)
+        """,
+    ),
+    "init of the optimiser not called": (
+        """
+        from optax import GradientTransformation
+        learner = etir.compile(step, params, states, x)
+        plain = GradientTransformation(lambda params: (), lambda grads, state, params=None: (grads, state))
+        learner.train(jnp.sum, plain)(params, print, learner.init(), jnp.ones((10, 3)))
+        """,
+        """
+        error: the optimiser's state is not what its init(params) gives [argument-opt-state]
+          note: found PyTreeDef(*)
+          note: wanted PyTreeDef(())
+          help: train takes (params, opt_state, carry, xs, *targets); begin with optimizer.init(params)
         """,
     ),
     "shapes alone": (

@@ -381,6 +381,70 @@ CASES = {
           help: begin with finite numbers: every gradient that depends on these would be NaN
         """,
     ),
+    "sizes of a product": (
+        """
+        etir.compile(step, {"cell": {"w": jnp.ones((4, 3))}}, states, x)
+        """,
+        """
+        model.py:6:29: error: etir.matmul of shapes (3,) and (4, 3): axis 'i' of 'i,ij->j' has size 3 in one operand and 4 in the other [operand-shape]
+          h = 0.9 * states["h"] + matmul(x, params["cell"]["w"])
+                                  ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+        """,  # noqa: E501
+    ),
+    "product with a scalar": (
+        """
+        y = matmul(x, 2.0)
+        """,
+        """
+        model.py:8:5: error: etir.matmul got operands of 1 and 0 axes [matmul-rank]
+          y = matmul(x, 2.0)
+              ^^^^^^^^^^^^^^
+          help: spell the product with etir.einsum, or use etir.scale for a scalar
+        """,
+    ),
+    "scale that does not broadcast": (
+        """
+        y = etir.scale(x, jnp.ones(4))
+        """,
+        """
+        model.py:8:5: error: etir.scale of shapes (3,) and (4,), which do not broadcast together [operand-shape]
+          y = etir.scale(x, jnp.ones(4))
+              ^^^^^^^^^^^^^^^^^^^^^^^^^^
+        """,
+    ),
+    "einsum without a result": (
+        """
+        y = etir.einsum("i,ij", x, W)
+        """,
+        """
+        model.py:8:5: error: 'i,ij' does not describe 2 operands and a result [expression-form]
+          y = etir.einsum("i,ij", x, W)
+              ^^^^^^^^^^^^^^^^^^^^^^^^^
+          help: write one term for each operand and an explicit result, as in '...i,ij->...j'
+        """,
+    ),
+    "einsum of another rank": (
+        """
+        y = etir.einsum("ki,ij->kj", x, W)
+        """,
+        """
+        model.py:8:5: error: 'ki' in 'ki,ij->kj' names 2 axes, but the operand has 1 [expression-form]
+          y = etir.einsum("ki,ij->kj", x, W)
+              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+        """,
+    ),
+    "integer state with a floating-point update": (
+        """
+        def leak(params, states, x):
+            return {"h": 0.9 * states["h"] + matmul(x, params["cell"]["w"])}, None
+        etir.compile(leak, params, {"h": jnp.zeros(3, jnp.int32)}, x)
+        """,
+        """
+        model.py:8: error: state 'h' enters the step as i32[3] but leaves as f64[3] [state-type]
+          def leak(params, states, x):
+          help: declare the state as f64[3]: only floating and complex states carry credit
+        """,
+    ),
     "custom pass": (
         """
         etir.analyse(etir.lower(step, params, states, x), after={"discover-state": etir.PassManager()})

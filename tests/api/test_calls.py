@@ -1,5 +1,6 @@
 """What the entry points take and return, beside what the backends' own tests check."""
 
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -124,6 +125,38 @@ def test_a_constant_that_looks_like_a_weight():
           help: pass it in params; or, if it is fixed on purpose, in the inputs or in the states
     """)  # noqa: E501
     assert (warned[0].filename, warned[0].lineno) == ("model.py", 5)
+
+
+def test_one_glob_of_buffers_may_stand_alone():
+    params, states, x = example()
+    alone, listed = (etir.lower(step, params, states, x, buffers=globs) for globs in ("h*", ["h*"]))
+    assert [leaf.declared for leaf in alone.states] == [leaf.declared for leaf in listed.states] == ["buffer"]
+
+
+@pytest.mark.parametrize(
+    ("constant", "use", "warns"),
+    [
+        ("jnp.ones((4, 4))", "states @ M", True),
+        ("jnp.zeros((4, 4))", "jnp.einsum('i,ij->j', states, M)", True),
+        ("jnp.eye(4)", "jax.jit(lambda s: s @ M)(states)", True),
+        ("jnp.full((4, 4), 0.5)", "jax.jit(lambda s: jax.lax.map(lambda v: v * M, s))(states)[0, 0]", True),
+        ("jnp.tril(jnp.ones((4, 4)))", "states @ (M * params)", False),
+        ("jnp.ones((4, 4), bool)", "states @ jnp.where(M, params, 0.0)", False),
+        ("jnp.ones((3, 4))", "M[0] * states", False),
+    ],
+)
+def test_zeros_and_ones_are_weights_where_products_are_summed(constant: str, use: str, warns: bool):
+    program = f"""
+        import etir
+        M = {constant}
+        def step(params, states, x):
+            return {use} + etir.matmul(x, params), None
+        etir.compile(step, jnp.full((4, 4), 2.0), jnp.ones(4), jnp.ones(4), on_truncated="ignore")
+    """
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        run_program(program)
+    assert any("[closed-over-weight]" in str(w.message) for w in warned) == warns
 
 
 def test_numbers_that_are_not_known_yet_are_let_pass():
