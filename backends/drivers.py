@@ -28,15 +28,35 @@ def scan_windows(body: Body, carry: Any, arrays: Any, length: int, window: int) 
         if count * size == 0:
             continue
 
-        def cut(a: Any, start: int = start, count: int = count, size: int = size) -> jax.Array:
-            return jnp.asarray(a)[start : start + count * size].reshape(count, size, *jnp.shape(a)[1:])
-
         def one(now: Any, x: Any, size: int = size) -> tuple[Any, Any]:
             return body(now, x, size)
 
-        carry, found = jax.lax.scan(one, carry, jax.tree.map(cut, arrays), length=count)
-        pieces.append(jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), found))
+        carry, found = scan_pieces(one, carry, steps_of(arrays, start, start + count * size), count, size)
+        pieces.append(jax.tree.map(merged, found))
     return carry, jax.tree.map(lambda *parts: jnp.concatenate(parts), *pieces)
+
+
+def scan_pieces(body: Callable[[Any, Any], Any], carry: Any, arrays: Any, count: int, size: int) -> tuple[Any, Any]:
+    """`jax.lax.scan` of `body` over `count` pieces, `[size, ...]` each, of arrays `[count * size, ...]`.
+
+    The loop never slices arrays with an axis of size one: XLA, as of JAX 0.10, holds a copy of those beside it.
+    """
+    if count == 1:
+        return jax.lax.scan(lambda now, _: body(now, arrays), carry, None, length=1)
+    if size == 1:
+        return jax.lax.scan(lambda now, x: body(now, jax.tree.map(lambda a: a[None], x)), carry, arrays, length=count)
+    cut = jax.tree.map(lambda a: a.reshape(count, size, *a.shape[1:]), arrays)
+    return jax.lax.scan(body, carry, cut, length=count)
+
+
+def steps_of(arrays: Any, start: int, stop: int) -> Any:
+    """The entries of the leading axis from `start` up to `stop`."""
+    return jax.tree.map(lambda a: jnp.asarray(a)[start:stop], arrays)
+
+
+def merged(array: jax.Array) -> jax.Array:
+    """`[a, b, ...]` as `[a * b, ...]`, whatever is of size zero."""
+    return array.reshape(array.shape[0] * array.shape[1], *array.shape[2:])
 
 
 def gradient_by_windows(engine: Any, window: int) -> GradientDriver:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import ClassVar
+
+import jax.numpy as jnp
 
 from ..ir.coupling import Coupling
 from ..ir.diagnostics import Diagnostic, EtirError
@@ -176,14 +179,14 @@ def _positional_rule(association: Association, rules: list[Rule]) -> Rule | None
 
 def _jacobian_type(group: Group) -> TensorType:
     count = len(group.states)
-    return TensorType(group.states[0].before.type.dtype, (count, count, *group.shape))
+    return TensorType(_widest(group), (count, count, *group.shape))
 
 
 def _sensitivity_type(association: Association) -> TensorType:
     union = slots(association.couplings)
     assert union is not None
     return TensorType(
-        _wider(association.group.states[0].before.type.dtype, association.site.output.type.dtype),
+        _wider(_widest(association.group), association.site.output.type.dtype),
         (len(association.group.states), slot_count(union), *association.site.output.type.shape),
     )
 
@@ -195,9 +198,14 @@ def slot_count(union: Coupling) -> int:
     return targets.slots
 
 
-def _wider(state: str, output: str) -> str:
-    """The element type of a sensitivity: complex where either is."""
-    return output if output.startswith("complex") else state
+def _widest(group: Group) -> str:
+    """The element type that holds every state of a group."""
+    return str(reduce(jnp.promote_types, [state.before.type.dtype for state in group.states]))
+
+
+def _wider(states: str, output: str) -> str:
+    """The element type of a sensitivity: the states', complex where the site's output is."""
+    return str(jnp.promote_types(states, output)) if output.startswith("complex") else states
 
 
 def _contracts_last(operations: list[Operation]) -> list[Operation]:

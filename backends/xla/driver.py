@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from ...ir import jaxpr as jx
 from ..calls import Arrays
+from ..drivers import merged, scan_pieces, steps_of
 from .engine import Engine
 from .history import backward
 from .schedule import Stretch, schedule
@@ -85,32 +86,29 @@ class SequenceGradient:
     def _stretch(self, stretch: Stretch, carry: Any, inputs: Arrays, targets: Any) -> tuple[Any, Any]:
         """Equal folds, one after the other."""
 
-        def cut(x: Any) -> jax.Array:
-            part = jnp.asarray(x)[stretch.start : stretch.stop]
-            return part.reshape(stretch.folds, stretch.windows, stretch.window, *part.shape[1:])
+        def fold(carry: Any, xt: Any) -> tuple[Any, Any]:
+            return self._fold(carry, xt, stretch.windows, stretch.window)
 
-        scanned = jax.tree.map(cut, (inputs, targets))
+        steps = steps_of((inputs, targets), stretch.start, stretch.stop)
         if stretch.folds == 1:
-            carry, piece = self._fold(carry, jax.tree.map(lambda a: a[0], scanned))
-            return carry, piece
-        carry, piece = jax.lax.scan(self._fold, carry, scanned)
-        return carry, jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), piece)
+            return fold(carry, steps)
+        carry, piece = scan_pieces(fold, carry, steps, stretch.folds, stretch.windows * stretch.window)
+        return carry, jax.tree.map(merged, piece)
 
-    def _fold(self, carry: Any, xt: Any) -> tuple[Any, Any]:
+    def _fold(self, carry: Any, xt: Any, windows: int, window: int) -> tuple[Any, Any]:
         """`windows` windows and one pass over each dense trace."""
         states, traces, totals = carry
         start = states
         inner: Any = (states, traces.factored, traces.full, totals)
-        if jax.tree.leaves(xt)[0].shape[0] == 1:
-            inner, result = self._window(inner, jax.tree.map(lambda a: a[0], xt))
+        if windows == 1:
+            inner, result = self._window(inner, xt)
             result = jax.tree.map(lambda a: a[None], result)
         else:
-            inner, result = jax.lax.scan(self._window, inner, xt)
+            inner, result = scan_pieces(self._window, inner, xt, windows, window)
         states, factored, full, totals = inner
         dense, totals = self._sweep(start, traces, totals, result)
         new = TraceState(dense=dense, factored=factored, full=full)
-        flat = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), (result.losses, result.aux))
-        return (states, new, totals), flat
+        return (states, new, totals), jax.tree.map(merged, (result.losses, result.aux))
 
     def _window(self, carry: Any, xt: Any) -> tuple[Any, WindowResult]:
         """Reverse mode through one window."""
@@ -177,8 +175,8 @@ class SequenceGradient:
         self, start: Arrays, traces: TraceState, totals: Totals, result: WindowResult
     ) -> tuple[list[Any], Totals]:
         """The end of a fold: later windows' credit into its history, one pass over each trace, one product a site."""
-        record: Record = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), result.record).tree
-        sent = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), result.sent).tree
+        record: Record = jax.tree.map(merged, result.record).tree
+        sent = jax.tree.map(merged, result.sent).tree
         windows = result.losses.shape[0]
         entering = self.programs.by_group(result.entering)
         like = self.programs.by_group([start[k] for k in self.hidden_places])
@@ -328,7 +326,7 @@ def _arrivals(entering: dict[int, jax.Array], windows: int, record: Record) -> d
     steps = _leading(record) // windows
 
     def spread(x: jax.Array) -> jax.Array:
-        return jnp.pad(x[:, None], [(0, 0), (0, steps - 1)] + [(0, 0)] * (x.ndim - 1)).reshape(-1, *x.shape[1:])
+        return merged(jnp.pad(x[:, None], [(0, 0), (0, steps - 1)] + [(0, 0)] * (x.ndim - 1)))
 
     return entering if steps == 1 else jax.tree.map(spread, entering)
 

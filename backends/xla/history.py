@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import jax
@@ -58,6 +59,11 @@ class Stretch:
     like: Mapping[int, jax.Array]
     """An array of each state, for shapes and element types."""
 
+    def zeros(self) -> Cotangents:
+        """Zeros for each state, in the element type that holds every state of the group."""
+        dtype = reduce(jnp.promote_types, [x.dtype for x in self.like.values()])
+        return {k: jnp.zeros(x.shape, dtype) for k, x in self.like.items()}
+
 
 def backward(stretches: Sequence[Stretch]) -> list[Carried]:
     """Sweep backwards over the steps of a stretch, all groups side by side in one loop."""
@@ -65,13 +71,11 @@ def backward(stretches: Sequence[Stretch]) -> list[Carried]:
         return []
     start = [
         (
-            {
-                p: (jnp.ones_like if p[0] == p[1] else jnp.zeros_like)(s.like[p[0]])
-                for p in closure(s.pattern, len(s.like))
-            },
-            {k: jnp.zeros_like(x) for k, x in s.like.items()},
+            {p: jnp.ones_like(zero[p[0]]) if p[0] == p[1] else zero[p[0]] for p in closure(s.pattern, len(zero))},
+            zero,
         )
         for s in stretches
+        for zero in [s.zeros()]
     ]
 
     def step(carry: Any, at: Any) -> tuple[Any, Any]:
@@ -90,13 +94,12 @@ def _step(
     stretch: Stretch, product: Jacobians, credit: Cotangents, here: Jacobians, sensitive: Any, arrived: Any
 ) -> tuple[Any, Any]:
     """One step of the sweep, for one group."""
-    like = stretch.like
     pairs = list(zip(stretch.layouts, sensitive, strict=True))
     factors = _once_each(pairs, lambda layout, f: _carry_on(layout, product, f))
     sent = [None] * len(pairs) if arrived is None else _once_each(pairs, lambda layout, f: _send(layout, credit, f))
     if arrived is not None:
-        credit = {k: _column(credit, here, k, like[k]) + arrived[k] for k in credit}
-    product = {pair: _times(product, here, pair, like[pair[0]]) for pair in product}
+        credit = {k: _column(credit, here, k) + arrived[k] for k in credit}
+    product = {pair: _times(product, here, pair) for pair in product}
     return (product, credit), (factors, sent)
 
 
@@ -114,16 +117,16 @@ def _once_each(pairs: Sequence[tuple[Layout, Any]], compute: Callable[[Layout, A
     return found
 
 
-def _times(product: Jacobians, here: Jacobians, pair: Pair, like: jax.Array) -> jax.Array:
+def _times(product: Jacobians, here: Jacobians, pair: Pair) -> jax.Array:
     """One entry of `product @ here`."""
     terms = [x * here[j, pair[1]] for (i, j), x in product.items() if i == pair[0] and (j, pair[1]) in here]
-    return sum(terms[1:], terms[0]) if terms else jnp.zeros_like(like)
+    return sum(terms[1:], terms[0]) if terms else jnp.zeros_like(product[pair])
 
 
-def _column(credit: Cotangents, here: Jacobians, state: int, like: jax.Array) -> jax.Array:
+def _column(credit: Cotangents, here: Jacobians, state: int) -> jax.Array:
     """One entry of `credit @ here`."""
     terms = [x * here[k, state] for k, x in credit.items() if (k, state) in here]
-    return sum(terms[1:], terms[0]) if terms else jnp.zeros_like(like)
+    return sum(terms[1:], terms[0]) if terms else jnp.zeros_like(credit[state])
 
 
 def _carry_on(layout: Layout, product: Jacobians, sensitive: Sequence[jax.Array | None]) -> dict[int, jax.Array]:
