@@ -17,6 +17,7 @@ from ..ir import jaxpr as jx
 from ..ir.coupling import Coupling
 from ..ir.transition import Crossing, Transition
 from .coupling import Constants, equation_couplings
+from .derivatives import refuse_nonlinear_rules
 from .ingest import STEP
 from .prologue import Prologue, find_prologue
 
@@ -71,7 +72,10 @@ _cache: weakref.WeakKeyDictionary[Any, Dataflow] = weakref.WeakKeyDictionary()
 
 
 def analyse_dataflow(transition: Transition) -> Dataflow:
-    """The data-flow of the transition's step region; computed once a region."""
+    """The data-flow of the transition's step region; computed once a region.
+
+    Raises EtirError where credit passes through a backward rule that is no derivative.
+    """
     region = transition.region(STEP)
     if region not in _cache:
         _cache[region] = _analyse(region.body, len(transition.params), len(transition.states))
@@ -80,6 +84,7 @@ def analyse_dataflow(transition: Transition) -> Dataflow:
 
 def _analyse(body: Any, params: int, states: int) -> Dataflow:
     prologue = find_prologue(body, params)
+    refuse_nonlinear_rules(body, params, states, prologue)
     old_states = [v for v in jx.argument_vars(body)[params : params + states] if jx.type_of(v).carries_credit]
     must_hold: dict[Any, Crossing] = {}
     while True:

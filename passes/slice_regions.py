@@ -118,7 +118,7 @@ class Slicer:
         """A hook that gives each site the weight that `env` holds for it, and adds its shift to its output."""
 
         def hook(eqn: Any, operands: list[Any]) -> list[Any] | None:
-            site = self.sites.get(eqn.outvars[0])
+            site = self.sites.get(eqn.outvars[0]) if eqn.outvars else None
             if site is None:
                 return None
             weight = env.get((site.equation, "weight"), operands[-1])

@@ -89,10 +89,10 @@ class SequenceGradient:
         def fold(carry: Any, xt: Any) -> tuple[Any, Any]:
             return self._fold(carry, xt, stretch.windows, stretch.window)
 
-        steps = steps_of((inputs, targets), stretch.start, stretch.stop)
         if stretch.folds == 1:
-            return fold(carry, steps)
-        carry, piece = scan_pieces(fold, carry, steps, stretch.folds, stretch.windows * stretch.window)
+            return fold(carry, steps_of((inputs, targets), stretch.start, stretch.stop))
+        assert stretch.start == 0, "only the first stretch has several folds"
+        carry, piece = scan_pieces(fold, carry, (inputs, targets), stretch.folds, stretch.windows * stretch.window)
         return carry, jax.tree.map(merged, piece)
 
     def _fold(self, carry: Any, xt: Any, windows: int, window: int) -> tuple[Any, Any]:
@@ -131,7 +131,7 @@ class SequenceGradient:
         totals = self._add_plain(totals, plain_bar)
         if self.programs.influenced:
             totals = self._contract_influence(entering, full, totals)
-            if self.programs.buffered:
+            if self.programs.influence_apart:
                 full = self.engine.advance_full(self.params, states, full, inputs, length)
             else:
                 full = self._advance_influence(pull, jnp.zeros_like(total), record.tree, full)

@@ -8,10 +8,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ...ir import jaxpr as jx
 from ...ir.diagnostics import error
 from ...ir.plan import Advance, AdvanceFactored, AdvanceFull, Jacobian, Plan, Pullback, Sensitivity, Vjp
 from ...ir.plan import Contract as ContractOp
 from ...ir.transition import Group, Param, StateKind, Transition
+from ...passes.coupling import nonlinear_rule
 from ..calls import Arrays, Bindings, Calls
 from .dense import DenseTrace, Traces
 from .factored import FactoredTrace, Factors
@@ -69,9 +71,19 @@ class Programs:
         self.factored = [FactoredTrace(op, trace_dtype) for op in factored]
         self.hidden = RealCoordinates([state.before.type for state in transition.hidden])
         self.influences = [RealCoordinates([param.value.type]) for param in self.influenced]
-        self.buffered = any(state.kind is StateKind.BUFFER for state in transition.states)
+        self.influence_apart = bool(self.influenced) and self._needs_pull_back_of_its_own()
         self.traced_weights = {self.calls.weight_places[t.layout.association.site.weight] for t in self.all_traces}
         self.positional = next(op.positional for op in plan.at_window if isinstance(op, Pullback))
+
+    def _needs_pull_back_of_its_own(self) -> bool:
+        """Whether influence matrices cannot share the pull-back of the window's loss.
+
+        Credit through buffers is dropped in them alone, and a readout's backward rule that is not linear need not send
+        back nothing where it gets nothing.
+        """
+        if any(state.kind is StateKind.BUFFER for state in self.transition.states):
+            return True
+        return any(nonlinear_rule(eqn) for eqn in jx.equations(self.calls.forward_region.body))
 
     @property
     def with_dense(self) -> list[GroupProgram]:

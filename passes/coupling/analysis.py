@@ -9,7 +9,7 @@ from typing import Any
 
 from ...ir import jaxpr as jx
 from ...ir.coupling import Coupling
-from . import contraction, control, derivative, elementwise, indexing, reduction, structure
+from . import contraction, control, derivative, elementwise, indexing, linearity, reduction, structure
 from .constants import Constants
 from .context import Context, Couplings, Rule, carries, couples_everything
 
@@ -65,6 +65,11 @@ def equation_couplings(eqn: Any, constants: Constants | None = None) -> tuple[tu
         tuple(c if on else None for c, on in zip(row, live, strict=True)) if carries(var) else inert
         for var, row in zip(eqn.outvars, rows, strict=True)
     )
+
+
+def nonlinear_rule(eqn: Any, constants: Constants | None = None) -> str | None:
+    """The operation that makes a backward rule in an equation nonlinear in its cotangent; None where all are linear."""
+    return linearity.nonlinear_rule(eqn, Context(analyse=_analyse, constants=constants))
 
 
 def _differentiates(eqn: Any) -> bool:

@@ -18,7 +18,7 @@ from .context import Context, Couplings, Rule, carries, couples_everything
 def by_pullback(eqn: Any, context: Context) -> Couplings:
     """The couplings of an equation whose derivative rule JAX knows, from its vector-Jacobian product."""
     try:
-        body, cotangents = _pullback(eqn, context)
+        body, cotangents = pullback(eqn, context)
     except Exception:  # a rule that refuses reverse mode refuses here too, and its own message belongs to its use
         return couples_everything(eqn, context)
     # Cotangents alone are followed: a rule may well evaluate its own operation on the operands.
@@ -32,7 +32,7 @@ def by_pullback(eqn: Any, context: Context) -> Couplings:
     ]
 
 
-def _pullback(eqn: Any, context: Context) -> tuple[Any, int]:
+def pullback(eqn: Any, context: Context) -> tuple[Any, int]:
     """A jaxpr from cotangents and free operands to operand cotangents, and how many cotangents there are."""
     values = [context.value(atom) for atom in eqn.invars]
     free = [k for k, value in enumerate(values) if value is None or carries(eqn.invars[k])]

@@ -60,6 +60,7 @@ ELEMENTWISE = [
     "mulhi",
     "name",
     "neg",
+    "nextafter",
     "not",
     "one_minus_square",
     "or",
@@ -108,7 +109,6 @@ NO_DERIVATIVE = [
     "lt",
     "lt_to",
     "ne",
-    "nextafter",
     "population_count",
     "random_bits",
     "random_fold_in",
@@ -125,7 +125,6 @@ NO_DERIVATIVE = [
     "shift_left",
     "shift_right_arithmetic",
     "shift_right_logical",
-    "sign",
     "stop_gradient",
     "threefry2x32",
 ]
@@ -162,7 +161,13 @@ def no_derivative(eqn: Any, context: Context) -> Couplings:
     return [[None] * len(eqn.invars) for _ in eqn.outvars]
 
 
+def sign(eqn: Any, context: Context) -> Couplings:
+    """The sign of a real number has no derivative; that of a complex one, its direction, has."""
+    return elementwise(eqn, context) if jx.type_of(eqn.outvars[0]).is_complex else no_derivative(eqn, context)
+
+
 RULES: dict[str, Rule] = {
+    "sign": sign,
     **dict.fromkeys(ELEMENTWISE, elementwise),
     **dict.fromkeys(PAIRWISE, pairwise),
     **dict.fromkeys(NO_DERIVATIVE, no_derivative),

@@ -208,3 +208,16 @@ def test_graphs_and_costs(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert (tmp_path / "one.dot").read_text() == (tmp_path / "two.dot").read_text()
     assert capsys.readouterr().out == ""
     assert str(learner.cost()) == "flops 36, read 48 B, written 48 B, held 48 B"
+
+
+def test_a_step_may_print_and_prints_once(capfd: pytest.CaptureFixture[str]):
+    def talkative(params, states, x):
+        jax.debug.print("x is {}", x[0])
+        return step(params, states, x)
+
+    params, states, x = example()
+    learner = etir.compile(talkative, params, states, x, window=2, on_truncated="ignore")
+    xs = jnp.arange(3.0)[:, None] * jnp.ones_like(x)
+    learner.grad(lambda y: jnp.sum(y**2))(params, learner.init(), xs)
+    jax.effects_barrier()
+    assert sorted(capfd.readouterr().out.splitlines()) == ["x is 0.0", "x is 1.0", "x is 2.0"]  # JAX keeps no order

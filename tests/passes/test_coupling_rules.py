@@ -220,6 +220,7 @@ def texts(function, *shapes):
 def test_rules_of_derivatives_say_more_than_the_primal():
     assert texts(lambda v: (v > 0).astype(v.dtype), (4,)) == [["None"]]
     assert texts(jnp.round, (4,)) == [["None"]]
+    assert texts(jnp.sign, (4,)) == [["None"]]
     assert texts(spike, (4,)) == [["[=]"]]
     assert texts(straight_through, (4,)) == [["[=]"]]
     assert texts(jax.jit(jax.checkpoint(lambda v: jnp.roll(spike(v), 1))), (4,)) == [["[-1,3]"]]
@@ -273,6 +274,11 @@ def test_operands_without_derivative_have_no_coupling():
     assert [str(entry) for entry in equation_couplings(literal)[0]] == ["[=]", "None"]
     integer = equation(lambda x: x.astype(jnp.int32), (4,))
     assert equation_couplings(integer) == ((None,),)
+
+
+def test_the_sign_of_a_complex_number_is_its_direction():
+    direction = jax.make_jaxpr(jnp.sign)(jnp.ones(4, complex)).eqns[-1]
+    assert [str(entry) for entry in equation_couplings(direction)[0]] == ["[=]"]
 
 
 def test_an_index_is_constant_only_in_its_jaxpr():
