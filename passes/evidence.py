@@ -101,9 +101,13 @@ class Evidence:
         return [held for held in self.flow.readers.get(source, ()) if held.var in self.to_hidden]
 
     def _targets(self, held: Held) -> str:
-        """The hidden states that a held value reaches in the same step."""
-        reached = [s for s in self.transition.hidden if held.var in self.flow.of(self.variables[s][1])]
+        """The hidden states that a held value reaches in the same step, in words."""
+        reached = self._reached(held)
         return _names(reached) if reached else "a hidden state"
+
+    def _reached(self, held: Held) -> list[State]:
+        """The hidden states that depend on a held value without anything held between."""
+        return [s for s in self.transition.hidden if held.var in self.flow.of(self.variables[s][1])]
 
     def _recurrence(self, group: Group) -> tuple[Reason, ...]:
         """What is dropped when a trace on `group` is carried through the step."""
@@ -115,7 +119,10 @@ class Evidence:
     def _leaving(self, state: State, group: Group) -> Iterator[Reason]:
         before = self.variables[state][0]
         for held in self._useful(before):
-            yield Reason(text=f"recurrence of '{state.path}' through {held.crossing} is dropped", loc=held.crossing.loc)
+            reached = self._reached(held)
+            elsewhere = bool(reached) and not set(reached) & set(group.states)
+            what = f"path from '{state.path}' to {_names(reached)}" if elsewhere else f"recurrence of '{state.path}'"
+            yield Reason(text=f"{what} through {held.crossing} is dropped", loc=held.crossing.loc)
         for other in self._readers_of.get(before, ()):
             if other not in group.states:
                 yield Reason(text=f"'{state.path}' feeds '{other.path}', a state of another group", loc=other.loc)

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from ..transition import Association, Group, State, StateKind, Transition
 from .build import through
 
+_NAMED = 12
+"""Parameters that are named before they are only counted."""
+
 
 def summary(transition: Transition) -> str:
     """The hidden groups, their states, and the weights that reach each one through an ETP operation.
@@ -77,8 +80,10 @@ def _others(transition: Transition) -> Iterator[str]:
         yield ""
         yield from _table("other", [(s.path, str(s.before.type), s.kind.value) for s in carried])
     associated = {path for association in transition.associations for path in association.site.weight.paths}
-    apart = sum(param.path not in associated for param in transition.params)
+    apart = [param.path for param in transition.params if param.path not in associated]
     if apart:
-        verb = "is" if apart == 1 else "are"
+        verb = "is" if len(apart) == 1 else "are"
         yield ""
-        yield f"{_count(apart, 'other parameter')} {verb} associated with no group, and {verb} learnt without a trace"
+        names = ", ".join(apart[:_NAMED]) + (f" and {len(apart) - _NAMED} more" if len(apart) > _NAMED else "")
+        what = f"{verb} associated with no group, and {verb} learnt without a trace"
+        yield f"{_count(len(apart), 'other parameter')} {what}: {names}"

@@ -41,7 +41,7 @@ group #0: 2 states of shape [4]
 
   other   t  i32[]  discrete
 
-1 other parameter is associated with no group, and is learnt without a trace"""
+1 other parameter is associated with no group, and is learnt without a trace: readout"""
 
 
 @pytest.mark.parametrize(("transition", "text"), [(ir_examples.gru(), GRU), (ir_examples.adaptive(), ADAPTIVE)])

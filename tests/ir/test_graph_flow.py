@@ -133,7 +133,7 @@ def test_a_weight_is_listed_where_it_acts_directly_and_not_where_it_leads_on():
         "  state   h  f32[4]  depends on h [=]\n"
         "  weight  A  dot i,ij->j  to h [=]\n"
         "\n"
-        "1 other parameter is associated with no group, and is learnt without a trace"
+        "1 other parameter is associated with no group, and is learnt without a trace: plain"
     ).replace("f32", "f64" if jnp.ones(1).dtype == "float64" else "f32")
 
 

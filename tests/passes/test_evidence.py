@@ -30,6 +30,21 @@ def test_plain_uses_and_recurrence_that_is_dropped():
     )
 
 
+def test_what_one_layer_sends_to_the_next_is_no_recurrence():
+    source = """
+    def step(p, s, x):
+        g = 0.5 * s["g"] + etir.matmul(x, p["A"])
+        h = 0.5 * s["h"] + etir.matmul(s["g"], p["B"])
+        return {"g": g, "h": h}, h
+    """
+    types = {"A": "f32[3,4]", "B": "f32[4,5]"}, {"g": "f32[4]", "h": "f32[5]"}, "f32[3]"
+    assert labels(etir.analyse(lowered(source, *types))) == (
+        '"A" approximate "path from \'g\' to \'h\' through etir.matmul (mixes positions) is dropped"'
+        " loc(model.py:4:24)\n"
+        '"B" exact "every path from it to a hidden state is traced"'
+    )
+
+
 @pytest.mark.parametrize(
     ("update", "label"),
     [

@@ -259,7 +259,7 @@ group #1: 1 state of shape [8]
   state   h2  f64[8]
   weight  w2_rec  dot i,ij->j  approximate  to h2 [=]
 
-2 other parameters are associated with no group, and are learnt without a trace
+2 other parameters are associated with no group, and are learnt without a trace: w1_in, w2_in
 """
 
 PROMISES = {
