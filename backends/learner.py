@@ -18,6 +18,7 @@ from .arguments import Arguments
 from .calls import Arrays
 from .cost import Cost, estimate
 from .drivers import GradientDriver, gradient_by_windows, scan_windows, train_by_windows
+from .guards import refuse_by_initial_states, refuse_through_driver, warn_of_input_credit
 from .losses import Key, StepLoss, check_loss, check_opt_state, check_optimizer, check_targets
 
 
@@ -67,6 +68,7 @@ class Engine(Protocol):
     ) -> tuple[Arrays, Any, Arrays]:
         """New states, new traces and outputs `[time, ...]` of one window; differentiable in `params` and `inputs`.
 
+        The entering states get no cotangent: the traces take it on to `params`. The new states have a derivative.
         `inputs` have a leading axis of `steps`; there may be none. An engine may also have a driver of its own,
         `gradient`, with the contract of `drivers.GradientDriver`.
         """
@@ -116,22 +118,28 @@ class Learner:
         """The carry at the beginning of a sequence: these states (those given at compile by default), zero traces.
 
         `params` is taken for symmetry with other libraries, and checked; traces do not depend on it. The arrays are
-        copies: a carry may be donated. Raises EtirError for numbers that are not finite.
+        copies: a carry may be donated. Raises EtirError for numbers that are not finite, and for states that are being
+        differentiated: no gradient by them is computed.
         """
         given = self._arguments.beginning(params, self.states if states is None else states)
-        copies = [jnp.copy(x) for x in given]
+        copies = [jnp.copy(x) for x in refuse_by_initial_states(given)]
         return Carry(jax.tree.unflatten(self._signature.states, copies), self._engine.zeros())
 
     def step(self, params: Any, carry: Carry, *inputs: Any) -> tuple[Carry, Any]:
-        """One step: the new carry and the outputs. `jax.grad` through it gives the gradient of a window of one."""
+        """One step: the new carry and the outputs. `jax.grad` through it gives the gradient of a window of one.
+
+        A loss may read the outputs and the new states. Its gradient by the inputs is that of this step alone: what
+        they do to later calls is left out, and EtirWarning says so.
+        """
         flat, (states, traces) = self._arguments.params(params), self._arguments.carry(carry)
         return self._compiled_step(flat, states, traces, self._arguments.step(inputs))
 
     def window(self, params: Any, carry: Carry, xs: Any) -> tuple[Carry, Any]:
         """Steps over inputs with a leading time axis, a window at a time: the new carry and stacked outputs.
 
-        `xs` is a tuple where the step takes several inputs. Any length; the last window may be shorter. Differentiable;
-        for gradients over long sequences `grad` holds far less memory.
+        `xs` is a tuple where the step takes several inputs. Any length; the last window may be shorter. Differentiable,
+        the outputs and the new states; for gradients over long sequences `grad` holds far less memory. The gradient by
+        `xs` is that of each window alone: what they do to later windows is left out, and EtirWarning says so.
         """
         flat, (states, traces) = self._arguments.params(params), self._arguments.carry(carry)
         return self._compiled_window(flat, states, traces, *self._arguments.sequence(xs))
@@ -142,7 +150,8 @@ class Learner:
         `loss(outputs, *target)` is a scalar, or a pair of a scalar and anything else to return, at each step; a target
         is any tree of arrays with a leading time axis. `reduction` is `sum` or `mean` over steps. Memory does not grow
         with the length of the sequence. Gradients of complex parameters follow `jax.grad`'s convention. The compiled
-        program is kept, and found again by the same `loss`.
+        program is kept, and found again by the same `loss`. What the function returns has no derivative: taking one
+        raises EtirError.
         """
         _check_reduction(reduction)
         check_loss(loss)
@@ -159,8 +168,8 @@ class Learner:
         """A function `(params, opt_state, carry, xs, *targets) -> Trained`: an update at the end of every window.
 
         `optimizer` has optax's `update(grads, state, params)`; it gets the conjugates of the gradients of complex
-        parameters, the direction of steepest ascent. `loss` and `reduction` (over the steps of a window) are as in
-        `grad`.
+        parameters, the direction of steepest ascent. `loss`, `reduction` (over the steps of a window) and the refusal
+        of derivatives are as in `grad`.
         """
         _check_reduction(reduction)
         check_loss(loss)
@@ -198,7 +207,8 @@ class Learner:
     @cached_property
     def _compiled_step(self) -> Callable[..., tuple[Carry, Any]]:
         def step(params: Arrays, states: Arrays, traces: Any, inputs: Arrays) -> tuple[Carry, Any]:
-            states, traces, outputs = self._engine.window(params, states, traces, [x[None] for x in inputs], 1)
+            xs = [x[None] for x in self._warned_of(inputs)]
+            states, traces, outputs = self._engine.window(params, states, traces, xs, 1)
             return self._carry(states, traces), self._outputs([y[0] for y in outputs])
 
         return jax.jit(step)
@@ -211,21 +221,20 @@ class Learner:
                 states, traces, outputs = self._engine.window(params, before, held, x, steps)
                 return (states, traces), outputs
 
-            now, outputs = scan_windows(body, (states, traces), inputs, length, self.window_size)
+            now, outputs = scan_windows(body, (states, traces), self._warned_of(inputs), length, self.window_size)
             return self._carry(*now), self._outputs(outputs)
 
         return jax.jit(window, static_argnums=4)
 
     @cached_property
     def _compiled_gradient(self) -> Callable[..., Result]:
-        def gradient(
-            loss: Key, reduction: str, params: Arrays, states: Arrays, traces: Any, inputs: Arrays, targets: Any
-        ) -> Result:
+        def gradient(loss: Key, reduction: str, *given: Any) -> Result:
             flat = StepLoss(loss.value, self._signature.outputs)
-            grads, losses, states, traces, aux = self._driver(flat, params, states, traces, inputs, targets)
+            grads, losses, states, traces, aux = self._driver(flat, *refuse_through_driver(given, "grad"))
             if reduction == "mean":
                 grads = _divided(grads, losses.shape[0])
-            return Result(jax.tree.unflatten(self._signature.params, grads), losses, self._carry(states, traces), aux)
+            tree = jax.tree.unflatten(self._signature.params, grads)
+            return refuse_through_driver(Result(tree, losses, self._carry(states, traces), aux), "grad")
 
         return jax.jit(gradient, static_argnums=(0, 1))
 
@@ -233,8 +242,8 @@ class Learner:
     def _compiled_training(self) -> Callable[..., Trained]:
         structure = self._signature.params
 
-        def train(loss: Key, optimizer: Key, reduction: str, params: Arrays, opt_state: Any, *rest: Any) -> Trained:
-            states, traces, inputs, targets = rest
+        def train(loss: Key, optimizer: Key, reduction: str, *given: Any) -> Trained:
+            params, opt_state, states, traces, inputs, targets = refuse_through_driver(given, "train")
             check_opt_state(optimizer.value, jax.tree.unflatten(structure, params), opt_state)
 
             def update(grads: Arrays, opt_state: Any, params: Arrays, steps: int) -> tuple[Arrays, Any]:
@@ -248,9 +257,16 @@ class Learner:
             carry = (params, opt_state, states, traces)
             now, losses, aux = train_by_windows(gradient, update, carry, inputs, targets, self.window_size)
             params, opt_state, states, traces = now
-            return Trained(jax.tree.unflatten(structure, params), opt_state, self._carry(states, traces), losses, aux)
+            tree = jax.tree.unflatten(structure, params)
+            return refuse_through_driver(Trained(tree, opt_state, self._carry(states, traces), losses, aux), "train")
 
         return jax.jit(train, static_argnums=(0, 1, 2))
+
+    def _warned_of(self, inputs: Arrays) -> Arrays:
+        """The inputs; a warning for each by which JAX differentiates, where credit would pass through states."""
+        if not self.transition.hidden:
+            return inputs
+        return [warn_of_input_credit(x, of.path) for x, of in zip(inputs, self.transition.inputs, strict=True)]
 
     def _carry(self, states: Arrays, traces: Any) -> Carry:
         return Carry(jax.tree.unflatten(self._signature.states, states), traces)

@@ -67,9 +67,12 @@ class EtirWarning(UserWarning):
 
 
 def warn(finding: Diagnostic) -> None:
-    """Warn of a finding, in the name of the innermost line on the call stack that is not this package's."""
-    package, level, frame = __name__.partition(".")[0], 1, inspect.currentframe()
-    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+    """Warn of a finding, in the name of the innermost line on the call stack that is not this package's, nor JAX's.
+
+    JAX decorates its own functions by context managers, whose frames are contextlib's.
+    """
+    passed, level, frame = (__name__.partition(".")[0], "jax", "contextlib"), 1, inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in passed:
         level, frame = level + 1, frame.f_back
     warnings.warn(str(finding), EtirWarning, stacklevel=level)
 

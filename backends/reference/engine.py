@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from ...ir.plan import Operation, Pullback
 from ...ir.transition import Transition
 from ..calls import Arrays, Calls
-from .reverse import window_outputs
+from ..guards import refuse_second_derivatives
+from .reverse import window_results
 from .rules import EMIT, Spaces, check_known
 from .scene import Scene, Values
 
@@ -56,12 +57,13 @@ class Engine:
         """One window of `steps` steps: new states, new traces, and the outputs, `[time, ...]`.
 
         Differentiable in `params` and `inputs`; the traces' part of the gradient is added to that of the parameters.
+        States go in without a derivative, and come out with that of this window; traces have none.
         """
         states, traces = jax.lax.stop_gradient((states, traces))
         run = jax.custom_vjp(partial(self._run, steps))
         run.defvjp(partial(self._run_and_keep, steps), partial(self._reverse, steps))
-        after, outputs = run(params, states, traces, inputs)
-        return *jax.lax.stop_gradient(after), outputs
+        (after, held), outputs = run(params, states, traces, inputs)
+        return after, jax.lax.stop_gradient(held), outputs
 
     def _run(
         self, steps: int, params: Arrays, states: Arrays, traces: Traces, inputs: Arrays
@@ -84,9 +86,8 @@ class Engine:
         return self._run(steps, *arguments), arguments
 
     def _reverse(self, steps: int, kept: Any, cotangents: Any) -> tuple[Any, ...]:
-        params, states, traces, inputs = kept
-        _, outputs_bar = cotangents
-        scene = replace(self._scene(params, states, traces, inputs, steps), output_cotangents=outputs_bar)
+        kept, ((after_bar, _), outputs_bar) = refuse_second_derivatives((kept, cotangents))
+        scene = replace(self._scene(*kept, steps), result_cotangents=(after_bar, outputs_bar))
         _execute(self.reads, scene)
         pullback = next(op for op in self.reads if isinstance(op, Pullback))
         return [scene.values[value] for value in pullback.results], None, None, self._to_inputs(scene)
@@ -95,16 +96,16 @@ class Engine:
         """The cotangents of the window's inputs; None for one that carries no credit."""
         chosen = [k for k, x in enumerate(self.calls.transition.inputs) if x.value.type.carries_credit]
 
-        def run(selected: Arrays) -> Arrays:
+        def run(selected: Arrays) -> tuple[Arrays, Arrays]:
             inputs = list(scene.inputs)
             for k, x in zip(chosen, selected, strict=True):
                 inputs[k] = x
-            return window_outputs(
+            return window_results(
                 self.calls, self.calls.forward_region, scene.params, scene.states, inputs, scene.steps
             )
 
         _, pull = jax.vjp(run, [scene.inputs[k] for k in chosen])
-        found = dict(zip(chosen, pull(scene.output_cotangents)[0], strict=True))
+        found = dict(zip(chosen, pull(scene.result_cotangents)[0], strict=True))
         return [found.get(k) for k in range(len(scene.inputs))]
 
     def _scene(self, params: Arrays, states: Arrays, traces: Traces, inputs: Arrays, steps: int) -> Scene:

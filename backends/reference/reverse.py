@@ -20,25 +20,26 @@ def emit_vjp(op: Vjp, scene: Scene) -> tuple[Any, ...]:
     calls, transition = scene.calls, scene.transition
     chosen = [k for k, param in enumerate(transition.params) if param.value.type.carries_credit]
 
-    def run(hidden: Arrays, selected: Arrays) -> Arrays:
+    def run(hidden: Arrays, selected: Arrays) -> tuple[Arrays, Arrays]:
         params, states = list(scene.params), list(scene.states)
         for k, x in zip(chosen, selected, strict=True):
             params[k] = x
         for k, x in zip(calls.hidden_places, hidden, strict=True):
             states[k] = x
-        return window_outputs(calls, calls.transition.region(op.region), params, states, scene.inputs, scene.steps)
+        return window_results(calls, calls.transition.region(op.region), params, states, scene.inputs, scene.steps)
 
     _, pull = jax.vjp(run, scene.hidden, [scene.params[k] for k in chosen])
-    hidden, selected = pull(scene.output_cotangents)
+    hidden, selected = pull(scene.result_cotangents)
     by_place = dict(zip(chosen, selected, strict=True))
     return *hidden, *(by_place.get(k) for k in range(len(transition.params)))
 
 
-def window_outputs(calls: Calls, region: Region, params: Arrays, states: Arrays, inputs: Arrays, steps: int) -> Arrays:
-    """The outputs of a window, `[time, ...]`, by a region with the signature of `forward`."""
+def window_results(
+    calls: Calls, region: Region, params: Arrays, states: Arrays, inputs: Arrays, steps: int
+) -> tuple[Arrays, Arrays]:
+    """A window's new states and its outputs, `[time, ...]`, by a region with the signature of `forward`."""
     weights = calls.weights(params)
-    _, outputs = jax.lax.scan(lambda now, x: step(calls, region, weights, now, x), states, inputs, length=steps)
-    return outputs
+    return jax.lax.scan(lambda now, x: step(calls, region, weights, now, x), states, inputs, length=steps)
 
 
 def emit_contract(op: Contract, scene: Scene) -> tuple[jax.Array, ...]:

@@ -32,8 +32,8 @@ class Scene:
     """How many steps: one, or the window's."""
     bindings: Bindings = field(default_factory=dict[Value, jax.Array])
     """What the step computed; nothing at a window's end."""
-    output_cotangents: Arrays = field(default_factory=list[jax.Array])
-    """What came back to the window's outputs; nothing in a step."""
+    result_cotangents: tuple[Arrays, Arrays] | None = None
+    """What came back to the window's new states and to its outputs; None in a step."""
 
     @property
     def transition(self) -> Transition:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from ...ir.transition import Transition
 from ..calls import Arrays
+from ..guards import refuse_second_derivatives
 from .history import Stretch, backward
 from .shared import Shared
 from .stepping import Programs, Record, TraceState
@@ -36,7 +37,7 @@ class Engine:
         """One window of `steps` steps: new states, new traces, and the outputs, `[time, ...]`.
 
         Differentiable in `params` and `inputs`: the traces send the credit of the entering states back to the weights.
-        States and traces go in and come out without derivatives.
+        So states go in without a derivative, and come out with that of this window; traces have none.
         """
         states, traces = jax.lax.stop_gradient((states, traces))
         weights = self.calls.weights(params)
@@ -57,7 +58,7 @@ class Engine:
         dense = self.advance(traces, record.tree, states)
         full = self.advance_full(params, states, traces.full, inputs, steps)
         new = TraceState(dense=dense, factored=factored, full=full)
-        return *jax.lax.stop_gradient((after, new)), outputs
+        return after, jax.lax.stop_gradient(new), outputs
 
     def advance(self, traces: TraceState, record: Record, states: Arrays) -> list[Any]:
         """The dense traces after the steps that left `record`, whose arrays have a leading time axis."""
@@ -129,7 +130,7 @@ class Engine:
             return hidden, (selected, rest, traces)
 
         def reverse(kept: Any, cotangents: Arrays) -> tuple[Arrays, None, Arrays, Any]:
-            selected, rest, traces = kept
+            (selected, rest, traces), cotangents = refuse_second_derivatives((kept, cotangents))
             found = self.contributions(traces, cotangents)
             gradient = [jnp.zeros_like(x) for x in selected]
             if found:
