@@ -17,8 +17,13 @@ Body = Callable[[Any, Any, int], tuple[Any, Any]]
 """`(carry, arrays of one window, its steps) -> (carry, results with a leading time axis)`."""
 
 
-def scan_windows(body: Body, carry: Any, arrays: Any, length: int, window: int) -> tuple[Any, Any]:
+def scan_windows(
+    body: Body, carry: Any, arrays: Any, length: int, window: int, in_place: bool = False
+) -> tuple[Any, Any]:
     """Run `body` window by window over `arrays`, whose leading axis is `length` steps of time; the last may be shorter.
+
+    `in_place` reads whole windows where they lie even if a shorter one follows, instead of from a copy: slow to
+    differentiate by `arrays`.
 
     Returns the last carry and the results of all steps.
     """
@@ -31,16 +36,24 @@ def scan_windows(body: Body, carry: Any, arrays: Any, length: int, window: int) 
         def one(now: Any, x: Any, size: int = size) -> tuple[Any, Any]:
             return body(now, x, size)
 
-        carry, found = scan_pieces(one, carry, steps_of(arrays, start, start + count * size), count, size)
+        steps = arrays if in_place and count > 1 else steps_of(arrays, start, start + count * size)
+        carry, found = scan_pieces(one, carry, steps, count, size)
         pieces.append(jax.tree.map(merged, found))
     return carry, jax.tree.map(lambda *parts: jnp.concatenate(parts), *pieces)
 
 
 def scan_pieces(body: Callable[[Any, Any], Any], carry: Any, arrays: Any, count: int, size: int) -> tuple[Any, Any]:
-    """`jax.lax.scan` of `body` over `count` pieces, `[size, ...]` each, of arrays `[count * size, ...]`.
+    """`jax.lax.scan` of `body` over the first `count` pieces of arrays, `[size, ...]` each.
 
-    The loop never slices arrays with an axis of size one: XLA, as of JAX 0.10, holds a copy of those beside it.
+    Arrays of more than `count * size` entries are read where they lie: nothing is copied. And the loop never slices
+    arrays with an axis of size one: XLA, as of JAX 0.10, holds a copy of those beside it.
     """
+    if any(len(a) > count * size for a in jax.tree.leaves(arrays)):
+
+        def piece(now: Any, k: Any) -> tuple[Any, Any]:
+            return body(now, jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, k * size, size), arrays))
+
+        return jax.lax.scan(piece, carry, jnp.arange(count))
     if count == 1:
         return jax.lax.scan(lambda now, _: body(now, arrays), carry, None, length=1)
     if size == 1:
@@ -86,7 +99,9 @@ def gradient_by_windows(engine: Any, window: int) -> GradientDriver:
 
         start = (states, traces, [jnp.zeros_like(params[k]) for k in chosen])
         length = jax.tree.leaves((inputs, targets))[0].shape[0]
-        (states, traces, sums), (losses, aux) = scan_windows(body, start, (inputs, targets), length, window)
+        (states, traces, sums), (losses, aux) = scan_windows(
+            body, start, (inputs, targets), length, window, in_place=True
+        )
         gradients = [jnp.zeros_like(x) for x in params]
         for k, value in zip(chosen, sums, strict=True):
             gradients[k] = value
@@ -124,5 +139,5 @@ def train_by_windows(
         return (params, opt_state, states, traces), (losses, aux)
 
     length = jax.tree.leaves((inputs, targets))[0].shape[0]
-    now, (losses, aux) = scan_windows(body, carry, (inputs, targets), length, window)
+    now, (losses, aux) = scan_windows(body, carry, (inputs, targets), length, window, in_place=True)
     return now, losses, aux
