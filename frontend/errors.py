@@ -38,6 +38,16 @@ def foreign_transform(state: State) -> EtirError:
     )
 
 
+def state_replaced(state: State, name: str) -> EtirError:
+    """An array is assigned to the attribute that holds a state."""
+    return mistake(
+        "state-replaced",
+        f"an array is assigned to '{name}', which holds {state.title}; the state would be lost",
+        notes=declared(state),
+        help=f"write its value: self.{name}.value = ...",
+    )
+
+
 def leaked_tracer(state: State, verb: str) -> EtirError:
     """A state holds, or is given, a value of a JAX transform that has ended."""
     return mistake(

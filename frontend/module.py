@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from . import errors
+from .cell import is_array_like
 from .filters import Filter, matcher
 from .state import State, describe
 
@@ -25,6 +26,9 @@ class Module:
         return update(*args, **kwargs)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        old = vars(self).get(name)
+        if isinstance(old, State) and is_array_like(value):
+            raise errors.state_replaced(old, name)
         for path, state in _walk(value, (name,), set()):
             state.name = state.name or path
         super().__setattr__(name, value)

@@ -4,7 +4,7 @@ import copy
 
 import jax.numpy as jnp
 import pytest
-from snippets import expected, message_of
+from snippets import expected, message_of, run_program
 
 from etir.frontend import HiddenState, ParamState, ShortTermState, State, nn
 
@@ -139,3 +139,30 @@ def test_what_is_no_filter(wanted):
           {caret}
           help: give a State class, a glob of paths, a predicate of a state, `...`, or a tuple of these
     """)
+
+
+NETWORK = """
+class Cell(Module):
+    def __init__(self):
+        self.w = ParamState(jnp.ones((3, 4)))
+        self.h = HiddenState(jnp.zeros(4))
+
+    def update(self, x):
+        {line}
+"""
+
+
+def test_what_is_said_of_an_array_in_the_place_of_a_state():
+    program = NETWORK.format(line="self.h = x @ self.w.value") + "Cell()(jnp.ones(3))"
+    assert message_of(program) == expected("""
+        model.py:7:9: error: an array is assigned to 'h', which holds state 'h'; the state would be lost [state-replaced]
+          self.h = x @ self.w.value
+          ^^^^^^
+          note: model.py:4:18: state 'h' is declared here
+          help: write its value: self.h.value = ...
+    """)
+
+
+def test_a_state_may_be_replaced_by_another():
+    names = run_program(NETWORK.format(line="pass") + "cell = Cell()\ncell.h = HiddenState(jnp.ones(4))\ncell.w = None")
+    assert list(names["cell"].states()) == ["h"]
