@@ -160,7 +160,7 @@ def test_what_is_said_of_an_array_in_the_place_of_a_state():
           ^^^^^^
           note: model.py:4:18: state 'h' is declared here
           help: write its value: self.h.value = ...
-    """)
+    """)  # noqa: E501
 
 
 def test_a_state_may_be_replaced_by_another():
