@@ -251,7 +251,7 @@ class Learner:
                 tree = jax.tree.unflatten(structure, params)
                 updates, opt_state = optimizer.value.update(jax.tree.unflatten(structure, ascent), opt_state, tree)
                 moved = jax.tree.map(_moved, updates, tree, is_leaf=lambda x: x is None)
-                return jax.tree.leaves(moved), opt_state
+                return refuse_through_driver((jax.tree.leaves(moved), opt_state), "train")
 
             gradient = partial(self._driver, StepLoss(loss.value, self._signature.outputs))
             carry = (params, opt_state, states, traces)
