@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -31,17 +32,31 @@ def random_directions(program: Program, key: jax.Array, steps: int) -> Any:
     return draw(key, steps, outputs)
 
 
-def summed_gradient(program: Program, xs: tuple[Any, ...], directions: Any) -> Any:
-    """The gradient of the summed losses of a sequence, by reverse mode through all of it."""
+def back_propagation(step: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
+    """A function `(params, states, xs, directions, cuts)`: the gradient of the summed losses, and the last states.
 
-    def total(params: Any) -> jax.Array:
-        def body(states: Any, at: Any) -> tuple[Any, jax.Array]:
-            states, y = program.step(params, states, *at[0])
-            return states, projected_loss(y, at[1])
+    It is reverse mode through the whole sequence. Credit ends at every step whose entry in `cuts` is true: it takes
+    the states that it enters with for constants.
+    """
 
-        return jnp.sum(jax.lax.scan(body, program.states, (xs, directions))[1])
+    @jax.jit
+    def gradient(params: Any, states: Any, xs: tuple[Any, ...], directions: Any, cuts: jax.Array) -> tuple[Any, Any]:
+        def total(params: Any) -> tuple[jax.Array, Any]:
+            def body(states: Any, at: Any) -> tuple[Any, jax.Array]:
+                x, direction, cut = at
+                states, y = step(params, jax.tree.map(lambda state: _without_credit(state, cut), states), *x)
+                return states, projected_loss(y, direction)
 
-    return jax.jit(jax.grad(total, allow_int=True))(program.params)
+            after, losses = jax.lax.scan(body, states, (xs, directions, cuts))
+            return jnp.sum(losses), after
+
+        return jax.grad(total, has_aux=True, allow_int=True)(params)
+
+    return gradient
+
+
+def _without_credit(state: Any, cut: jax.Array) -> Any:
+    return jnp.where(cut, jax.lax.stop_gradient(state), state) if _counts(state) else state
 
 
 def _counts(leaf: Any) -> bool:

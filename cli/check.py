@@ -4,44 +4,53 @@ from __future__ import annotations
 
 import argparse
 import math
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from .. import api
-from ..backends.learner import Learner
 from ..ir import jaxpr as jx
 from ..ir.diagnostics import error
-from ..ir.step import leaf_paths
 from ..ir.transition import Certificate, Label, Transition, Verdict
 from . import options
-from .arrays import draw, widened
-from .bptt import projected_loss, random_directions, summed_gradient
-from .console import table, width
+from .arrays import widened
+from .comparison import Comparison, compare
+from .console import printing_aside, table, width
 from .target import Program
 
 HELP = "compare every weight's gradient with BPTT, and tell whether its label is true"
+
+
+class Outcome(StrEnum):
+    """What the numbers say about a label."""
+
+    HOLDS = "holds"
+    LIE = "LIE"
+    UNTESTED = "not tested"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """What one weight's label claims, how far its gradient is from BPTT's, and what follows."""
 
-    path: str
-    label: Verdict
-    rule: str
+    label: Label
     error: float
-    verdict: str
-    lie: bool
+    outcome: Outcome
+    why: str = ""
 
     @property
     def cells(self) -> tuple[str, ...]:
         """The row of the table."""
-        return (self.path, self.label, self.rule, f"{self.error:.1e}", self.verdict)
+        verdict = f"{self.outcome}: {self.why}" if self.why else str(self.outcome)
+        return (self.label.path, self.label.label, self.label.rule, f"{self.error:.1e}", verdict)
+
+
+_STYLES = {Outcome.HOLDS: "good", Outcome.LIE: "bad", Outcome.UNTESTED: None}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,26 +75,32 @@ def run(arguments: argparse.Namespace) -> int:
             help="give --steps more than --window",
         )
     given = options.program(arguments, "check gradients")
+    if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves((given.params, given.states))):
+        raise error(
+            "check-values",
+            f"'{given.name}' has only shapes where parameters and states should be, so it cannot be run",
+            help="give arrays in their place",
+        )
     jax.config.update("jax_enable_x64", True)  # now, since a library that the model imports may have switched it off
     options.lower(given)
     program = in_float64(given)
     step = options.lower(program)
     transition = options.plan(api.analyse(step, sites=chosen.sites), chosen)
     learner = api.emit(transition, arguments.backend, signature=step)
-    findings = compare(program, transition, learner, steps=steps, seed=arguments.seed)
     tolerance = exact_within(transition)
-    assert transition.certificate is not None
-    print(_headline(transition.certificate, program, steps, tolerance))
-    styles = ["bad" if finding.lie else "good" for finding in findings]
-    head = ("weight", "label", "rule", "error", "verdict")
-    print(table(head, [finding.cells for finding in findings], columns=width(), styles=styles))
-    lies = sum(finding.lie for finding in findings)
-    print(
-        f"{lies} of {len(findings)} labels {'is a lie' if lies == 1 else 'are lies'}" if lies else "every label holds"
-    )
-    return 1 if lies else 0
+    comparison = compare(program, learner, steps=steps, seed=arguments.seed, tolerance=tolerance)
+    certificate = learner.certificate
+    findings = [finding(label, certificate.credit, comparison) for label in certificate]
+    print(_headline(certificate, program, steps, tolerance))
+    if comparison.note:
+        print(textwrap.fill(comparison.note, width(), break_on_hyphens=False))
+    head, rows = ("weight", "label", "rule", "error", "verdict"), [finding.cells for finding in findings]
+    print(table(head, rows, columns=width(), styles=[_STYLES[finding.outcome] for finding in findings]))
+    print(_conclusion([finding.outcome for finding in findings]))
+    return 1 if any(finding.outcome is Outcome.LIE for finding in findings) else 0
 
 
+@printing_aside()
 def in_float64(program: Program) -> Program:
     """The model with its example values, and so its computation, in double precision, as far as its step lets it."""
     wide = replace(
@@ -104,44 +119,45 @@ def _wide_draw(function: Callable[[jax.Array, int], Any]) -> Callable[[jax.Array
     return lambda key, steps: widened(function(key, steps))
 
 
-def compare(program: Program, transition: Transition, learner: Learner, *, steps: int, seed: int) -> list[Finding]:
-    """One finding a weight: the learner's gradient of a random loss, summed over windows, against BPTT's."""
-    of_inputs, of_loss = jax.random.split(jax.random.key(seed))
-    xs = program.draw(of_inputs, steps) if program.draw else draw(of_inputs, steps, program.inputs)
-    directions = random_directions(program, of_loss, steps)
-    wanted = dict(leaf_paths(summed_gradient(program, xs, directions), "param"))
-    carry = learner.init(program.params, program.states)
-    result = learner.grad(projected_loss)(program.params, carry, xs[0] if len(xs) == 1 else xs, directions)
-    found = dict(leaf_paths(result.grads, "param"))
-    scale = math.hypot(*(_norm(wanted[label.path]) for label in transition.certificate or ()))
-    tolerance = exact_within(transition)
-    return [
-        _finding(label, np.asarray(found[label.path]), np.asarray(wanted[label.path]), scale, tolerance)
-        for label in transition.certificate or ()
-    ]
+def finding(label: Label, credit: str, comparison: Comparison) -> Finding:
+    """What the numbers say about one label."""
+    outcome, why = _judged(label.path, label.label, credit, comparison)
+    return Finding(label=label, error=comparison.whole.distance(label.path), outcome=outcome, why=why)
 
 
-def _finding(label: Label, found: Any, wanted: Any, scale: float, tolerance: float) -> Finding:
-    reference = _norm(wanted)
-    distance = _norm(found - wanted) / (reference or scale or 1.0)
-    verdict, lie = _verdict(label.label, found, reference, distance, tolerance)
-    return Finding(path=label.path, label=label.label, rule=label.rule, error=distance, verdict=verdict, lie=lie)
+def _judged(path: str, label: Verdict, credit: str, comparison: Comparison) -> tuple[Outcome, str]:
+    whole, windows, alone = comparison.whole, comparison.windows, comparison.alone
+    zero, full = whole.is_zero(path), credit == "full"
+    unseen = full and label is Verdict.TRUNCATED and windows.wants_zero(path)
+    if not math.isfinite(whole.distance(path)):
+        return Outcome.LIE, "not finite"
+    if zero and not whole.wants_zero(path) and not unseen:
+        return Outcome.LIE, "zero, where BPTT's is not"
+    if label is Verdict.EXACT and not whole.equal(path):
+        return Outcome.LIE, "not BPTT's gradient"
+    if full and label is Verdict.TRUNCATED and not windows.equal(path):
+        return Outcome.LIE, "not the sum of BPTT's in each window"
+    if (full or label is Verdict.EXACT) and not alone.equal(path):
+        return Outcome.LIE, "not BPTT's in one window alone"
+    if zero and whole.wants_zero(path):
+        return Outcome.UNTESTED, "zero, as BPTT's"
+    if zero:
+        return Outcome.HOLDS, "zero, since no window sees it"
+    return Outcome.HOLDS, "equal here" if label is not Verdict.EXACT and whole.equal(path) else ""
 
 
-def _verdict(label: Verdict, found: Any, reference: float, distance: float, tolerance: float) -> tuple[str, bool]:
-    if not math.isfinite(distance):
-        return "LIE: not finite", True
-    if label is Verdict.EXACT and distance > tolerance:
-        return "LIE: not BPTT's gradient", True
-    if not found.any() and reference > 0:
-        return "LIE: zero, where BPTT's is not", True
-    if not reference:
-        return "holds: zero, as BPTT's", False
-    return ("holds" if label is Verdict.EXACT or distance > tolerance else "holds: equal here"), False
-
-
-def _norm(array: Any) -> float:
-    return float(np.linalg.norm(np.asarray(array).ravel()))
+def _conclusion(outcomes: list[Outcome]) -> str:
+    """The last line: how many labels are lies, how many hold, how many nothing is known of."""
+    lies, holding, untested = (outcomes.count(o) for o in (Outcome.LIE, Outcome.HOLDS, Outcome.UNTESTED))
+    if not lies and not untested:
+        return "every label holds"
+    parts = [f"{lies} of {len(outcomes)} labels {'is a lie' if lies == 1 else 'are lies'}"] if lies else []
+    if not lies and holding:
+        parts.append(f"{holding} label{' holds' if holding == 1 else 's hold'}")
+    if untested:
+        reason = "its gradient is zero here" if untested == 1 else "their gradients are zero here"
+        parts.append(f"{untested} of {len(outcomes)} not tested: {reason}")
+    return "; ".join(parts)
 
 
 def exact_within(transition: Transition) -> float:

@@ -7,7 +7,7 @@ import shutil
 import sys
 import warnings
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import TextIO
 
 from ..ir.diagnostics import EtirWarning
@@ -16,6 +16,13 @@ _CODES = {"exact": "32", "approximate": "33", "truncated": "31", "bold": "1", "f
 _UNLIMITED = 10_000
 _LEAST = 8
 """Characters that a shortened column keeps, whatever the terminal's width."""
+
+
+@contextmanager
+def printing_aside() -> Generator[None]:
+    """Send what the user's code prints to standard error: standard output is for what the command has to say."""
+    with redirect_stdout(sys.stderr):
+        yield
 
 
 def paint(text: str, style: str) -> str:

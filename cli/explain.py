@@ -6,7 +6,6 @@ import argparse
 import fnmatch
 import textwrap
 from collections.abc import Iterator
-from pathlib import Path
 
 from .. import api
 from ..ir.diagnostics import did_you_mean, error
@@ -42,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _exact_under_rtrl(transition: Transition) -> frozenset[str]:
     """The weights that exact RTRL would make exact; none where the transition's program is absent."""
-    if any(region.body is None for region in transition.regions):
+    if not options.has_bodies(transition):
         return frozenset()
     certificate = api.plan(transition, "rtrl").certificate
     return frozenset(label.path for label in certificate or () if label.label is Verdict.EXACT)
@@ -94,11 +93,14 @@ class _Paragraph:
         yield from self._source(site.loc, "    ")
 
     def _source(self, loc: Loc | None, indent: str) -> Iterator[str]:
-        """The place, and the line itself with carets under what is meant, where the file can be read."""
+        """The place, and the line itself with carets under what is meant; not of a transition that was read from text.
+
+        Such a one has only the file's name, and any file of that name may be another, or have changed.
+        """
         if loc is None:
             return
         yield f"{indent}{paint(str(loc), 'faint')}"
-        line = loc.source_line() if Path(loc.file).is_file() else None
+        line = loc.source_line() if options.has_bodies(self.transition) else None
         if line is None or loc in self.shown:
             return
         self.shown.add(loc)

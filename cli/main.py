@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..ir.diagnostics import EtirError
 from . import check, explain, graph, show
@@ -33,12 +33,19 @@ examples:
   irdump explain model.py:net 'cell.W*' --input 'f32[3]'
   irdump check model.py:net --input 'f32[8,3]' --rule rtrl
 
-exit status: 0 all is well, 1 a label is a lie (check), 2 the command could not be carried out
+exit status: 0 no label is a lie, 1 one is (check), 2 the command could not be carried out
 """
 
 
-def parser() -> argparse.ArgumentParser:
-    """The parser of the command line."""
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The arguments of a command, options anywhere among them. A mistake ends the program with the command's usage."""
+    top, commands = _parsers()
+    command = commands.get(arguments[0]) if arguments else None
+    return command.parse_intermixed_args(arguments[1:]) if command else top.parse_args(arguments)
+
+
+def _parsers() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
+    """The parser of the command line, and that of each command."""
     top = argparse.ArgumentParser(
         prog="irdump",
         description=_DESCRIPTION,
@@ -48,16 +55,17 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, module in _COMMANDS.items():
         command = commands.add_parser(name, help=module.HELP, description=module.run.__doc__)
+        command.set_defaults(run=module.run)
         module.add_arguments(command)
-    return top
+    return top, commands.choices
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status. A user's mistake is a diagnostic on standard error, and 2."""
-    parsed = parser().parse_args(arguments)
+    parsed = parse(sys.argv[1:] if arguments is None else arguments)
     try:
         with warnings_as_lines():
-            return _COMMANDS[parsed.command].run(parsed)
+            return parsed.run(parsed)
     except EtirError as mistake:
         sys.stderr.write(f"{mistake}\n")
         return 2

@@ -13,6 +13,7 @@ from ..ir.step import Step
 from ..ir.transition import Transition
 from . import importing
 from .arrays import parse_inputs
+from .console import printing_aside
 from .target import Program, load
 
 
@@ -92,6 +93,7 @@ def analysed(arguments: argparse.Namespace) -> Transition:
     return analyse(loaded, options) if isinstance(loaded, Program) else loaded
 
 
+@printing_aside()
 def lower(program: Program) -> Step:
     """The step of a model, as a Jaxpr."""
     step = importing.call(lambda: _lower(program), f"the step of '{program.name}'")
@@ -117,7 +119,7 @@ def planned(arguments: argparse.Namespace) -> Transition:
         return plan(analyse(loaded, options), options)
     if loaded.certificate is not None and arguments.rule is None:
         return loaded
-    if any(region.body is None for region in loaded.regions) or not loaded.regions:
+    if not has_bodies(loaded):
         raise _no_bodies(arguments.target, "plan a rule")
     return plan(loaded, options)
 
@@ -125,6 +127,11 @@ def planned(arguments: argparse.Namespace) -> Transition:
 def plan(transition: Transition, options: Options) -> Transition:
     """The transition with the certificate and the plan of a learning rule."""
     return api.plan(transition, options.rule, options.window, rules=options.rules, credit=options.credit)
+
+
+def has_bodies(transition: Transition) -> bool:
+    """Whether the programs of a transition are there; not so where it was read from text."""
+    return bool(transition.regions) and all(region.body is not None for region in transition.regions)
 
 
 def program(arguments: argparse.Namespace, what_for: str) -> Program:

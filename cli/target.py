@@ -19,6 +19,7 @@ from ..ir.diagnostics import error, nearest
 from ..ir.parser import parse
 from ..ir.transition import Transition
 from . import importing
+from .console import printing_aside
 
 SUFFIXES = (".etir", ".txt")
 ZOO = "zoo:"
@@ -43,6 +44,7 @@ class Program:
     """Inputs that drive the model well, with a leading time axis, from a key and a number of steps."""
 
 
+@printing_aside()
 def load(target: str, inputs: Sequence[Any] = ()) -> Program | Transition:
     """The model or the transition that `target` names; `inputs` are those of one step, where it does not bring its own.
 

@@ -111,4 +111,66 @@ def switches_double_precision_off():
     return exact
 
 
+def silent():
+    """Its readout begins at zero, so that no weight has a gradient."""
+    return step, {**params, "out": jnp.zeros((4, 2))}, states, jnp.zeros(3)
+
+
+def ignores():
+    """A weight that has no gradient wherever it is, and an integer parameter."""
+
+    def step(params, states, x):
+        h = 0.9 * states["h"] + etir.matmul(x, params["W"]) + 0 * etir.matmul(x, params["V"])
+        return {"h": h}, params["n"] * h
+
+    return step, {"W": jnp.ones((3, 4)), "V": jnp.ones((3, 4)), "n": jnp.array(2)}, states, jnp.zeros(3)
+
+
+def only_ignores():
+    step, params, states, x = ignores()
+    return (lambda p, s, x: (step(p, s, x)[0], 1.0 * x)), params, states, x
+
+
+def fragile():
+    """Its constant parameter has no logarithm once there is noise in it."""
+
+    def step(params, states, x):
+        h = 0.9 * states["h"] + etir.matmul(x, params["W"]) + jnp.log(params["tau"])
+        return {"h": h}, h
+
+    return step, {"W": jnp.ones((3, 40)), "tau": jnp.full(40, 0.01)}, {"h": jnp.zeros(40)}, jnp.zeros(3)
+
+
+def overflows():
+    def step(params, states, x):
+        h = 1e200 * states["h"] + etir.matmul(x, params["W"])
+        return {"h": h}, h
+
+    return step, {"W": jnp.ones((3, 4))}, states, jnp.zeros(3)
+
+
+def late():
+    """What its weight does is put out one step later."""
+
+    def step(params, states, x):
+        return {"h": etir.matmul(x, params["W"])}, states["h"]
+
+    return step, {"W": jnp.ones((3, 4))}, states, jnp.zeros(3)
+
+
+def only_shapes():
+    shape = jax.ShapeDtypeStruct
+    return leaky, {"W": shape((3, 4), jnp.float32)}, {"h": shape((4,), jnp.float32)}, shape((3,), jnp.float32)
+
+
+def talks():
+    print("the function is called")
+
+    def step(params, states, x):
+        print("the step is called")
+        return leaky(params, states, x)
+
+    return step, *exact[1:]
+
+
 nothing = None
