@@ -1,4 +1,4 @@
-"""Groups whose states have different element types: what belongs to the group is held in the type that holds them all."""
+"""Groups whose states differ in element type: what belongs to the group is held in the type that holds them all."""
 
 from functools import reduce
 
