@@ -14,10 +14,13 @@ from .target import Program
 
 
 def projected_loss(y: Any, directions: Any) -> jax.Array:
-    """The squared length of a step's outputs along one random direction: every output matters, none is special."""
+    """The squared distance from one of a step's outputs along one random direction.
+
+    Every output matters and none is special, nor are outputs of zero, as those of a silent spiking network.
+    """
     pairs = zip(jax.tree.leaves(y), jax.tree.leaves(directions), strict=True)
     along = [jnp.sum(leaf * direction) for leaf, direction in pairs if _counts(leaf)]
-    return sum((jnp.abs(a) ** 2 for a in along), start=jnp.zeros(()))
+    return sum((jnp.abs(a - 1) ** 2 for a in along), start=jnp.zeros(()))
 
 
 def random_directions(program: Program, key: jax.Array, steps: int) -> Any:
