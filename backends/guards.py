@@ -17,8 +17,8 @@ def refuse_through_driver(tree: T, method: str) -> T:
     """What `learner.grad` or `learner.train` is given, or returns: itself, refused a derivative."""
     return _refused(
         tree,
-        "driver-derivative",
-        f"what learner.{method} returns is differentiated, and has no derivative",
+        code="driver-derivative",
+        message=f"what learner.{method} returns is differentiated, and has no derivative",
         help="jax.lax.stop_gradient what it is given or closes over; learner.step and learner.window have derivatives",
     )
 
@@ -27,8 +27,8 @@ def refuse_by_initial_states(states: T) -> T:
     """The states that a sequence begins with: themselves, refused a derivative."""
     return _refused(
         states,
-        "initial-derivative",
-        "the states given to learner.init are differentiated, and no gradient by them is computed",
+        code="initial-derivative",
+        message="the states given to learner.init are differentiated, and no gradient by them is computed",
         help="give it jax.lax.stop_gradient(states)",
     )
 
@@ -37,8 +37,8 @@ def refuse_second_derivatives(tree: T) -> T:
     """What the reverse rule of an engine's window is given: itself, refused a derivative."""
     return _refused(
         tree,
-        "second-derivative",
-        "the gradient of a learner's step or window is differentiated, and traces hold first derivatives only",
+        code="second-derivative",
+        message="the gradient of a learner's step or window is differentiated, and traces hold first derivatives only",
         help="jax.lax.stop_gradient the parameters that the inner gradient is taken at, and what else enters its loss",
     )
 

@@ -87,7 +87,9 @@ class Engine:
 
     def _reverse(self, steps: int, kept: Any, cotangents: Any) -> tuple[Any, ...]:
         kept, ((after_bar, _), outputs_bar) = refuse_second_derivatives((kept, cotangents))
-        scene = replace(self._scene(*kept, steps), result_cotangents=(after_bar, outputs_bar))
+        params, states, traces, inputs = kept
+        scene = self._scene(params, states, traces, inputs, steps)
+        scene = replace(scene, result_cotangents=(after_bar, outputs_bar))
         _execute(self.reads, scene)
         pullback = next(op for op in self.reads if isinstance(op, Pullback))
         return [scene.values[value] for value in pullback.results], None, None, self._to_inputs(scene)
