@@ -39,7 +39,7 @@ def test_what_one_layer_sends_to_the_next_is_no_recurrence():
     """
     types = {"A": "f32[3,4]", "B": "f32[4,5]"}, {"g": "f32[4]", "h": "f32[5]"}, "f32[3]"
     assert labels(etir.analyse(lowered(source, *types))) == (
-        '"A" approximate "path from \'g\' to \'h\' through etir.matmul (mixes positions) is dropped"'
+        "\"A\" approximate \"path from 'g' to 'h' through etir.matmul (mixes positions) is dropped\""
         " loc(model.py:3:24)\n"
         '"B" exact "every path from it to a hidden state is traced"'
     )
