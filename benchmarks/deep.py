@@ -38,13 +38,13 @@ def tail_model(
 
 
 def stacked_model(layers: int, matmul: Matmul = jnp.matmul) -> tuple[Step, Any, Any, Array]:
-    """A stack of residual tanh layers, each with its own weight and state, and example values; shapes [2, WIDTH]."""
+    """A stack of tanh layers, each with its own weight and state, and example values; shapes [2, WIDTH]."""
 
     def step(params: Any, states: Any, x: Array) -> tuple[Any, Array]:
         new: list[Array] = []
         for w, h in zip(params["w"], states["h"], strict=True):
-            new.append(jnp.tanh(matmul(jnp.concatenate([x, h], -1), w)))
-            x = x + new[-1] / layers
+            x = jnp.tanh(matmul(jnp.concatenate([x, h], -1), w))
+            new.append(x)
         return {"h": new}, x
 
     keys = jax.random.split(jax.random.key(0), layers)

@@ -8,6 +8,7 @@ it is noted. So every value depends on few sources, and the cost is linear in eq
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -107,8 +108,9 @@ class _Walk:
         self.followed = set(old_states)
         self.real_states = frozenset(var for var in old_states if not jx.type_of(var).is_complex)
         weights = [var for var in prologue.frontier if jx.type_of(var).carries_credit]
+        self.identity = functools.cache(Coupling.identity)  # one object a shape, so that sources share it
         self.depends: dict[Any, Dependences] = {
-            var: {var: Coupling.identity(jx.shape_of(var))} for var in (*old_states, *weights)
+            var: {var: self.identity(jx.shape_of(var))} for var in (*old_states, *weights)
         }
         self.held: dict[Any, Held] = {}
         self.culprits: dict[Any, Crossing] = {}
@@ -144,7 +146,7 @@ class _Walk:
         if site:
             (var,) = eqn.outvars
             self.followed.add(var)
-            self.depends[var] = {**self.depends.get(var, {}), var: Coupling.identity(jx.shape_of(var))}
+            self.depends[var] = {**self.depends.get(var, {}), var: self.identity(jx.shape_of(var))}
 
     def _flow(self, place: int, eqn: Any, var: Any, live: list[tuple[Any, Dependences, Coupling]]) -> None:
         """Record what one result depends on, or that it is held."""
@@ -161,7 +163,7 @@ class _Walk:
         if crossing is not None:
             feeds = frozenset(source for deps, _ in pairs for source in deps)
             self.held[var] = Held(var=var, feeds=feeds, crossing=crossing, equation=place)
-            self.depends[var] = {var: Coupling.identity(jx.shape_of(var))}
+            self.depends[var] = {var: self.identity(jx.shape_of(var))}
 
     def _blame(self, live: list[tuple[Any, Dependences, Coupling]], crossing: Crossing) -> list[Any]:
         """Note the operands that alone make a result spread, where others do not; those operands."""
@@ -193,7 +195,8 @@ class _Walk:
         return None
 
     def _is_spread(self, dependences: Dependences) -> bool:
-        return any(source in self.followed and is_spread(coupling) for source, coupling in dependences.items())
+        followed = {id(coupling): coupling for source, coupling in dependences.items() if source in self.followed}
+        return any(map(is_spread, followed.values()))
 
 
 def _combine(live: list[tuple[Dependences, Coupling]], followed: set[Any]) -> Dependences:
@@ -209,9 +212,16 @@ def _combine(live: list[tuple[Dependences, Coupling]], followed: set[Any]) -> De
 
 
 def _composed(live: list[tuple[Dependences, Coupling]], followed: set[Any]) -> Iterator[tuple[Any, Coupling]]:
+    """Sources and how they are reached; many share one coupling, which is composed once."""
     for deps, outer in live:
+        known: dict[int, Coupling | None] = {}
         for source, inner in deps.items():
-            composed = inner if outer.is_identity or source not in followed else outer.compose(inner)
+            if outer.is_identity or source not in followed:
+                yield source, inner
+                continue
+            if id(inner) not in known:
+                known[id(inner)] = outer.compose(inner)
+            composed = known[id(inner)]
             if composed is not None:
                 yield source, composed
 
