@@ -177,7 +177,7 @@ class Learner:
 
         def train(params: Any, opt_state: Any, carry: Carry, xs: Any, *targets: Any) -> Trained:
             check_targets(loss, targets, "(params, opt_state, carry, xs, *targets)")
-            if callable(opt_state):
+            if callable(opt_state):  # jit would refuse it before the check that is made once, when training is traced
                 check_opt_state(optimizer, params, opt_state)
             flat, (states, traces) = self._arguments.params(params), self._arguments.carry(carry)
             inputs, _ = self._arguments.sequence(xs, targets)
