@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .coupling import Coupling
+from ..coupling import Coupling
 from .diagnostics import Diagnostic, EtirError, EtirWarning
 from .expression import Expression
 from .loc import Loc

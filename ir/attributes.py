@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from .coupling import Coupling
+from ..coupling import Coupling
 from .expression import Expression
 from .names import Names, nodes
 from .text import quote

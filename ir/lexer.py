@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .coupling import Coupling
+from ..coupling import Coupling
 from .diagnostics import Diagnostic, EtirError, nearest
 from .loc import Loc
 from .types import TensorType

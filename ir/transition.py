@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import Any
 
-from .coupling import Coupling
+from ..coupling import Coupling
 from .diagnostics import did_you_mean
 from .expression import Expression
 from .loc import Loc

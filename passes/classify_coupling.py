@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from ..ir.coupling import Coupling
+from ..coupling import Coupling
 from ..ir.transition import Association, Dependence, Group, Transition
 from .associate_weights import site_variable
 from .base import Pass

@@ -14,10 +14,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ..coupling import Coupling
+from ..coupling.primitives import Constants, equation_couplings
 from ..ir import jaxpr as jx
-from ..ir.coupling import Coupling
 from ..ir.transition import Crossing, Transition
-from .coupling import Constants, equation_couplings
 from .derivatives import refuse_nonlinear_rules
 from .ingest import STEP
 from .prologue import Prologue, find_prologue

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..coupling.primitives import Constants, nonlinear_rule
 from ..ir import jaxpr as jx
 from ..ir.diagnostics import Diagnostic, EtirError
-from .coupling import Constants, nonlinear_rule
 from .prologue import Prologue
 
 

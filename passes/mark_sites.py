@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 
+from ..coupling.primitives.elementwise import ELEMENTWISE
 from ..ir import jaxpr as jx
 from ..ir.diagnostics import Diagnostic, EtirError, did_you_mean
 from ..ir.expression import LABELS, Expression
@@ -17,7 +18,6 @@ from ..ir.transition import Param, Region, Site, Transition, Weight
 from ..ir.values import Value
 from .base import Pass
 from .canonicalise import retrace
-from .coupling.elementwise import ELEMENTWISE
 from .ingest import STEP, hint, make_region, with_regions
 from .prologue import Prologue, find_prologue
 

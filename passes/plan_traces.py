@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import jax.numpy as jnp
 
-from ..ir.coupling import Coupling
+from ..coupling import Coupling
 from ..ir.diagnostics import Diagnostic, EtirError
 from ..ir.plan import Contract, Jacobian, Operation, Plan, Pullback, Sensitivity, Trace, Vjp
 from ..ir.transition import Association, Group, Transition

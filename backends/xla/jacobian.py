@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ...coupling import Coupling
 from ...ir import jaxpr as jx
-from ...ir.coupling import Coupling
 from ...ir.transition import Group, State
 from ...passes.dataflow import COLOURS
 from ..calls import Bindings, Calls

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...ir.coupling import Coupling, Targets
+from ...coupling import Coupling, Targets
 from ...ir.transition import Association
 from ...ir.types import TensorType
 from ...passes.classify_coupling import slots

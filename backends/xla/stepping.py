@@ -8,12 +8,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ...coupling.primitives import nonlinear_rule
 from ...ir import jaxpr as jx
 from ...ir.diagnostics import error
 from ...ir.plan import Advance, AdvanceFactored, AdvanceFull, Jacobian, Plan, Pullback, Sensitivity, Vjp
 from ...ir.plan import Contract as ContractOp
 from ...ir.transition import Group, Param, StateKind, Transition
-from ...passes.coupling import nonlinear_rule
 from ..calls import Arrays, Bindings, Calls
 from .dense import DenseTrace, Traces
 from .factored import FactoredTrace, Factors

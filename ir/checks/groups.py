@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from ..coupling import Coupling
+from ...coupling import Coupling
 from ..diagnostics import Diagnostic
 from ..transition import Association, Dependence, Group, Site, State, StateKind, Transition
 from .sheet import Sheet

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from ir_examples import ALL, DOT, adaptive, gru, val
 
-from etir.ir.coupling import Coupling
+from etir.coupling import Coupling
 from etir.ir.diagnostics import EtirError
 from etir.ir.expression import Expression
 from etir.ir.parser import parse

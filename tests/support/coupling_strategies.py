@@ -5,7 +5,7 @@ import math
 import numpy as np
 from hypothesis import strategies as st
 
-from etir.ir.coupling import Coupling
+from etir.coupling import Coupling
 
 SHAPES = [(), (1,), (5,), (6,), (2, 3), (3, 2), (2, 1, 3), (4, 3), (12,), (2, 6), (3, 2, 2), (1, 6)]
 

@@ -5,7 +5,7 @@ from dataclasses import fields, is_dataclass, replace
 from itertools import islice
 from typing import Any
 
-from etir.ir.coupling import Coupling
+from etir.coupling import Coupling
 from etir.ir.expression import Expression
 from etir.ir.loc import Loc
 from etir.ir.types import TensorType

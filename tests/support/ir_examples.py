@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from etir.ir.coupling import Coupling
+from etir.coupling import Coupling
 from etir.ir.expression import Expression
 from etir.ir.loc import Loc
 from etir.ir.plan import Advance, Contract, Jacobian, Plan, Pullback, Sensitivity, Trace, Vjp

@@ -9,7 +9,7 @@ from typing import Any
 from ir_changes import plan_of, set_at
 from ir_examples import adaptive, gru
 
-from etir.ir.coupling import Coupling
+from etir.coupling import Coupling
 from etir.ir.transition import Dependence, Group, Label, StateKind, Transition, Verdict
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...ir.coupling import Coupling
+from .. import Coupling
 from .context import Context, Couplings, Rule, in_shapes, out_shapes
 
 Shape = tuple[int, ...]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...ir import jaxpr as jx
-from ...ir.coupling import Coupling
+from .. import Coupling
 from .context import Context, Couplings, Rule, in_shapes
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from ...ir.coupling import Coupling
+from .. import Coupling
 from .context import Couplings
 
 

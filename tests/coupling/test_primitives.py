@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
 
-from etir.passes.coupling import Constants, equation_couplings, has_rule, jaxpr_couplings, without_rule
+from etir.coupling.primitives import Constants, equation_couplings, has_rule, jaxpr_couplings, without_rule
 
 
 def pattern(function, *shapes, points=8):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...ir import jaxpr as jx
-from ...ir.coupling import Coupling
+from .. import Coupling
 from .context import Context, Couplings, Rule, for_each_output, in_shapes
 
 

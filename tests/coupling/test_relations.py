@@ -4,9 +4,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etir.ir.coupling import algebra, measure
-from etir.ir.coupling.relation import All, Same, Shifts, canonical, size_in, size_out
-from etir.ir.coupling.table import from_table, to_table
+from etir.coupling import algebra, measure
+from etir.coupling.relation import All, Same, Shifts, canonical, size_in, size_out
+from etir.coupling.table import from_table, to_table
 
 SETTINGS = settings(max_examples=150, deadline=None)
 

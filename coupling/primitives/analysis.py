@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ...ir import jaxpr as jx
-from ...ir.coupling import Coupling
+from .. import Coupling
 from . import contraction, control, derivative, elementwise, indexing, linearity, reduction, structure
 from .constants import Constants
 from .context import Context, Couplings, Rule, carries, couples_everything

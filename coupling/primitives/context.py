@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...ir import jaxpr as jx
-from ...ir.coupling import Coupling
+from .. import Coupling
 from .constants import Constants
 
 Couplings: TypeAlias = Sequence[Sequence[Coupling | None]]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from coupling_strategies import band, dense_blocks, roll
 
-from etir.ir.coupling import Coupling
+from etir.coupling import Coupling
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...ir import jaxpr as jx
-from ...ir.coupling import All, Block, Coupling, Same
+from .. import All, Block, Coupling, Same
 from .context import Context, Couplings, Rule, in_shapes
 
 

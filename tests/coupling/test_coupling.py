@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
 
-from etir.ir.coupling import Coupling, algebra, table
+from etir.coupling import Coupling, algebra, table
 
 SETTINGS = settings(max_examples=100, deadline=None)
 
