@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from ..ir.diagnostics import error
-from ..ir.graph import summary, write_graph
 from ..ir.step import Signature
 from ..ir.transition import Certificate, Transition
+from ..view import summary, write_graph
 from .arguments import Arguments
 from .calls import Arrays
 from .cost import Cost, estimate

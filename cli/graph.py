@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..ir.graph import write_graph
-from ..ir.graph.write import check_suffix
+from ..view import write_graph
+from ..view.write import check_suffix
 from . import options
 
 HELP = "draw a model: which weights reach which states, and with which label"

@@ -11,9 +11,9 @@ from .api import RuleLike, Sites, analyse, compile, lower
 from .backends.learner import Carry, Learner
 from .frontend import Functional, Module, State, functionalise
 from .ir.diagnostics import error
-from .ir.graph import summary
-from .ir.graph import write_graph as draw
 from .ir.transition import Certificate, Group, Transition
+from .view import summary
+from .view import write_graph as draw
 
 
 class OnlineLearner:

@@ -9,9 +9,10 @@ ALLOWED = {
     "coupling": {"coupling"},
     "ir": {"coupling", "ir"},
     "coupling.primitives": {"coupling", "ir", "coupling.primitives"},
+    "view": {"coupling", "ir", "view"},
     "frontend": {"ir", "frontend"},
     "passes": {"coupling", "ir", "coupling.primitives", "passes"},
-    "backends": {"coupling", "ir", "coupling.primitives", "passes", "backends"},
+    "backends": {"coupling", "ir", "coupling.primitives", "passes", "view", "backends"},
 }
 ROOMS = {*(layer.partition(".")[0] for layer in ALLOWED), "cli"}
 MAY_IMPORT_JAX_EXTEND = ("etir.ir.jaxpr", "etir.ir.operations")

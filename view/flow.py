@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from .. import jaxpr as jx
-from ..transition import Association, Input, Output, Param, Region, Site, State, Transition
-from ..values import Value
+from ..ir import jaxpr as jx
+from ..ir.transition import Association, Input, Output, Param, Region, Site, State, Transition
+from ..ir.values import Value
 
 Source: TypeAlias = Param | Input | State | Site
 Target: TypeAlias = Site | State | Output

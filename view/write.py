@@ -8,8 +8,8 @@ from pathlib import Path
 
 import graphviz
 
-from ..diagnostics import Diagnostic, EtirWarning, did_you_mean, error
-from ..transition import Transition
+from ..ir.diagnostics import Diagnostic, EtirWarning, did_you_mean, error
+from ..ir.transition import Transition
 from .build import picture
 from .dot import to_dot
 from .engines import FORMATS, TIME_LIMIT, draw

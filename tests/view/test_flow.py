@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import pytest
 
 import etir
-from etir.ir.graph import picture, summary
 from etir.passes import ingest
+from etir.view import picture, summary
 
 
 def connections(step, params, states, *inputs, buffers=(), rule=None, **options):

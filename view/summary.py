@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..transition import Association, Group, State, StateKind, Transition
+from ..ir.transition import Association, Group, State, StateKind, Transition
 from .build import through
 
 _NAMED = 12

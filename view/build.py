@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ..loc import Loc
-from ..transition import (
+from ..ir.loc import Loc
+from ..ir.transition import (
     Crossing,
     Group,
     Input,

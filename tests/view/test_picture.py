@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etir.ir.diagnostics import EtirError, EtirWarning
-from etir.ir.graph import Drawing, engines, picture, render_graph, summary, write_graph
-from etir.ir.graph.dot import to_dot
-from etir.ir.graph.layers import layer_of_boxes, spread
-from etir.ir.graph.layout import GAP, lay_out
-from etir.ir.graph.picture import Arrow, Box, Frame, Line, Look, Picture, Tone
-from etir.ir.graph.svg import to_svg
 from etir.ir.parser import parse
+from etir.view import Drawing, engines, picture, render_graph, summary, write_graph
+from etir.view.dot import to_dot
+from etir.view.layers import layer_of_boxes, spread
+from etir.view.layout import GAP, lay_out
+from etir.view.picture import Arrow, Box, Frame, Line, Look, Picture, Tone
+from etir.view.svg import to_svg
 
 GRU = """\
 gru: 1 hidden group, d_rtrl, window 16
