@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from ..frontend import zoo
+from .. import zoo
 from ..frontend.functionalise import Functional, functionalise
 from ..frontend.module import Module
 from ..frontend.nn import init_all_states

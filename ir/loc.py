@@ -75,7 +75,7 @@ def calling_line() -> Loc | None:
 
 
 def _is_machinery(module: str) -> bool:
-    if module.startswith(f"{_PACKAGE}.frontend.zoo"):
+    if module.startswith(f"{_PACKAGE}.zoo"):
         return False
     return any(module == name or module.startswith(f"{name}.") for name in _MACHINERY)
 

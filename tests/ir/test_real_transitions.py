@@ -6,7 +6,6 @@ import jax
 import pytest
 
 from etir import analyse, lower, plan
-from etir.frontend.zoo import case
 from etir.ir.parser import parse
 from etir.ir.printer import isomorphic, render
 from etir.ir.transition import Transition
@@ -15,6 +14,7 @@ from etir.passes import ANALYSIS, KNOWN, Certify, PassManager, PlanTraces
 from etir.passes.instruments import Instrument, SameObject, VerifyEach
 from etir.passes.pipeline import parse_pipeline
 from etir.passes.rules import RULES, PpProp
+from etir.zoo import case
 
 MODELS = ("gru_reset_before_fused", "lstm", "gif_recurrent", "lru", "two_layer_rnn", "weight_all_transforms")
 

@@ -11,6 +11,7 @@ ALLOWED = {
     "coupling.primitives": {"coupling", "ir", "coupling.primitives"},
     "view": {"coupling", "ir", "view"},
     "frontend": {"ir", "frontend"},
+    "zoo": {"ir", "frontend", "zoo"},
     "passes": {"coupling", "ir", "coupling.primitives", "passes"},
     "backends": {"coupling", "ir", "coupling.primitives", "passes", "view", "backends"},
 }

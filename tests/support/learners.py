@@ -12,7 +12,7 @@ from oracles import Gradients, by_path, loss, relative_error
 from problems import Problem, bptt_gradients, problem, truncated_gradients
 
 import etir
-from etir.frontend import zoo
+from etir import zoo
 
 REPRESENTATIVE = (
     "rnn_leaky", "leaky_plain_input", "rnn_diagonal", "gru_reset_before_fused", "gru_reset_after", "lstm", "mgu", "lru",

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from oracles import Gradients, Outcome, bptt
 
-from etir.frontend import zoo
+from etir import zoo
 
 STEPS = 11
 """No multiple of 2 or of 5: the last window is a shorter one."""

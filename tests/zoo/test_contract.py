@@ -5,7 +5,7 @@ import pytest
 from learners import WINDOWS, compiled, contract_faults, differing, false_labels, labels_of, matrix, run, zeros
 from problems import bptt_gradients, problem, truncated_gradients
 
-from etir.frontend import zoo
+from etir import zoo
 
 NAMES = [case.name for case in zoo.ALL]
 

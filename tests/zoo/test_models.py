@@ -8,7 +8,7 @@ from handwritten import MODELS, per_step, windowed
 from oracles import bptt, by_path, dense_rtrl, directional_error, relative_error
 from problems import bptt_gradients, problem
 
-from etir.frontend import zoo
+from etir import zoo
 
 NAMES = [case.name for case in zoo.ALL]
 LABELS = {"exact", "approximate", "truncated"}

@@ -9,7 +9,7 @@ from oracles import bptt, by_path, relative_error
 from problems import bptt_gradients, problem
 
 import etir
-from etir.frontend import ShortTermState, functionalise, zoo
+from etir import ShortTermState, functionalise, zoo
 from etir.ir.step import leaf_paths
 
 NAMES = [case.name for case in zoo.ALL]

@@ -7,9 +7,9 @@ from typing import Any
 import jax.numpy as jnp
 from jax.nn import sigmoid
 
-from ...ir.operations import matmul
-from ..module import Module
-from ..state import HiddenState, ParamState
+from ..frontend.module import Module
+from ..frontend.state import HiddenState, ParamState
+from ..ir.operations import matmul
 from .case import Sizes, ZooCase
 from .draw import at_rest, labelled
 from .module import ZooModule

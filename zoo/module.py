@@ -10,8 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..module import Module
-from ..state import HiddenState, ParamState, ShortTermState, State
+from ..frontend.module import Module
+from ..frontend.state import HiddenState, ParamState, ShortTermState, State
 
 
 class ZooModule(Module):

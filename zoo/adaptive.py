@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ...ir.operations import matmul
-from ..state import HiddenTreeState, ParamState
+from ..frontend.state import HiddenTreeState, ParamState
+from ..ir.operations import matmul
 from .case import Sizes, ZooCase
 from .draw import Shape, at_rest, labelled
 from .module import ZooModule

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..module import Module
+from ..frontend.module import Module
 from .draw import Shape, draw_parameters
 from .module import StepModule
 

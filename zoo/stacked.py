@@ -6,9 +6,9 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from ...ir.operations import matmul
-from ..module import Module
-from ..state import HiddenState, ParamState
+from ..frontend.module import Module
+from ..frontend.state import HiddenState, ParamState
+from ..ir.operations import matmul
 from .case import Sizes, ZooCase
 from .draw import Shape, labelled
 

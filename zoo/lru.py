@@ -6,8 +6,8 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from ...ir.operations import matmul, scale
-from ..state import HiddenState, ParamState
+from ..frontend.state import HiddenState, ParamState
+from ..ir.operations import matmul, scale
 from .case import Sizes, ZooCase
 from .draw import Shape, at_rest, labelled
 from .module import ZooModule
