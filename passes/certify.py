@@ -9,9 +9,9 @@ from typing import ClassVar
 
 from ..ir.diagnostics import Diagnostic, EtirError, did_you_mean
 from ..ir.transition import Certificate, Transition
+from ..rules import RULES, Rule
 from .base import Pass
 from .evidence import Evidence
-from .rules import RULES, Rule
 
 RuleOf = tuple[tuple[str, "str | Rule"], ...]
 

@@ -15,13 +15,13 @@ from ..ir.plan import Contract, Jacobian, Operation, Plan, Pullback, Sensitivity
 from ..ir.transition import Association, Group, Transition
 from ..ir.types import TensorType
 from ..ir.values import Value
+from ..rules import Materials, Program, Rule
 from .base import Pass
 from .certify import RuleOf, assign_rules
 from .classify_coupling import slots
 from .evidence import Evidence
 from .ingest import FORWARD, RESTRICTED, with_regions
 from .restrict_credit import restricted_region
-from .rules import Materials, Program, Rule
 
 
 @dataclass(frozen=True)

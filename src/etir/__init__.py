@@ -18,7 +18,7 @@ from .frontend import (
 from .ir.diagnostics import Diagnostic, EtirError, EtirWarning
 from .ir.operations import bias, einsum, matmul, scale
 from .passes import Pass, PassManager
-from .passes.rules import Rule
+from .rules import Rule
 from .stateful import D_RTRL, HiddenGroup, OnlineLearner, find_hidden_groups_from_module, show_graph, write_graph
 
 __version__ = "0.1.0"

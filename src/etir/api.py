@@ -17,7 +17,7 @@ from .ir.transition import Transition, Verdict
 from .ir.types import TensorType
 from .passes import ANALYSIS, Certify, MarkSites, Pass, PassManager, PlanTraces, ingest
 from .passes.instruments.base import Instrument
-from .passes.rules import Rule
+from .rules import Rule
 
 RuleLike = str | Rule
 Sites = str | Sequence[str]

@@ -7,7 +7,7 @@ from stages import labels, lowered
 import etir
 from etir.ir.diagnostics import EtirError
 from etir.passes import Certify
-from etir.passes.rules import PpProp
+from etir.rules import PpProp
 
 STEP = """
 def step(p, s, x):

@@ -12,8 +12,9 @@ ALLOWED = {
     "view": {"coupling", "ir", "view"},
     "frontend": {"ir", "frontend"},
     "zoo": {"ir", "frontend", "zoo"},
-    "passes": {"coupling", "ir", "coupling.primitives", "passes"},
-    "backends": {"coupling", "ir", "coupling.primitives", "passes", "view", "backends"},
+    "rules": {"coupling", "ir", "passes", "rules"},  # of the passes, the findings alone, in annotations
+    "passes": {"coupling", "ir", "coupling.primitives", "rules", "passes"},
+    "backends": {"coupling", "ir", "coupling.primitives", "rules", "passes", "view", "backends"},
 }
 ROOMS = {*(layer.partition(".")[0] for layer in ALLOWED), "cli"}
 MAY_IMPORT_JAX_EXTEND = ("etir.ir.jaxpr", "etir.ir.operations")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from ...ir.plan import AdvanceFactored, Trace
-from ...ir.transition import Association, Label, Param, Reason, Verdict
-from ...ir.types import TensorType
-from ...ir.values import Value
-from ..evidence import Finding
+from ..ir.plan import AdvanceFactored, Trace
+from ..ir.transition import Association, Label, Param, Reason, Verdict
+from ..ir.types import TensorType
+from ..ir.values import Value
 from .base import Materials, Program, real_dtype
 from .d_rtrl import DRtrl, contraction
+
+if TYPE_CHECKING:
+    from ..passes.evidence import Finding
 
 
 @dataclass(frozen=True)

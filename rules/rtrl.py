@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from ...ir.plan import AdvanceFull, Contract, Trace
-from ...ir.transition import Label, Param, Reason, Verdict
-from ...ir.types import TensorType
-from ...ir.values import Value
-from ..evidence import Finding
+from ..ir.plan import AdvanceFull, Contract, Trace
+from ..ir.transition import Label, Param, Reason, Verdict
+from ..ir.types import TensorType
+from ..ir.values import Value
 from .base import Program, Rule, real_dtype
+
+if TYPE_CHECKING:
+    from ..passes.evidence import Finding
 
 
 @dataclass(frozen=True)

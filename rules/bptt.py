@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from ...ir.transition import Label, Param, Reason, Verdict
-from ..evidence import Finding
+from ..ir.transition import Label, Param, Reason, Verdict
 from .base import Rule
+
+if TYPE_CHECKING:
+    from ..passes.evidence import Finding
 
 
 @dataclass(frozen=True)

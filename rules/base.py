@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from ...ir.plan import Contract, Operation, Trace
-from ...ir.transition import Association, Label, Param, Reason, Verdict
-from ...ir.values import Value
-from ..evidence import Finding
+from ..ir.plan import Contract, Operation, Trace
+from ..ir.transition import Association, Label, Param, Reason, Verdict
+from ..ir.values import Value
+
+if TYPE_CHECKING:
+    from ..passes.evidence import Finding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
