@@ -11,10 +11,10 @@ import jax.numpy as jnp
 from ..ir import jaxpr as jx
 from ..ir.diagnostics import error
 from ..ir.plan import Plan, Vjp
-from ..ir.transition import Region, StateKind, Transition, Weight
+from ..ir.plan.scene import Arrays
+from ..ir.transition import Region, Transition, Weight
 from ..ir.values import Value
 
-Arrays: TypeAlias = list[jax.Array]
 Bindings: TypeAlias = dict[Value, jax.Array]
 
 
@@ -36,10 +36,8 @@ class Calls:
         self.plan: Plan = transition.plan
         reverse = next(op for op in self.plan.at_window if isinstance(op, Vjp))
         self.forward_region: Region = transition.region(reverse.region)
-        self.hidden_region: Region = transition.region("hidden")
         self._run_forward = jx.compiled(self.forward_region.body)
-        self.hidden_producers = jx.Producers(self.hidden_region.body)
-        self.hidden_places = [k for k, s in enumerate(transition.states) if s.kind is StateKind.HIDDEN]
+        self.hidden_places = transition.hidden_places
         self.weight_places = {weight: k for k, weight in enumerate(transition.weights)}
         self.site_weights = [self.weight_places[site.weight] for site in transition.sites]
         self.plain_weights = self._plain_weights()
@@ -71,11 +69,6 @@ class Calls:
     def no_shifts(self) -> list[Any]:
         """A zero shift for each site."""
         return [jnp.zeros(site.output.type.shape, site.output.type.dtype) for site in self.transition.sites]
-
-    def hidden_arguments(self, bindings: Bindings) -> list[Any]:
-        """The hidden region's arguments before its shifts, without derivatives."""
-        inputs = self.hidden_region.inputs
-        return [jax.lax.stop_gradient(bindings[v]) for v in inputs[: len(inputs) - len(self.transition.sites)]]
 
     def is_credited(self, weight: Weight) -> bool:
         """Whether a derivative by the weight exists."""

@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
-
-from ..ir import jaxpr as jx
+from ..ir.regions import STEP, make_region
 from ..ir.step import Leaf, Step
-from ..ir.transition import Input, Output, Param, Region, State, StateKind, Transition
+from ..ir.transition import Input, Output, Param, State, StateKind, Transition
 from ..ir.values import Value
-
-STEP = "step"
-WEIGHTS = "weights"
-FORWARD = "forward"
-HIDDEN = "hidden"
-RESTRICTED = "restricted"
 
 
 def ingest(step: Step) -> Transition:
@@ -36,20 +25,6 @@ def ingest(step: Step) -> Transition:
     return Transition(
         name=step.name, params=params, states=states, inputs=inputs, outputs=outputs, regions=(body,), loc=step.loc
     )
-
-
-def make_region(name: str, body: Any, inputs: Sequence[Value], outputs: Sequence[Value]) -> Region:
-    """A region over `body`, whose digest is that of the body's text."""
-    digest = hashlib.sha256(str(body).encode()).hexdigest()[:8]
-    count = len(jx.equations(body))
-    return Region(name=name, inputs=tuple(inputs), outputs=tuple(outputs), equations=count, digest=digest, body=body)
-
-
-def with_regions(transition: Transition, *regions: Region) -> Transition:
-    """The transition with these regions, in the place of those of the same names."""
-    new = {region.name: region for region in regions}
-    kept = [new.pop(region.name, region) for region in transition.regions]
-    return replace(transition, regions=(*kept, *new.values()))
 
 
 def _results(step: Step) -> list[Value]:

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from functools import reduce
+import fnmatch
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
-import jax.numpy as jnp
-
-from ..coupling import Coupling
-from ..ir.diagnostics import Diagnostic, EtirError
-from ..ir.plan import Contract, Jacobian, Operation, Plan, Pullback, Sensitivity, Trace, Vjp
-from ..ir.transition import Association, Group, Transition
-from ..ir.types import TensorType
-from ..ir.values import Value
-from ..rules import Materials, Program, Rule
+from ..ir.diagnostics import Diagnostic, EtirError, did_you_mean
+from ..ir.regions import FORWARD, RESTRICTED, with_regions
+from ..ir.transition import Param, Transition
+from ..rules import RULES, Rule, Task, Writer
 from .base import Pass
-from .certify import RuleOf, assign_rules
-from .classify_coupling import slots
 from .evidence import Evidence
-from .ingest import FORWARD, RESTRICTED, with_regions
+from .exit_region import exit_region
 from .restrict_credit import restricted_region
+
+RuleOf = tuple[tuple[str, "str | Rule"], ...]
 
 
 @dataclass(frozen=True)
@@ -51,29 +47,21 @@ class PlanTraces(Pass):
         assigned = assign_rules(transition, self.rule, self.rules)
         _check_sites(transition, assigned)
         _check_credit(transition, assigned, self.credit)
-        region = RESTRICTED if self.credit == "rule" and any(rule.positional for rule in assigned) else FORWARD
-        if region == RESTRICTED:
+        restricted = self.credit == "rule" and any(rule.per_step for rule in assigned)
+        if restricted:
             transition = with_regions(transition, restricted_region(transition))
-        reverse = _reverse_mode(transition, region)
-        states = len(transition.hidden)
-        programs = list(_programs(transition, assigned, reverse.results[:states]))
-        contributions = [c for p in programs for c in p.contributions]
-        pullback = Pullback(
-            positional=tuple(p for p, rule in zip(transition.params, assigned, strict=True) if rule.positional),
-            contributions=tuple(c.results[0] for c in contributions),
-            reverse=reverse.results[states:],
-            results=tuple(Value(type=p.value.type, hint=f"grad_{p.value.hint}") for p in transition.params),
+        plan = Writer(
+            transition=transition,
+            region=RESTRICTED if restricted else FORWARD,
+            exit_region=partial(exit_region, transition),
         )
-        at_window = _contracts_last([op for p in programs for op in p.at_window])
-        plan = Plan(
-            rule=self.rule if isinstance(self.rule, str) else self.rule.name,
-            window=self.window,
-            credit=self.credit,
-            traces=tuple(_unique(t for p in programs for t in p.traces)),
-            step=tuple(op for p in programs for op in p.step),
-            at_window=(reverse, *at_window, pullback),
-        )
-        return replace(transition, plan=plan)
+        reaching = _reaching(transition, assigned)
+        for rule in dict.fromkeys(assigned):
+            plan.rule = rule
+            plan.params = tuple(p for p, own in zip(transition.params, assigned, strict=True) if own == rule)
+            rule.write(plan, _task(transition, plan.params, reaching))
+        name = self.rule if isinstance(self.rule, str) else self.rule.name
+        return plan.finish(name, self.window, self.credit)
 
     def _check(self) -> None:
         findings: list[Diagnostic] = []
@@ -92,9 +80,69 @@ class PlanTraces(Pass):
             raise EtirError(findings)
 
 
+def assign_rules(transition: Transition, default: str | Rule, overrides: RuleOf) -> list[Rule]:
+    """The rule of each parameter, in order. EtirError for unknown rules and for globs that match no parameter."""
+    findings: list[Diagnostic] = []
+    rules = [(glob, _known(rule, findings)) for glob, rule in overrides]
+    fallback = _known(default, findings)
+    paths = [param.path for param in transition.params]
+    findings += [
+        Diagnostic(
+            code="rule-path", message=f"no parameter matches '{glob}', given in rules=", help=did_you_mean(glob, paths)
+        )
+        for glob, _ in rules
+        if not fnmatch.filter(paths, glob)
+    ]
+    if findings:
+        raise EtirError(findings)
+    chosen = [*rules, ("*", fallback)]
+    found = [next(rule for glob, rule in chosen if fnmatch.fnmatchcase(path, glob)) for path in paths]
+    return [rule for rule in found if rule is not None]
+
+
+def _known(rule: str | Rule, findings: list[Diagnostic]) -> Rule | None:
+    """The rule that is meant; None, with a finding, where it is none."""
+    if isinstance(rule, Rule):
+        if not rule.name:
+            message = f"rule '{type(rule).__name__}' has no name"
+            findings.append(Diagnostic(code="rule-method", message=message, help="give the class a name: ClassVar[str]"))
+        return rule
+    if isinstance(rule, type) and issubclass(rule, Rule):
+        message = f"the class '{rule.__name__}' was given as a learning rule; wanted an instance"
+        findings.append(Diagnostic(code="unknown-rule", message=message, help=f"pass rule={rule.__name__}()"))
+        return None
+    if not isinstance(rule, str):
+        message = f"the learning rule is of type {type(rule).__name__}; wanted a name or a Rule"
+        findings.append(Diagnostic(code="unknown-rule", message=message, help=f"known: {', '.join(sorted(RULES))}"))
+        return None
+    if rule not in RULES:
+        message = f"there is no learning rule '{rule}'"
+        findings.append(Diagnostic(code="unknown-rule", message=message, help=did_you_mean(rule, RULES)))
+    return RULES.get(rule)
+
+
+def _reaching(transition: Transition, assigned: Sequence[Rule]) -> list[Param]:
+    """The parameters that reach a hidden state; looked for only where a rule may ask."""
+    if all(rule.needs_sites for rule in assigned) or not transition.hidden:
+        paths = {param for a in transition.associations for param in a.site.weight.params}
+        return [param for param in transition.params if param in paths]
+    evidence = Evidence(transition)
+    return [p for p in transition.params if p.value.type.carries_credit and evidence.of(p).reaches]
+
+
+def _task(transition: Transition, params: tuple[Param, ...], reaching: list[Param]) -> Task:
+    own = set(params)
+    return Task(
+        transition=transition,
+        params=params,
+        reaching=tuple(param for param in reaching if param in own),
+        associations=tuple(a for a in transition.associations if a.traced and own.intersection(a.site.weight.params)),
+    )
+
+
 def _check_sites(transition: Transition, assigned: list[Rule]) -> None:
-    """Refuse a positional rule for a step that has no site: it would learn nothing that plain truncation does not."""
-    names = sorted({rule.name for rule in assigned if rule.positional})
+    """Refuse a rule that lives at sites for a step that has none: it would learn nothing that truncation does not."""
+    names = sorted({rule.name for rule in assigned if rule.needs_sites})
     if not names or transition.sites:
         return
     raise EtirError([
@@ -110,108 +158,17 @@ def _check_sites(transition: Transition, assigned: list[Rule]) -> None:
 
 def _check_credit(transition: Transition, assigned: list[Rule], credit: str) -> None:
     """Refuse the per-step form beside a rule that has none: reverse mode would drop what its labels say is kept."""
-    positional = next((rule for rule in assigned if rule.positional), None)
-    others = [(p, rule) for p, rule in zip(transition.params, assigned, strict=True) if not rule.positional]
-    if credit != "rule" or positional is None or not others:
+    classical = next((rule for rule in assigned if rule.per_step), None)
+    others = [(p, rule) for p, rule in zip(transition.params, assigned, strict=True) if not rule.per_step]
+    if credit != "rule" or classical is None or not others:
         return
     raise EtirError([
         Diagnostic(
             code="credit-rules",
-            message=f"credit='rule' is the per-step form of '{positional.name}'; "
+            message=f"credit='rule' is the per-step form of '{classical.name}'; "
             f"'{param.path}' learns by '{rule.name}', which has none",
             loc=param.loc,
             help="pass credit='full', which drops strictly less, or give every parameter the same rule",
         )
         for param, rule in others
     ])  # fmt: skip
-
-
-def _reverse_mode(transition: Transition, region: str) -> Vjp:
-    cotangents = [Value(type=s.before.type, hint=f"{s.before.hint}_bar") for s in transition.hidden]
-    gradients = [Value(type=p.value.type, hint=f"{p.value.hint}_bar") for p in transition.params]
-    return Vjp(region=region, results=(*cotangents, *gradients))
-
-
-def _programs(transition: Transition, assigned: list[Rule], cotangents: tuple[Value, ...]) -> Iterator[Program]:
-    rule_of = dict(zip(transition.params, assigned, strict=True))
-    bar_of = dict(zip(transition.hidden, cotangents, strict=True))
-    jacobians: dict[Group, Value] = {}
-    for association in transition.associations:
-        rule = _positional_rule(association, [rule_of[param] for param in association.site.weight.params])
-        if rule is None or not association.traced:
-            continue
-        group, step = association.group, list[Operation]()
-        if group not in jacobians:
-            jacobians[group] = Value(type=_jacobian_type(group), hint=f"D{group.index}")
-            step.append(Jacobian(group=group, results=(jacobians[group],), loc=group.loc))
-        sensitivity = Value(type=_sensitivity_type(association), hint=f"f_{association.site.output.hint}")
-        step.append(Sensitivity(association=association, results=(sensitivity,), loc=association.loc))
-        materials = Materials(
-            jacobian=jacobians[group],
-            sensitivity=sensitivity,
-            cotangents=tuple(bar_of[state] for state in group.states),
-        )
-        program = rule.for_association(association, materials)
-        yield replace(program, step=(*step, *program.step))
-    apart = [(p, rule) for p, rule in rule_of.items() if not rule.positional and p.value.type.carries_credit]
-    evidence = Evidence(transition) if apart else None
-    for param, rule in apart:
-        if evidence is not None and evidence.of(param).reaches:
-            yield rule.for_param(param, tuple(s.before for s in transition.hidden), cotangents)
-
-
-def _positional_rule(association: Association, rules: list[Rule]) -> Rule | None:
-    """The one positional rule among the rules of a weight's parameters; None where there is none."""
-    positional = list(dict.fromkeys(rule for rule in rules if rule.positional))
-    if len(positional) > 1:
-        paths = " and ".join(f"'{path}'" for path in association.site.weight.paths)
-        raise EtirError([
-            Diagnostic(
-                code="rule-conflict",
-                message=f"{paths} make one weight, but learn by different rules: "
-                + ", ".join(f"'{rule.name}'" for rule in positional),
-                loc=association.loc,
-                help="give them the same rule in rules=",
-            )
-        ])  # fmt: skip
-    return positional[0] if positional else None
-
-
-def _jacobian_type(group: Group) -> TensorType:
-    count = len(group.states)
-    return TensorType(_widest(group), (count, count, *group.shape))
-
-
-def _sensitivity_type(association: Association) -> TensorType:
-    union = slots(association.couplings)
-    assert union is not None
-    return TensorType(
-        _wider(_widest(association.group), association.site.output.type.dtype),
-        (len(association.group.states), slot_count(union), *association.site.output.type.shape),
-    )
-
-
-def slot_count(union: Coupling) -> int:
-    """How many state positions one output position feeds."""
-    targets = union.targets()
-    assert targets is not None
-    return targets.slots
-
-
-def _widest(group: Group) -> str:
-    """The element type that holds every state of a group."""
-    return str(reduce(jnp.promote_types, [state.before.type.dtype for state in group.states]))
-
-
-def _wider(states: str, output: str) -> str:
-    """The element type of a sensitivity: the states', complex where the site's output is."""
-    return str(jnp.promote_types(states, output)) if output.startswith("complex") else states
-
-
-def _contracts_last(operations: list[Operation]) -> list[Operation]:
-    """Advances that happen at a window's end come after the contractions, which read the trace before it."""
-    return sorted(operations, key=lambda op: not isinstance(op, Contract))
-
-
-def _unique(traces: Iterator[Trace]) -> list[Trace]:
-    return list(dict.fromkeys(traces))

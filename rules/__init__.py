@@ -1,14 +1,17 @@
-"""The learning rules, by name."""
+"""Learning rules: each is one file, and writes a plan. `etir.rules` is their public home."""
 
 from __future__ import annotations
 
-from .base import Materials, Program, Rule
+from .base import Rule, Task
 from .bptt import Bptt
 from .d_rtrl import DRtrl
 from .pp_prop import PpProp
 from .rtrl import Rtrl
+from .writer import Writer
 
-RULES: dict[str, Rule] = {rule.name: rule for rule in (Bptt(), DRtrl(), PpProp(), Rtrl())}
+KNOWN: tuple[Rule, ...] = (Bptt(), DRtrl(), PpProp(), Rtrl())
 """The rules that can be given by name; any other `Rule` can be given as an object."""
 
-__all__ = ["RULES", "Bptt", "DRtrl", "Materials", "PpProp", "Program", "Rtrl", "Rule"]
+RULES: dict[str, Rule] = {rule.name: rule for rule in KNOWN}
+
+__all__ = ["KNOWN", "RULES", "Bptt", "DRtrl", "PpProp", "Rtrl", "Rule", "Task", "Writer"]

@@ -1,69 +1,46 @@
-"""What a learning rule is: a label for each parameter, and the trace operations that earn it."""
+"""What a learning rule is: it writes trace operations into a plan. Labels follow from the plan; no rule gives one."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from ..ir.plan import Contract, Operation, Trace
-from ..ir.transition import Association, Label, Param, Reason, Verdict
-from ..ir.values import Value
-
-if TYPE_CHECKING:
-    from ..passes.evidence import Finding
+from ..ir.diagnostics import error
+from ..ir.transition import Association, Param, Transition
+from .writer import Writer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Program:
-    """What a rule adds to a plan for one association or parameter."""
+class Task:
+    """The part of a model that a rule learns."""
 
-    traces: tuple[Trace, ...] = ()
-    step: tuple[Operation, ...] = ()
-    at_window: tuple[Operation, ...] = ()
-    contributions: tuple[Contract, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Materials:
-    """The values that a rule's operations read."""
-
-    jacobian: Value
-    sensitivity: Value
-    cotangents: tuple[Value, ...]
+    transition: Transition
+    params: tuple[Param, ...]
+    """The parameters that the rule was given."""
+    reaching: tuple[Param, ...]
+    """Those of them that reach a hidden state, through any operation."""
+    associations: tuple[Association, ...]
+    """The uses of weights made of these parameters that reach a hidden group position by position."""
 
 
 @dataclass(frozen=True)
-class Rule(ABC):
-    """A learning rule: how traces are laid out, advanced and read. Frozen; its fields are its options."""
+class Rule:
+    """A learning rule: how traces are laid out, advanced and read. Frozen; its fields are its options.
 
-    name: ClassVar[str]
-    positional: ClassVar[bool]
-    """Whether its traces live at the positions of sites' outputs, so that it needs Jacobians of the hidden region."""
+    Subclass it with a `name` and `write`, and give an instance: `etir.compile(..., rule=MyRule())`.
+    """
 
-    @abstractmethod
-    def label(self, param: Param, finding: Finding) -> Label:
-        """The certificate's entry for a parameter that this rule learns."""
+    name: ClassVar[str] = ""
+    needs_sites: ClassVar[bool] = True
+    """Whether it has nothing to trace in a step that uses no weight through an ETP operation."""
+    per_step: ClassVar[bool] = False
+    """Whether it has the classical form of one step at a time, which `credit="rule"` asks for."""
 
-    def for_association(self, association: Association, materials: Materials) -> Program:
-        """The operations for one traced association; none for a rule that is not positional."""
-        del association, materials
-        return Program()
-
-    def for_param(self, param: Param, states: tuple[Value, ...], cotangents: tuple[Value, ...]) -> Program:
-        """The operations for one parameter against every hidden state; none for a positional rule."""
-        del param, states, cotangents
-        return Program()
-
-    def entry(self, param: Param, verdict: Verdict, *reasons: Reason) -> Label:
-        """A label that names this rule."""
-        return Label(path=param.path, label=verdict, rule=self.name, reasons=reasons)
-
-    def outside(self, param: Param) -> Label:
-        """The label of a parameter that reaches no hidden state."""
-        return self.entry(param, Verdict.EXACT, Reason(text="reaches no hidden state: its gradient needs no trace"))
-
-
-def real_dtype(dtype: str) -> str:
-    """The element type of the real part of an element type."""
-    return {"complex64": "float32", "complex128": "float64"}.get(dtype, dtype)
+    def write(self, plan: Writer, task: Task) -> None:
+        """Add the rule's traces, operations and contributions for its parameters to the plan."""
+        del plan, task
+        raise error(
+            "rule-method",
+            f"rule '{type(self).__name__}' does not say what it writes",
+            help="define write(self, plan, task); docs/custom_rules.md has a worked example",
+        )

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from ..ir.transition import Label, Param, Reason, Verdict
-from .base import Rule
-
-if TYPE_CHECKING:
-    from ..passes.evidence import Finding
+from .base import Rule, Task
+from .writer import Writer
 
 
 @dataclass(frozen=True)
 class Bptt(Rule):
-    """Truncated backpropagation through time (Williams and Peng 1990): no traces."""
+    """Truncated backpropagation through time (Williams and Peng 1990): no traces.
+
+    Memory: the window's states. Cost: reverse mode alone. Exact where the window is the whole sequence.
+    """
 
     name: ClassVar[str] = "bptt"
-    positional: ClassVar[bool] = False
+    needs_sites: ClassVar[bool] = False
 
-    def label(self, param: Param, finding: Finding) -> Label:
-        """Truncated wherever the parameter reaches a hidden state."""
-        if not finding.reaches:
-            return self.outside(param)
-        return self.entry(
-            param, Verdict.TRUNCATED, Reason(text="bptt carries no trace: credit ends where the window begins")
-        )
+    def write(self, plan: Writer, task: Task) -> None:
+        """Nothing: reverse mode is in every plan."""
+        del plan, task

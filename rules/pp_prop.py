@@ -3,69 +3,122 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import Any, ClassVar
 
-from ..ir.plan import AdvanceFactored, Trace
-from ..ir.transition import Association, Label, Param, Reason, Verdict
+import jax.numpy as jnp
+
+from ..ir.diagnostics import error
+from ..ir.plan import Advance, Diagonal, Placement, Plain, Product, Project, Scalar, Scale
+from ..ir.plan.jacobian import trace_dtype
+from ..ir.transition import Association
 from ..ir.types import TensorType
 from ..ir.values import Value
-from .base import Materials, Program, real_dtype
-from .d_rtrl import DRtrl, contraction
-
-if TYPE_CHECKING:
-    from ..passes.evidence import Finding
+from .base import Rule, Task
+from .positional import followed_states, new_traces, positional_trace, read_at_entry
+from .writer import Writer
 
 
 @dataclass(frozen=True)
-class PpProp(DRtrl):
+class PpProp(Rule):
     """A rank-one trace: `X' = a X + x` for the data and `F' = a D F + (1 - a) f` for the output, read as `F (x) X`.
 
-    Memory is linear in neurons (Wang et al. 2024: pp-prop, also called ES-D-RTRL). A site without contracted axes has a
-    vector for a trace anyhow, and keeps that of D-RTRL, with its label.
+    Wang et al. 2024, pp-prop, also called ES-D-RTRL. Memory: two vectors a weight, linear in neurons. Cost: that of
+    reverse mode's own product. Approximate always; a site without contracted axes has a vector for a trace anyhow, and
+    keeps that of D-RTRL, exact where that is.
     """
 
     name: ClassVar[str] = "pp_prop"
+    per_step: ClassVar[bool] = True
 
     decay: float = 0.9
     """The smoothing factor `a`, from 0 to 1."""
+    rank: int | None = None
+    """In the place of `decay`: the number of steps that a trace is to span, `a = (rank - 1) / (rank + 1)`."""
+    corrected: bool = False
+    """Divide what is read by `1 - a^age`: a trace that began a few steps ago is a mean over those alone."""
 
-    def label(self, param: Param, finding: Finding) -> Label:
-        """Approximate wherever a trace is factored."""
-        label = super().label(param, finding)
-        factored = [a for a in finding.traced if factors(a)]
-        if label.label is Verdict.TRUNCATED or not factored:
-            return label
-        reason = Reason(text="its trace is kept as a product of two vectors", loc=factored[0].loc)
-        kept = label.reasons if label.label is Verdict.APPROXIMATE else ()
-        return self.entry(param, Verdict.APPROXIMATE, reason, *kept)
+    @property
+    def factor(self) -> float:
+        """`a`. Raises EtirError where it is not from 0 to 1."""
+        found = self.decay if self.rank is None else (self.rank - 1) / (self.rank + 1)
+        if not 0 <= found <= 1:
+            given = f"decay={self.decay}" if self.rank is None else f"rank={self.rank}"
+            raise error("rule-option", f"pp_prop has {given}; wanted a decay from 0 to 1, or a rank of at least 1")
+        return found
 
-    def for_association(self, association: Association, materials: Materials) -> Program:
-        """Two vectors, advanced apart and multiplied when read."""
-        if not factors(association):
-            return super().for_association(association, materials)
-        site = association.site
+    def write(self, plan: Writer, task: Task) -> None:
+        """Two vectors for each association, advanced apart and multiplied when read."""
+        for association in task.associations:
+            if factors(association):
+                self._factored(plan, association)
+            else:
+                read_at_entry(plan, positional_trace(plan, association))
+
+    def _factored(self, plan: Writer, association: Association) -> None:
+        site, a = association.site, self.factor
         data = site.data
         assert data is not None
-        sensitivity = materials.sensitivity.type
-        column = sensitivity.dtype if data.type.is_complex else real_dtype(sensitivity.dtype)
-        kinds = (sensitivity, TensorType(column, data.type.shape))
-        names = (f"f_{site.weight.value.hint}", f"x_{site.weight.value.hint}")
-        before = tuple(Value(type=kind, hint=name) for kind, name in zip(kinds, names, strict=True))
-        after = tuple(Value(type=kind, hint=f"{name}_next") for kind, name in zip(kinds, names, strict=True))
-        advance = AdvanceFactored(
-            association=association,
-            factors=before,
-            jacobian=materials.jacobian,
-            sensitivity=materials.sensitivity,
-            data=data,
-            decay=self.decay,
-            results=after,
-            loc=site.loc,
+        column = plan.trace(column_type(association), f"data of {'+'.join(site.weight.paths)}", f"x_{site.weight.value.hint}",
+                            loc=site.loc)  # fmt: skip
+        advance = Advance(trace=(column,), by=Scalar(factor=a), add=Plain(values=(data,)), loc=site.loc)
+        plan.carry(column, *plan.step(advance, f"{column.hint}_next"))
+        states, rows = self._rows(plan, association, a)
+        entering = plan.entering(association.group)
+        cotangents = tuple(entering[k] for k in states)
+        (credit,) = plan.window(Project(association=association, factors=rows, cotangents=cotangents, loc=site.loc),
+                                f"{site.output.hint}_bar")  # fmt: skip
+        if self.corrected and a < 1:
+            credit = self._corrected(plan, credit, a)
+        (read,) = plan.window(Product(site=site, data=column, cotangent=credit, loc=site.loc), f"g_{site.weight.value.hint}")
+        plan.contribute(site.weight, read)
+
+    def _rows(self, plan: Writer, association: Association, a: float) -> tuple[tuple[int, ...], tuple[Value, ...]]:
+        """The factor `F` of each followed state."""
+        jacobian, sensitivity = plan.jacobian(association.group), plan.sensitivity(association)
+        states = followed_states(tuple(sensitivity), tuple(jacobian))
+        kind = TensorType(trace_dtype(association), Placement(association).output_shape)
+        rows = new_traces(plan, association, states, kind, f"f_{association.site.weight.value.hint}")
+        pairs = {(states.index(i), states.index(j)): v for (i, j), v in jacobian.items() if i in states and j in states}
+        slower = [*plan_scaled(plan, tuple(pairs.values()), a)]
+        added = dict(zip(sensitivity, plan_scaled(plan, tuple(sensitivity.values()), 1 - a), strict=True))
+        after = plan.step(
+            Advance(
+                trace=rows,
+                by=Diagonal(association=association, pairs=tuple(pairs), factors=tuple(slower), at_output=True),
+                add=Plain(values=tuple(added.get(k) for k in states)),
+                loc=association.loc,
+            ),
+            *[f"{v.hint}_next" for v in rows],
         )
-        read = contraction(association, before, materials)
-        label = f"{'+'.join(site.weight.paths)} on group {association.group.index}"
-        traces = tuple(Trace(before=b, after=a, label=label, loc=site.loc) for b, a in zip(before, after, strict=True))
-        return Program(traces=traces, step=(advance,), at_window=(read,), contributions=(read,))
+        for old, new in zip(rows, after, strict=True):
+            plan.carry(old, new)
+        return states, rows
+
+    def _corrected(self, plan: Writer, credit: Value, a: float) -> Value:
+        """The credit, divided by the weight that a decaying mean of this age has."""
+        age = plan.trace(TensorType("float32"), "steps since the traces began", "age")
+        plan.carry(age, *plan.apply(lambda n: n + 1, age, name="older"))
+
+        def divide(credit: Any, age: Any) -> Any:
+            weight = jnp.where(age > 0, 1 - a ** jnp.maximum(age, 1), 1)
+            return (credit / weight.astype(credit.real.dtype)).astype(credit.dtype)
+
+        (found,) = plan.apply(divide, credit, age, name="corrected", at_window=True)
+        return found
+
+
+def plan_scaled(plan: Writer, values: tuple[Value, ...], factor: float) -> list[Value]:
+    """Values times a number, at every step."""
+    return [plan.step(Scale(value=value, factor=factor), value.hint)[0] for value in values]
+
+
+def column_type(association: Association) -> TensorType:
+    """The type of a data trace: real unless the data are complex."""
+    data = association.site.data
+    assert data is not None
+    dtype = trace_dtype(association)
+    real = {"complex64": "float32", "complex128": "float64"}.get(dtype, dtype)
+    return TensorType(dtype if data.type.is_complex else real, data.type.shape)
 
 
 def factors(association: Association) -> bool:

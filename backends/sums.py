@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from ...ir import jaxpr as jx
+from ..ir import jaxpr as jx
 
 _ADDITIONS = ("add", "add_any")
 

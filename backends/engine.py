@@ -1,0 +1,205 @@
+"""The engine that every backend runs plans by: windows that can be differentiated, and gradients over sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..ir import jaxpr as jx
+from ..ir.diagnostics import error
+from ..ir.plan import Trace
+from ..ir.transition import Transition
+from ..ir.types import TensorType
+from .backend import Backend
+from .calls import Arrays, Calls
+from .folds.close import close_fold
+from .guards import refuse_second_derivatives
+from .program import Program
+from .reverse import ByDefinition, BySites, Reverse, Run
+from .sequence import SequenceGradient
+from .window import Forward, Given, Traces, Windows
+
+
+class Engine:
+    """One backend's program for one planned transition. Arrays are flat lists in the transition's order."""
+
+    def __init__(self, transition: Transition, backend: Backend, trace_dtype: str | None = None) -> None:
+        """Prepare to run `transition`'s plan, its traces held as `trace_dtype` (their own types by default).
+
+        Raises EtirError for a plan that the backend cannot run.
+        """
+        self.transition, self.backend = transition, backend
+        self.calls = Calls(transition)
+        self.program = Program(transition, self.calls.plan, backend)
+        self.windows = Windows(self.calls, self.program, self._reverse())
+        self.held = [held_as(trace_dtype, trace) for trace in self.calls.plan.traces]
+
+    def _reverse(self) -> Reverse:
+        vjp = self.program.vjp
+        if not self.backend.by_sites or self.program.reverse_results_read:
+            return ByDefinition(self.calls, vjp)
+        return BySites(self.calls, vjp, self.program.pullback.takers)
+
+    @property
+    def name(self) -> str:
+        """The backend's name."""
+        return self.backend.name
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether some trace begins as a function of a key."""
+        return any(trace.start is not None for trace in self.calls.plan.traces)
+
+    def start(self, key: jax.Array | None = None) -> Traces:
+        """The traces at the beginning of a sequence, from a key where some trace is drawn.
+
+        Raises EtirError where a key is needed and none is given.
+        """
+        if key is None and self.needs_key:
+            raise error(
+                "key-missing",
+                f"rule '{self.calls.plan.rule}' draws random numbers, and learner.init was given no key",
+                help="pass learner.init(params, states, key=jax.random.key(0))",
+            )
+        found: list[Any] = []
+        for k, (trace, dtype) in enumerate(zip(self.calls.plan.traces, self.held, strict=True)):
+            if trace.start is None or key is None:
+                found.append(jnp.zeros(trace.before.type.shape, dtype))
+                continue
+            own = jax.random.bits(jax.random.fold_in(key, k), (2,), jnp.uint32)
+            (value,) = jx.evaluate(self.transition.region(trace.start).body, [own])
+            found.append(value.astype(dtype))
+        return tuple(found)
+
+    def window(
+        self, params: Arrays, states: Arrays, traces: Traces, inputs: Arrays, signals: Arrays, steps: int
+    ) -> tuple[Arrays, Traces, Arrays]:
+        """One window of `steps` steps: new states, new traces, and the outputs, `[time, ...]`.
+
+        Differentiable in `params` and `inputs`: the traces send the credit of the entering states back to the weights.
+        So states go in without a derivative, and come out with that of this window; traces have none.
+        """
+        self._check_open()
+        states, traces = jax.lax.stop_gradient((states, traces))
+
+        @jax.custom_vjp
+        def run(params: Arrays, inputs: Arrays, given: Given) -> tuple[Any, Any, Any]:
+            return self._advanced(Run(self.calls, params), given._replace(inputs=inputs), steps)
+
+        def forward(params: Arrays, inputs: Arrays, given: Given) -> tuple[Any, Any]:
+            at = Run(self.calls, params)
+            whole = given._replace(inputs=inputs)
+            found, pull = self.windows.differentiated(at, whole, steps)
+            kept = (params, whole, found, pull)
+            return self._after(at, whole, found, steps), kept
+
+        def reverse(kept: Any, cotangents: Any) -> Any:
+            (params, given, found, pull), cotangents = refuse_second_derivatives((kept, cotangents))
+            gradient, to_inputs = self._pulled(Run(self.calls, params), given, found, pull, steps, cotangents)
+            return gradient, to_inputs, None
+
+        run.defvjp(forward, reverse)
+        after, held, outputs = run(params, inputs, Given(states, traces, inputs, signals))
+        return after, jax.lax.stop_gradient(held), outputs
+
+    def _check_open(self) -> None:
+        """Refuse to step a trace that takes the loss in: a step alone does not know it."""
+        if self.program.driver_only:
+            raise error(
+                "loss-in-trace",
+                f"'{self.program.driver_only[0].label}' is advanced by what the loss sends back, which a step or a "
+                "window alone does not know",
+                help="use learner.grad or learner.train",
+            )
+
+    def _advanced(self, run: Run, given: Given, steps: int) -> tuple[Any, Any, Any]:
+        found = self.windows.forward(run, given, steps)
+        return self._after(run, given, found, steps)
+
+    def _after(self, run: Run, given: Given, found: Forward, steps: int) -> tuple[Any, Any, Any]:
+        """New states, new traces and outputs of a window whose cotangents are not known."""
+        record = self.windows.record(found)
+        late, _ = self.windows.late(run, given, record, steps, None)
+        scene = self.windows.end(run, given, found.states, steps, {})
+        self.windows.act(scene, self.program.slice(self.program.at_window, self._window_afters()))
+        held = {trace: given.traces[self.program.place[trace]] for trace in self.program.deferred}
+        hidden = [given.states[k] for k in self.calls.hidden_places]
+        deferred = close_fold(self.program.sweeps, held, hidden, record).traces
+        return found.states, self.traces(given.traces, found.early, late, scene.values, deferred), found.outputs
+
+    def _window_afters(self) -> list[Any]:
+        return [trace.after for trace in self.program.window_traces]
+
+    def traces(
+        self, old: Traces, early: Iterable[Any], late: Iterable[Any], values: Mapping[Any, Any], deferred: Mapping[Trace, Any]
+    ) -> Traces:
+        """All traces after a window, from where each of them was advanced."""
+        program = self.program
+        new = dict(zip(program.early_traces, early, strict=True)) | dict(zip(program.late_traces, late, strict=True))
+        new |= {t: values[t.after] for t in program.window_traces if t.after in values} | dict(deferred)
+        return tuple(
+            jnp.asarray(new[trace], before.dtype) if trace in new else before
+            for trace, before in zip(self.calls.plan.traces, old, strict=True)
+        )
+
+    def _pulled(
+        self, run: Run, given: Given, found: Forward, pull: Any, steps: int, cotangents: Any
+    ) -> tuple[list[Any], list[Any]]:
+        """The gradient of the parameters and the cotangents of the inputs, from those of states and outputs."""
+        program, windows, reverse = self.program, self.windows, self.windows.reverse
+        states_bar, _, outputs_bar = cotangents
+        record = windows.record(found)
+        scene = windows.end(run, given, found.states, steps, {})
+        windows.act(scene, program.for_exit())
+        (bars,) = pull((outputs_bar, self.leaving(scene, states_bar)))
+        late, late_totals = windows.late(run, given, record, steps, bars["outputs"])
+        del late
+        scene.totals.update(zip(program.early_totals, found.totals, strict=True))
+        scene.totals.update(late_totals)
+        scene.values.update(zip(program.hidden_bars, bars["hidden"], strict=True))
+        totals = reverse.window(reverse.zeros(run), bars["own"])
+        if program.reverse_results_read:
+            scene.values.update(zip(program.vjp.results[len(bars["hidden"]) :], totals, strict=True))
+        totals = reverse.products(totals, record, reverse.sites(bars["own"]), ())
+        wanted = [*program.pullback.on_weights, *program.pullback.on_params]
+        windows.act(scene, program.slice(program.at_window, wanted))
+        for sweep in program.sweeps.sweeps:
+            scene.run(sweep.contract, program.overrides)
+        gradient = self.finish(run, given, totals, [scene[v] for v in wanted])
+        floats = iter(bars["inputs"])
+        to_inputs = [next(floats) if jnp.issubdtype(x.dtype, jnp.inexact) else None for x in given.inputs]
+        params = self.transition.params
+        return [g if p.value.type.carries_credit else None for p, g in zip(params, gradient, strict=True)], to_inputs
+
+    def leaving(self, scene: Any, states_bar: Arrays) -> Arrays:
+        """The cotangents of the hidden states that leave, what the plan's exit adds included."""
+        found = [states_bar[k] for k in self.calls.hidden_places]
+        more = self.program.vjp.exit
+        return [x + scene[v] for x, v in zip(found, more, strict=True)] if more else found
+
+    def finish(self, run: Run, given: Given, totals: Any, contributions: list[Any]) -> Arrays:
+        """The plan's pull-back, on what reverse mode and the contributions have added up."""
+        pullback = self.program.pullback
+        scene = self.windows.end(run, given, given.states, 0, {})
+        scene.values.update(zip(pullback.reverse, self.windows.reverse.gradient(run, totals), strict=True))
+        wanted = [*pullback.on_weights, *pullback.on_params]
+        scene.values.update(zip(wanted, contributions, strict=True))
+        scene.run(pullback, self.program.overrides)
+        return [scene[v] for v in pullback.results]
+
+    def gradient(
+        self, loss: Any, params: Arrays, states: Arrays, traces: Traces, inputs: Arrays, signals: Arrays, targets: Any
+    ) -> tuple[Any, ...]:
+        """Gradients, losses, states, traces and auxiliary results of a sequence, with the parameters held."""
+        return SequenceGradient(self, loss, params).run(Given(states, traces, inputs, signals, targets))
+
+
+def held_as(dtype: str | None, trace: Trace) -> str:
+    """The element type to hold a trace in, where `dtype` (real; None for the trace's own) is asked for."""
+    kind: TensorType = trace.before.type
+    if dtype is None or not kind.carries_credit:
+        return kind.dtype
+    return str(jnp.promote_types(dtype, jnp.complex64)) if kind.is_complex else dtype

@@ -1,0 +1,188 @@
+"""The pattern that a whole fold runs at once: `E' = D E + f (x) x`, read by one contraction at each window's end.
+
+While weights do not change, the contractions of a fold's windows with the trace that entered it are linear in their
+cotangents: they are pulled back to the fold's first step and done in the pass that advances the trace. What later
+windows send back through the fold's own history comes out as cotangents of the sites' outputs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...ir.plan import Advance, Contract, Diagonal, LossSignal, Operation, Outer, Placement, Plan, Pullback, Trace, Vjp
+from ...ir.transition import Group, Site, Transition
+from ...ir.values import Value
+from ..backend import Uses
+
+Pair = tuple[int, int]
+"""A new state and an old one, as places among the hidden states."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Sweep:
+    """One matched trace."""
+
+    advance: Advance
+    contract: Contract
+    traces: tuple[Trace, ...]
+    states: tuple[int, ...]
+    """For each array of the trace its state, as a place among the hidden states."""
+    jacobians: dict[Pair, Value]
+    factors: dict[int, Value]
+    data: Value | None
+    placement: Placement
+
+    @property
+    def site(self) -> Site:
+        """The site whose weight the trace is of."""
+        return self.placement.association.site
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Unit:
+    """Sweeps over one group with one matrix `D`: they share its products."""
+
+    group: Group
+    states: tuple[int, ...]
+    jacobians: dict[Pair, Value]
+    sweeps: tuple[Sweep, ...]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Sweeps:
+    """All matched traces of a plan."""
+
+    units: tuple[Unit, ...] = ()
+    operations: frozenset[Operation] = frozenset()
+    """The advances and the contractions that sweeps stand for."""
+    needs: tuple[Value, ...] = ()
+    """The values of every step that a fold's history has."""
+    _traces: frozenset[Trace] = field(default_factory=frozenset[Trace])
+
+    @classmethod
+    def none(cls) -> Sweeps:
+        """No sweep: every operation runs by itself."""
+        return cls()
+
+    @classmethod
+    def of(cls, transition: Transition, plan: Plan, uses: Uses) -> Sweeps:
+        """The sweeps of a plan, gathered into units."""
+        matcher = _Matcher(transition, plan, uses)
+        found = [sweep for op in plan.step if (sweep := matcher.match(op)) is not None]
+        needs = [v for s in found for v in (*s.jacobians.values(), *s.factors.values(), s.data) if v is not None]
+        return cls(
+            units=tuple(_units(found)),
+            operations=frozenset(op for s in found for op in (s.advance, s.contract)),
+            needs=tuple(dict.fromkeys(needs)),
+            _traces=frozenset(t for s in found for t in s.traces),
+        )
+
+    def carries(self, trace: Trace) -> bool:
+        """Whether a sweep advances a trace."""
+        return trace in self._traces
+
+    @property
+    def sweeps(self) -> list[Sweep]:
+        """Every sweep, unit by unit."""
+        return [sweep for unit in self.units for sweep in unit.sweeps]
+
+
+class _Matcher:
+    """Whether an advance and all uses of its values are the pattern."""
+
+    def __init__(self, transition: Transition, plan: Plan, uses: Uses) -> None:
+        self.transition, self.uses = transition, uses
+        self.trace_of = {trace.before: trace for trace in plan.traces}
+        self.vjp = next((op for op in plan.at_window if type(op) is Vjp), None)
+        self.carried = _depending(plan)
+
+    def match(self, op: Operation) -> Sweep | None:
+        """The sweep of one operation; None where something about it is not the pattern's."""
+        if type(op) is not Advance or type(op.by) is not Diagonal or type(op.add) is not Outer or op.by.at_output:
+            return None
+        by, add, association = op.by, op.add, op.by.association
+        traces = [self.trace_of.get(value) for value in op.trace]
+        if add.association is not association or add.reach is not None or None in traces:
+            return None
+        advanced = all(t is not None and t.after is after for t, after in zip(traces, op.results, strict=True))
+        local = not self.carried.intersection([*by.factors, *(f for f in add.factors if f), *([add.data] if add.data else [])])
+        contract = self._contraction(op)
+        if not advanced or not local or contract is None or len(set(by.pairs)) != len(by.pairs):
+            return None
+        assert self.vjp is not None
+        states = tuple(self.vjp.results.index(c) for c in contract.cotangents)
+        return Sweep(
+            advance=op,
+            contract=contract,
+            traces=tuple(t for t in traces if t is not None),
+            states=states,
+            jacobians={(states[i], states[j]): v for (i, j), v in zip(by.pairs, by.factors, strict=True)},
+            factors={states[k]: f for k, f in enumerate(add.factors) if f is not None},
+            data=add.data,
+            placement=Placement(association),
+        )
+
+    def _contraction(self, op: Advance) -> Contract | None:
+        """The one contraction that reads the trace, and whose result only the pull-back takes, for the right weight."""
+        readers = {reader for value in op.trace for reader in self.uses.of(value)} - {op}
+        if any(self.uses.of(value) for value in op.results) or len(readers) != 1 or self.vjp is None:
+            return None
+        (read,) = readers
+        if type(read) is not Contract or read.trace != op.trace or read.reach is not None:
+            return None
+        hidden = self.vjp.results[: len(self.transition.hidden)]
+        once = all(len(self.uses.of(value)) == 2 for value in op.trace)
+        right = read.association is getattr(op.by, "association", None) and len(set(read.cotangents)) == len(op.trace)
+        if not once or not right or any(c not in hidden for c in read.cotangents):
+            return None
+        takers = self.uses.of(read.results[0])
+        if len(takers) != 1 or type(takers[0]) is not Pullback:
+            return None
+        places = [k for k, v in enumerate(takers[0].on_weights) if v is read.results[0]]
+        weight = read.association.site.weight
+        return read if len(places) == 1 and takers[0].weights[places[0]] is weight else None
+
+
+def _depending(plan: Plan) -> set[Value]:
+    """The values of a step that depend on a trace or on the loss."""
+    found = {value for trace in plan.traces for value in (trace.before, trace.after)}
+    for op in plan.step:
+        if isinstance(op, LossSignal) or found.intersection(op.operands):
+            found.update(op.results)
+    return found
+
+
+def _units(sweeps: list[Sweep]) -> list[Unit]:
+    """Sweeps of one group together, where each one's states are closed under the others' Jacobians."""
+    parts: list[list[Sweep]] = []
+    for sweep in sweeps:
+        for part in parts:
+            if part[0].placement.association.group is sweep.placement.association.group and _agree([*part, sweep]):
+                part.append(sweep)
+                break
+        else:
+            parts.append([sweep])
+    return [
+        Unit(
+            group=part[0].placement.association.group,
+            states=tuple(sorted({k for s in part for k in s.states})),
+            jacobians={pair: v for s in part for pair, v in s.jacobians.items()},
+            sweeps=tuple(part),
+        )
+        for part in parts
+    ]
+
+
+def _agree(sweeps: list[Sweep]) -> bool:
+    """Whether one matrix serves all: equal entries, and no entry leads out of a sweep's states and back."""
+    union: dict[Pair, Value] = {}
+    for sweep in sweeps:
+        for pair, value in sweep.jacobians.items():
+            if union.setdefault(pair, value) is not value:
+                return False
+    return all(
+        set(sweep.jacobians) == {p for p in union if p[1] in sweep.states}
+        and all(of in sweep.states for of, on in union if on in sweep.states)
+        for sweep in sweeps
+    )

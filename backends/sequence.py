@@ -1,0 +1,206 @@
+"""The gradient over a sequence: windows inside folds, one pass over each swept trace a fold.
+
+`window` is what the estimator means. `fold`, a multiple of it, is the schedule: while the weights do not change, the
+contractions of a fold's windows with the trace that entered the fold are linear in their cotangents, so they are added
+up as vectors and done in the pass that advances the trace. What later windows send back through the fold's own history
+takes one backward sweep. And a site's weight cotangent is one product over the whole fold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ..ir.plan import AdvanceFull, Product
+from ..ir.values import Value
+from .calls import Arrays
+from .drivers import merged, scan_pieces, steps_of
+from .folds.close import close_fold
+from .folds.schedule import Stretch, schedule
+from .program import Action
+from .reverse import Run, stacked_product
+from .shared import Shared
+from .window import Given, Traces
+
+
+class Sums(NamedTuple):
+    """Gradients added up so far."""
+
+    reverse: Any
+    """Reverse mode's, as the engine's reverse mode adds them up."""
+    contributions: list[Any]
+    """What the pull-back takes beside them, in its order; None for what is added to `reverse`."""
+
+
+class WindowResult(NamedTuple):
+    """What one window leaves for its fold."""
+
+    record: Any
+    """The stacked values of its steps."""
+    sent: Any
+    """The cotangents of sites' outputs, `[time, *output]`."""
+    entering: Any
+    """The cotangents of the hidden states that entered the window, by place."""
+    rows: Any
+    """For each deferred product the pair of data and cotangent."""
+    losses: jax.Array
+    aux: Any
+
+
+class SequenceGradient:
+    """One call of the driver: fixed parameters, one loss."""
+
+    def __init__(self, engine: Any, loss: Any, params: Arrays) -> None:
+        """Prepare the weights."""
+        self.engine, self.loss = engine, loss
+        self.windows, self.program, self.reverse = engine.windows, engine.program, engine.windows.reverse
+        self.run_ = Run(engine.calls, params)
+        self.pullback = self.program.pullback
+        self.operands: list[Value] = [*self.pullback.on_weights, *self.pullback.on_params]
+        self.weight_of = dict(zip(self.pullback.on_weights, self.pullback.weights, strict=True))
+        self.products = [action for action in self.program.at_window if self._is_deferred(action)]
+        self.actions = [action for action in self.program.at_window if action not in self.products]
+
+    def _is_deferred(self, action: Action) -> bool:
+        """Whether a window's action is a product that can be done with its site's own, once a fold."""
+        op = action.operation
+        if type(op) is not Product or op.data is None:
+            return False
+        readers = self.program.uses.of(op.results[0])
+        once = len(readers) == 1 and readers[0] is self.pullback and op.results[0] in self.weight_of
+        return once and self.weight_of[op.results[0]] is op.site.weight and self.reverse.takes_rows(op.site)
+
+    def run(self, given: Given) -> tuple[Any, ...]:
+        """Gradients, losses, states, traces and auxiliary results."""
+        sums = Sums(self.reverse.zeros(self.run_), [self._zero(v) for v in self.operands])
+        length = _leading((given.inputs, given.signals, given.targets))
+        pieces: list[Any] = []
+        arrays = (given.inputs, given.signals, given.targets)
+        carry: Any = (given.states, given.traces, sums)
+        for stretch in schedule(length, self.program.plan.window, self._longest_fold()):
+            carry, piece = self._stretch(stretch, carry, arrays)
+            pieces.append(piece)
+        states, traces, sums = carry
+        losses, aux = jax.tree.map(lambda *parts: jnp.concatenate(parts), *pieces)
+        wanted = [self._zero_of(v) if x is None else x for v, x in zip(self.operands, sums.contributions, strict=True)]
+        gradient = self.engine.finish(self.run_, given, sums.reverse, wanted)
+        return gradient, losses, states, traces, aux
+
+    def _zero(self, value: Value) -> Any:
+        weight = self.weight_of.get(value)
+        return None if weight is not None and self.reverse.takes(weight) else self._zero_of(value)
+
+    def _zero_of(self, value: Value) -> Any:
+        return jnp.zeros(value.type.shape, value.type.dtype)
+
+    def _stretch(self, stretch: Stretch, carry: Any, arrays: Any) -> tuple[Any, Any]:
+        """Equal folds, one after the other."""
+
+        def fold(carry: Any, xt: Any) -> tuple[Any, Any]:
+            return self._fold(carry, xt, stretch.windows, stretch.window)
+
+        if stretch.folds == 1:
+            return fold(carry, steps_of(arrays, stretch.start, stretch.stop))
+        assert stretch.start == 0, "only the first stretch has several folds"
+        carry, piece = scan_pieces(fold, carry, arrays, stretch.folds, stretch.windows * stretch.window)
+        return carry, jax.tree.map(merged, piece)
+
+    def _fold(self, carry: Any, xt: Any, windows: int, window: int) -> tuple[Any, Any]:
+        """`windows` windows and one pass over each swept trace."""
+        states, traces, sums = carry
+        start = [states[k] for k in self.engine.calls.hidden_places]
+        held = {trace: traces[self.program.place[trace]] for trace in self.program.deferred}
+        inner: Any = (states, self._without_deferred(traces), sums)
+        if windows == 1:
+            inner, result = self._window(inner, xt)
+            result = jax.tree.map(lambda a: a[None], result)
+        else:
+            inner, result = scan_pieces(self._window, inner, xt, windows, window)
+        states, moved, sums = inner
+        sums, deferred = self._close(start, held, sums, result)
+        new = tuple(deferred[t] if t in deferred else x for t, x in zip(self.program.plan.traces, moved, strict=True))
+        return (states, new, sums), jax.tree.map(merged, (result.losses, result.aux))
+
+    def _without_deferred(self, traces: Traces) -> Traces:
+        """The traces, an empty array in the place of each that only the fold's end touches."""
+        deferred = set(self.program.deferred)
+        return tuple(() if t in deferred else x for t, x in zip(self.program.plan.traces, traces, strict=True))
+
+    def _window(self, carry: Any, xt: Any) -> tuple[Any, WindowResult]:
+        """One window, forward and back, with the plan's operations at its end."""
+        states, traces, sums = carry
+        inputs, signals, targets = xt
+        steps = _leading(xt)
+        given = Given(states, traces, inputs, signals, targets)
+        windows, program, reverse, run = self.windows, self.program, self.reverse, self.run_
+        found, pull = windows.differentiated(run, given, steps, self.loss)
+        losses, aux = found.outputs
+        record = windows.record(found)
+        scene = windows.end(run, given, found.states, steps, {})
+        windows.act(scene, program.for_exit())
+        no_credit = [jnp.zeros_like(x) for x in found.states]
+        one = jnp.ones((), losses.dtype)
+        (bars,) = pull((one, self.engine.leaving(scene, no_credit)))
+        late, late_totals = windows.late(run, given, record, steps, bars["outputs"])
+        scene.totals.update(zip(program.early_totals, found.totals, strict=True))
+        scene.totals.update(late_totals)
+        scene.values.update(zip(program.hidden_bars, bars["hidden"], strict=True))
+        scene.memo["pull"] = lambda leaving: pull((jnp.zeros_like(one), leaving))[0]
+        scene.memo["record"] = record
+        totals = reverse.window(sums.reverse, bars["own"])
+        if program.reverse_results_read:
+            own = reverse.window(reverse.zeros(run), bars["own"])
+            scene.values.update(zip(program.vjp.results[len(bars["hidden"]) :], own, strict=True))
+        windows.act(scene, self.actions)
+        sums = self._contributed(Sums(totals, sums.contributions), {v: scene.values.get(v) for v in self.operands})
+        moved = self.engine.traces(traces, found.early, late, scene.values, {})
+        rows = [(scene[op.data], scene[op.cotangent]) for op in self._deferred_products]
+        entering = dict(enumerate(bars["hidden"])) if program.sweeps.units else {}
+        kept = Shared({k: v for k, v in enumerate(record.values())})
+        return (found.states, moved, sums), WindowResult(kept, reverse.sites(bars["own"]), entering, rows, losses, aux)
+
+    @property
+    def _deferred_products(self) -> Iterator[Any]:
+        return (action.operation for action in self.products)
+
+    def _contributed(self, sums: Sums, found: dict[Value, Any]) -> Sums:
+        """The sums with contributions that a window, or a fold, has made."""
+        reverse, contributions = sums.reverse, list(sums.contributions)
+        for k, value in enumerate(self.operands):
+            more = found.get(value)
+            if more is None:
+                continue
+            if contributions[k] is None:
+                reverse = self.reverse.add(reverse, self.weight_of[value], more)
+            else:
+                contributions[k] = contributions[k] + more
+        return Sums(reverse, contributions)
+
+    def _close(self, start: Arrays, held: Any, sums: Sums, result: WindowResult) -> tuple[Sums, Any]:
+        """The end of a fold: one pass over each swept trace, one product a site."""
+        stacked = jax.tree.map(merged, result.record).tree
+        record = {v: stacked[k] for k, v in enumerate(self.windows.kept)}
+        sent = jax.tree.map(merged, result.sent)
+        closed = close_fold(self.program.sweeps, held, start, record, result.entering or None)
+        sums = self._contributed(sums, {contract.results[0]: read for contract, read in closed.reads.items()})
+        rows = [(op.site, *pair) for op, pair in zip(self._deferred_products, result.rows, strict=True)]
+        apart = [row for row in closed.rows if not self.reverse.takes_rows(row[0])]
+        rows += [row for row in closed.rows if self.reverse.takes_rows(row[0])]
+        values = {sweep.site: sweep.contract.results[0] for sweep in self.program.sweeps.sweeps}
+        for site, data, credit in apart:
+            sums = self._contributed(sums, {values[site]: stacked_product(site, data, credit)})
+        return sums._replace(reverse=self.reverse.products(sums.reverse, record, sent, rows)), closed.traces
+
+    def _longest_fold(self) -> int | None:
+        """The most steps that a fold may have; None for no bound. Influence matrices advance every window."""
+        if any(isinstance(op, AdvanceFull) for op in self.program.plan.at_window) or not self.program.sweeps.units:
+            return self.program.plan.window
+        return None
+
+
+def _leading(tree: Any) -> int:
+    """The size of the leading axis that all leaves share."""
+    return jax.tree.leaves(tree)[0].shape[0]

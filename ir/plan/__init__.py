@@ -1,0 +1,56 @@
+"""Plans and their operations: one file an operation, which says its types, its value and its cost."""
+
+from __future__ import annotations
+
+from .advance import Advance
+from .apply import Apply, Scale
+from .contract import Contract, Product, Project
+from .cost import Cost
+from .influence import AdvanceFull, ContractFull
+from .jacobian import Jacobian, Sensitivity
+from .operation import STEP, WINDOW, Operation, Part
+from .placement import Placement
+from .plan import Plan, Signal, Trace
+from .push import Pull, Push
+from .reverse import Pullback, Vjp
+from .scene import Scene, WindowRun
+from .signal import ExitSignal, LossSignal, Total
+from .transfer import Diagonal, Drive, Neighbourhood, Outer, Plain, Scalar, Transfer
+
+__all__ = [
+    "STEP",
+    "WINDOW",
+    "Advance",
+    "AdvanceFull",
+    "Apply",
+    "Contract",
+    "ContractFull",
+    "Cost",
+    "Diagonal",
+    "Drive",
+    "ExitSignal",
+    "Jacobian",
+    "LossSignal",
+    "Neighbourhood",
+    "Operation",
+    "Outer",
+    "Part",
+    "Placement",
+    "Plain",
+    "Plan",
+    "Product",
+    "Project",
+    "Pull",
+    "Pullback",
+    "Push",
+    "Scalar",
+    "Scale",
+    "Scene",
+    "Sensitivity",
+    "Signal",
+    "Total",
+    "Trace",
+    "Transfer",
+    "Vjp",
+    "WindowRun",
+]

@@ -1,0 +1,53 @@
+"""`E' = A E + b`: the one linear recurrence that nearly every rule carries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ..types import TensorType
+from ..values import Value
+from .cost import Cost
+from .operation import STEP, Operation
+from .scene import Scene
+from .transfer import Drive, Transfer, total
+
+if TYPE_CHECKING:
+    from ..transition import Transition
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Advance(Operation):
+    """`E' = A E + b` of a trace, which is one array for each state of a group that it follows."""
+
+    phases: ClassVar[tuple[str, ...]] = (STEP,)
+
+    trace: tuple[Value, ...]
+    by: Transfer
+    add: Drive
+
+    def types(self, t: Transition) -> tuple[TensorType, ...]:
+        """Those of the trace."""
+        del t
+        return tuple(value.type for value in self.trace)
+
+    def evaluate(self, scene: Scene) -> tuple[Any, ...]:
+        """`A E + b`."""
+        trace = scene.read(self.trace)
+        return tuple(total(self.by.apply(scene, trace), self.add.terms(scene), trace))
+
+    def cost(self, window: int) -> Cost:
+        """The factors are made at every step; the trace is read and written once a window, whatever the order."""
+        size, moved = sum(v.type.size for v in self.trace), sum(v.type.bytes for v in self.trace)
+        return Cost(flops=2.0 * size) + Cost(flops=1.0 * size, read=moved, written=moved).over(window)
+
+    def faults(self, t: Transition) -> Iterator[str]:
+        """The arrays that the transfer and the drive speak of are those of the trace."""
+        del t
+        factors = getattr(self.add, "factors", getattr(self.add, "values", None))
+        if factors is not None and len(factors) != len(self.trace):
+            yield f"adds {len(factors)} arrays to a trace of {len(self.trace)}"
+        for of, on in getattr(self.by, "pairs", ()):
+            if not (0 <= of < len(self.trace) and 0 <= on < len(self.trace)):
+                yield f"is carried from array {on} to array {of}, of a trace of {len(self.trace)}"

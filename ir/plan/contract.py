@@ -1,0 +1,123 @@
+"""How traces are read: contracted with cotangents, into contributions to weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import jax.numpy as jnp
+
+from ...coupling import Coupling
+from ..types import TensorType
+from ..values import Value
+from .cost import Cost
+from .operation import Operation
+from .placement import Placement, as_type_of
+from .scene import Scene
+
+if TYPE_CHECKING:
+    from ..transition import Association, Site, Transition
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Contract(Operation):
+    """`<c, E>`: the cotangent of an association's weight, from a trace and a cotangent of each state it follows."""
+
+    association: Association
+    trace: tuple[Value, ...]
+    cotangents: tuple[Value, ...]
+    """At the group's positions, one for each array of the trace."""
+    reach: Coupling | None = None
+
+    def types(self, t: Transition) -> tuple[TensorType, ...]:
+        """That of the weight."""
+        del t
+        return (self.association.site.weight.value.type,)
+
+    def evaluate(self, scene: Scene) -> tuple[Any, ...]:
+        """The sum over states, slots and the output's own axes."""
+        place = Placement(self.association, self.reach)
+        return (contraction(place, scene.read(self.trace), [place.gather(c) for c in scene.read(self.cotangents)]),)
+
+    def cost(self, window: int) -> Cost:
+        """Two operations an entry."""
+        del window
+        return Cost(flops=2.0 * sum(value.type.size for value in self.trace))
+
+    def faults(self, t: Transition) -> Iterator[str]:
+        """As many cotangents as arrays."""
+        del t
+        yield from _as_many(self.trace, self.cotangents)
+
+
+def contraction(place: Placement, trace: list[Any], gathered: list[Any], without: str = "") -> Any:
+    """`<c, E>` of cotangents `[slots?, *output]` that lack the axis `without`, as the weight's type."""
+    spec = f"{place.output.replace(without, '')},{place.trace.replace(without, '')}->{place.weight}"
+    terms = [jnp.einsum(spec, c, e) for c, e in zip(gathered, trace, strict=True)]
+    return as_type_of(sum(terms[1:], terms[0]), place.association.site.weight.value.type.dtype)
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Project(Operation):
+    """`<c, F>`: the cotangent of a site's output, from factors at its positions and a cotangent of each state."""
+
+    association: Association
+    factors: tuple[Value | None, ...]
+    """`[slots?, *output]` for each state; None for zero."""
+    cotangents: tuple[Value, ...]
+    """At the group's positions, one for each factor."""
+
+    def types(self, t: Transition) -> tuple[TensorType, ...]:
+        """That of the site's output."""
+        del t
+        return (self.association.site.output.type,)
+
+    def evaluate(self, scene: Scene) -> tuple[Any, ...]:
+        """The sum over states and slots."""
+        place = Placement(self.association)
+        pairs = zip(self.factors, self.cotangents, strict=True)
+        terms = [place.gather(scene[c]) * scene[f] for f, c in pairs if f is not None]
+        kind = self.association.site.output.type
+        if not terms:
+            return (jnp.zeros(kind.shape, kind.dtype),)
+        return (as_type_of(place.sum_slots(sum(terms[1:], terms[0])), kind.dtype),)
+
+    def faults(self, t: Transition) -> Iterator[str]:
+        """As many cotangents as factors."""
+        del t
+        yield from _as_many(self.factors, self.cotangents)
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Product(Operation):
+    """A site's weight cotangent `<y_bar, dy/dw>`, from data and a cotangent of its output."""
+
+    site: Site
+    data: Value | None
+    """What stands in the data's place, such as a filtered trace of it."""
+    cotangent: Value
+
+    def types(self, t: Transition) -> tuple[TensorType, ...]:
+        """That of the weight."""
+        del t
+        return (self.site.weight.value.type,)
+
+    def evaluate(self, scene: Scene) -> tuple[Any, ...]:
+        """The operation's own pull-back to the weight."""
+        return (product(self.site, None if self.data is None else scene[self.data], scene[self.cotangent]),)
+
+
+def product(site: Site, data: Any, cotangent: Any, lead: str = "") -> Any:
+    """A site's weight cotangent, summed over leading axes `lead` (labels that the expression lacks) of both."""
+    spec = f"{lead}{site.expression.output}->{site.weight_labels}"
+    if data is None:
+        value = jnp.einsum(spec, cotangent)
+    else:
+        value = jnp.einsum(f"{lead}{site.data_labels},{spec}", data, cotangent)
+    return as_type_of(value, site.weight.value.type.dtype)
+
+
+def _as_many(factors: tuple[Any, ...], cotangents: tuple[Any, ...]) -> Iterator[str]:
+    if len(factors) != len(cotangents):
+        yield f"reads {len(factors)} arrays with {len(cotangents)} cotangents"

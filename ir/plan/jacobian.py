@@ -1,0 +1,171 @@
+"""`D = dh'/dh` and `f = dh'/dy` of a hidden group, mixing operations held: their definition by dense Jacobians."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import jaxpr as jx
+from ...coupling import Coupling
+from ..types import TensorType
+from ..values import Value
+from .operation import STEP, Operation
+from .placement import Placement
+from .scene import Arrays, Scene
+from .transfer import positions_of
+
+if TYPE_CHECKING:
+    from ..transition import Association, Group, State, Transition
+
+HIDDEN = "hidden"
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Jacobian(Operation):
+    """`D = dh'/dh` of a group, mixing operations held.
+
+    One result for each pair (new state, old state): the diagonal over positions, `[*group]`, or, if `whole`, at each
+    old position the derivatives of the new positions that it feeds, `[slots?, *group]`.
+    """
+
+    phases: ClassVar[tuple[str, ...]] = (STEP,)
+
+    group: Group
+    pairs: tuple[tuple[int, int], ...]
+    whole: bool = False
+
+    def types(self, t: Transition) -> tuple[TensorType, ...]:
+        """The types of the results, in the element type that holds both states."""
+        del t
+        return tuple(self._type(*pair) for pair in self.pairs)
+
+    def _type(self, of: int, on: int) -> TensorType:
+        dtype = widest(self.group.states[of].before.type.dtype, self.group.states[on].before.type.dtype)
+        slots = positions_of(self.coupling(of, on)).shape[-1] if self.whole else 1
+        return TensorType(dtype, (*((slots,) if slots > 1 else ()), *self.group.shape))
+
+    def coupling(self, of: int, on: int) -> Coupling:
+        """How the new values of one state depend on the old ones of another."""
+        found = self.group.dependence(self.group.states[of], self.group.states[on])
+        assert found is not None, "a pair of states that do not depend"
+        return found
+
+    def evaluate(self, scene: Scene) -> tuple[Any, ...]:
+        """Entries of the dense Jacobian."""
+        found: list[Any] = []
+        for (of, on), value in zip(self.pairs, self.results, strict=True):
+            dense = _dense(scene, self.group.states[of], self.group.states[on].before)
+            size = math.prod(self.group.shape)
+            dense = dense.reshape(size, size)
+            if self.whole:
+                entries = _entries(dense, positions_of(self.coupling(of, on)), self.group.shape)
+            else:
+                entries = jnp.diagonal(dense).reshape(self.group.shape)
+            found.append(entries.astype(value.type.dtype))
+        return tuple(found)
+
+    def needs(self, t: Transition) -> tuple[Value, ...]:
+        """What the hidden region takes."""
+        return hidden_operands(t)
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Sensitivity(Operation):
+    """`f = dh'/dy` of a group to a site's output, at the output's positions, mixing operations held.
+
+    One result for each state that the site feeds, `[slots?, *output]`: the slots are the state positions of the
+    association's placement, or of a wider `reach`.
+    """
+
+    phases: ClassVar[tuple[str, ...]] = (STEP,)
+
+    association: Association
+    reach: Coupling | None = None
+
+    def types(self, t: Transition) -> tuple[TensorType, ...]:
+        """The group's widest element type, complex where the output is."""
+        del t
+        dtype = trace_dtype(self.association)
+        return (TensorType(dtype, self.placement.output_shape),) * len(self.states)
+
+    @property
+    def placement(self) -> Placement:
+        """Where the results lie."""
+        return Placement(self.association, self.reach)
+
+    @property
+    def states(self) -> tuple[int, ...]:
+        """The places in the group of the states that the site feeds."""
+        return tuple(k for k, coupling in enumerate(self.association.couplings) if coupling is not None)
+
+    def evaluate(self, scene: Scene) -> tuple[Any, ...]:
+        """Entries of the dense Jacobian by a shift of the site's output."""
+        place, found = self.placement, list[Any]()
+        for k, value in zip(self.states, self.results, strict=True):
+            coupling = self.association.couplings[k]
+            assert coupling is not None
+            group = self.association.group
+            dense = _dense(scene, group.states[k], self.association.site.output)
+            dense = dense.reshape(math.prod(group.shape), -1)
+            entries = _entries(dense, place.positions, place.output_shape[len(place.slot) :])
+            fed = place.fed(coupling)
+            found.append((entries if fed is None else jnp.where(fed, entries, 0)).astype(value.type.dtype))
+        return tuple(found)
+
+    def needs(self, t: Transition) -> tuple[Value, ...]:
+        """What the hidden region takes."""
+        return hidden_operands(t)
+
+
+def hidden_operands(t: Transition) -> tuple[Value, ...]:
+    """The values that the hidden region takes, its shifts left out."""
+    inputs = t.region(HIDDEN).inputs
+    return inputs[: len(inputs) - len(t.sites)]
+
+
+def _dense(scene: Scene, state: State, by: Value) -> Any:
+    """The derivative of a state's new value by an old state or a site's output: `[*state, *by]`, by reverse mode."""
+    t = scene.transition
+    region = t.region(HIDDEN)
+    shifts = [jnp.zeros(site.output.type.shape, site.output.type.dtype) for site in t.sites]
+    arguments: Arrays = [*map(jax.lax.stop_gradient, scene.read(hidden_operands(t))), *shifts]
+    outputs = [site.output for site in t.sites]
+    place = region.inputs.index(by) if by not in outputs else len(arguments) - len(shifts) + outputs.index(by)
+    result = t.hidden.index(state)
+
+    def after(x: Any) -> Any:
+        return jx.evaluate(region.body, [*arguments[:place], x, *arguments[place + 1 :]])[result]
+
+    at = arguments[place]
+    if jnp.iscomplexobj(at):
+        return jax.jacrev(after, holomorphic=True)(at)
+    if state.after.type.is_complex:
+        return jax.jacrev(lambda x: after(x).real)(at) + 1j * jax.jacrev(lambda x: after(x).imag)(at)
+    return jax.jacrev(after)(at)
+
+
+def _entries(dense: Any, positions: np.ndarray, shape: tuple[int, ...]) -> Any:
+    """Entries `[slots?, *shape]` of `[state positions, argument positions]`, zero where a slot is empty."""
+    table = positions.reshape(dense.shape[1], -1)
+    found = jnp.where(table >= 0, dense[np.maximum(table, 0), np.arange(dense.shape[1])[:, None]], 0)
+    return found[:, 0].reshape(shape) if table.shape[1] == 1 else found.T.reshape(-1, *shape)
+
+
+def widest(*dtypes: str) -> str:
+    """The element type that holds all of these."""
+    found = dtypes[0]
+    for dtype in dtypes[1:]:
+        found = str(jnp.promote_types(found, dtype))
+    return found
+
+
+def trace_dtype(association: Association) -> str:
+    """The element type of an association's trace: the widest of its group's states, complex where the output is."""
+    states = widest(*(state.before.type.dtype for state in association.group.states))
+    output = association.site.output.type.dtype
+    return widest(states, output) if association.site.output.type.is_complex else states

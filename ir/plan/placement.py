@@ -1,0 +1,176 @@
+"""How a trace at a site's output is laid out, and how state positions come to the positions of that output."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+
+from ...coupling import Coupling, Targets
+
+if TYPE_CHECKING:
+    from ..transition import Association
+
+
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """Where one association's trace lives: at slots, each a state position that an output position is followed to.
+
+    Axes of a trace: a slot axis (where there is more than one slot), then the output's axes that the weight does not
+    have, then the weight's own axes in the weight's order. `reach` are the positions that are followed; by default
+    those that the output feeds directly.
+    """
+
+    association: Association
+    reach: Coupling | None = None
+
+    @cached_property
+    def followed(self) -> Coupling:
+        """The coupling of the state positions that are followed to the output's positions."""
+        found = self.reach or self.association.union
+        assert found is not None, "an untraced association has no placement"
+        return found
+
+    @cached_property
+    def targets(self) -> Targets | None:
+        """The followed positions as a structured gather; None where only a table says them."""
+        return self.followed.targets(limit=max(16, math.prod(self.followed.out_shape)))
+
+    @cached_property
+    def positions(self) -> npt.NDArray[np.int64]:
+        """The flat state position in each slot, -1 where there is none: `[*output, slots]`."""
+        if self.targets is not None:
+            return self.targets.positions()
+        fed = self.followed.dense().reshape(math.prod(self.followed.out_shape), -1).T
+        slots = int(fed.sum(1).max(initial=1))
+        order = np.argsort(~fed, axis=1, kind="stable")[:, :slots]
+        found = np.where(np.take_along_axis(fed, order, 1), order, -1)
+        return found.reshape(*self.followed.in_shape, slots)
+
+    @cached_property
+    def slots(self) -> int:
+        """How many state positions an output position is followed to, at most."""
+        return self.targets.slots if self.targets is not None else self.positions.shape[-1]
+
+    @cached_property
+    def is_identity(self) -> bool:
+        """Whether each output position is followed to the state position of the same index alone."""
+        return self.targets is not None and self.targets.is_identity
+
+    @cached_property
+    def slot(self) -> str:
+        """The slot axis' label, or nothing where each position feeds one."""
+        return "" if self.slots == 1 else self.association.site.expression.fresh_label()
+
+    @property
+    def output(self) -> str:
+        """The labels of a sensitivity: slots, then the output's axes."""
+        return self.slot + self.association.site.expression.output
+
+    @cached_property
+    def weight(self) -> str:
+        """The labels of the weight."""
+        return self.association.site.weight_labels
+
+    @cached_property
+    def data(self) -> str | None:
+        """The labels of the data."""
+        return self.association.site.data_labels
+
+    @cached_property
+    def batch(self) -> str:
+        """The labels of the output's axes that the weight does not have."""
+        return "".join(label for label in self.association.site.expression.output if label not in self.weight)
+
+    @cached_property
+    def trace(self) -> str:
+        """The labels of the trace."""
+        return self.slot + self.batch + self.weight
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """The size of each label."""
+        site = self.association.site
+        sizes = dict(zip(site.expression.output, site.output.type.shape, strict=True))
+        sizes |= dict(zip(self.weight, site.weight.value.type.shape, strict=True))
+        return sizes | ({self.slot: self.slots} if self.slot else {})
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the trace."""
+        return tuple(self.sizes[label] for label in self.trace)
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """The shape of a sensitivity: `[slots?, *output]`."""
+        return tuple(self.sizes[label] for label in self.output)
+
+    @property
+    def rank(self) -> int:
+        """The number of the output's axes."""
+        return len(self.association.site.expression.output)
+
+    def gather(self, values: Any) -> Any:
+        """State positions `[..., *group]` at the output's: `[..., slots?, *output]`; zero where there is none."""
+        gathered = self.targets.gather(values) if self.targets is not None else self._take(values)
+        return gathered[..., 0] if not self.slot else jnp.moveaxis(gathered, -1, -1 - self.rank)
+
+    def _take(self, values: Any) -> Any:
+        lead = values.ndim - len(self.followed.out_shape)
+        flat = values.reshape(*values.shape[:lead], -1)
+        taken = jnp.take(flat, np.maximum(self.positions, 0), axis=-1)
+        return jnp.where(self.positions >= 0, taken, jnp.zeros((), taken.dtype))
+
+    def gather_on_host(self, values: np.ndarray) -> np.ndarray:
+        """`gather` of a constant."""
+        with jax.ensure_compile_time_eval():
+            return np.asarray(self.gather(jnp.asarray(values)))
+
+    def sum_slots(self, values: jax.Array) -> jax.Array:
+        """Values at slots and output positions, summed over the slots: `[..., slots?, *output] -> [..., *output]`."""
+        return values.sum(axis=-1 - self.rank) if self.slot else values
+
+    def fed(self, coupling: Coupling) -> np.ndarray | None:
+        """Which slots hold a position that the output feeds by `coupling`, `[slots?, *output]`; None where all do.
+
+        `coupling` is one state's: the slots are those of the union over the group's states.
+        """
+        own = Placement(self.association, coupling).positions
+        fed = (self.positions[..., None] == own[..., None, :]).any(-1) & (self.positions >= 0)
+        if fed.all():
+            return None
+        return np.moveaxis(fed, -1, 0) if self.slot else fed[..., 0]
+
+    def outer(self, factor: jax.Array, data: Any, time: bool = False, without: str = "") -> jax.Array:
+        """`f (x) x` in the trace's layout, of arrays that lack the axis `without`; with `time`, summed over steps."""
+        output, trace = self.output.replace(without, ""), self.trace.replace(without, "")
+        if data is None:
+            return align(factor.sum(0) if time else factor, output, trace)
+        labels = (self.data or "").replace(without, "")
+        summed = "".join(label for label in labels if label not in trace)
+        if summed:
+            data = data.sum([time + labels.index(label) for label in summed])
+            labels = "".join(label for label in labels if label not in summed)
+        step = next(label for label in "tuvTUV" if label not in self.trace + (self.data or "")) if time else ""
+        return jnp.einsum(f"{step}{output},{step}{labels}->{trace}", factor, data)
+
+
+def align(array: jax.Array, labels: str, onto: str) -> jax.Array:
+    """`array`, whose axes are `labels`, with its axes in the order of `onto` and size one where it has none."""
+    present = [label for label in onto if label in labels]
+    array = array.transpose([labels.index(label) for label in present])
+    sizes = dict(zip(present, array.shape, strict=True))
+    return array.reshape([sizes.get(label, 1) for label in onto])
+
+
+def as_type_of(array: jax.Array, dtype: str) -> jax.Array:
+    """`array` as an element type; the real part where it is complex and the type is not."""
+    if jnp.iscomplexobj(array) and not jnp.issubdtype(jnp.dtype(dtype), jnp.complexfloating):
+        array = array.real
+    return array.astype(dtype)

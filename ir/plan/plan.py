@@ -1,0 +1,64 @@
+"""Plans: the trace program of a learning rule, as operations in static single assignment.
+
+A plan has what is carried (the `traces`), what happens at every `step`, and what happens at a `window`'s end. Every
+backend executes it, operation by operation; it is free in the schedule, never in the numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..loc import Loc
+from ..values import Value
+from .cost import Cost
+from .operation import Operation
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Trace:
+    """An array carried along: `before` a step (or a window, for one that only windows advance) and `after` it."""
+
+    before: Value
+    after: Value
+    label: str
+    """What it is, for people: `cell.Wz on group 0`."""
+    start: str | None = None
+    """The region that makes its value at the beginning of a sequence from a key, `u32[2]`; None for zeros."""
+    loc: Loc | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Signal:
+    """An array that each step of the learner is given beside the model's inputs, as a neuromodulator is."""
+
+    path: str
+    value: Value
+    loc: Loc | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Plan:
+    """A learning rule's trace program for one transition."""
+
+    rule: str
+    window: int
+    credit: str
+    signals: tuple[Signal, ...] = ()
+    traces: tuple[Trace, ...] = ()
+    step: tuple[Operation, ...] = ()
+    at_window: tuple[Operation, ...] = ()
+    loc: Loc | None = None
+
+    @property
+    def operations(self) -> tuple[Operation, ...]:
+        """Every operation, in program order."""
+        return (*self.step, *self.at_window)
+
+    def cost(self) -> Cost:
+        """The cost of one step, the model's own step and its reverse mode left out; windows are spread over steps."""
+        total = Cost(held=float(sum(trace.before.type.bytes for trace in self.traces)))
+        for operation in self.step:
+            total += operation.cost(self.window)
+        for operation in self.at_window:
+            total += operation.cost(self.window).over(self.window)
+        return total

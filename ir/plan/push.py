@@ -1,0 +1,106 @@
+"""Forward and reverse products with one step's whole Jacobian, nothing held: what stochastic estimates are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import jax
+
+from ..types import TensorType
+from ..values import Value
+from .cost import Cost
+from .operation import STEP, Operation
+from .reverse import run_step, weights_of
+from .scene import Arrays, Scene
+
+if TYPE_CHECKING:
+    from ..transition import Param, Transition
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Push(Operation):
+    """`(dh'/dh) v` over all hidden states, nothing held, by forward mode (the transpose of reverse mode).
+
+    States that are not hidden are constants. The tangents may have a leading axis of many vectors.
+    """
+
+    phases: ClassVar[tuple[str, ...]] = (STEP,)
+
+    tangents: tuple[Value, ...]
+    """One for each hidden state: its type, or `[vectors, *state]`."""
+
+    def types(self, t: Transition) -> tuple[TensorType, ...]:
+        """Those of the tangents."""
+        del t
+        return tuple(value.type for value in self.tangents)
+
+    def evaluate(self, scene: Scene) -> tuple[Any, ...]:
+        """The product; custom backward rules count, as they do everywhere."""
+        t = scene.transition
+        tangents = scene.read(self.tangents)
+        many = self.tangents[0].type.shape != t.hidden[0].before.type.shape
+        pull, at = pull_of_step(scene)
+        push = jax.linear_transpose(lambda *c: pull(c)[0], *at)
+        found = (jax.vmap(lambda *v: push(list(v))) if many else lambda *v: push(list(v)))(*tangents)
+        return tuple(x.astype(v.dtype) for x, v in zip(found, tangents, strict=True))
+
+    def cost(self, window: int) -> Cost:
+        """As unknown as the model's step is: counted by its results alone."""
+        del window
+        return Cost(flops=2.0 * sum(value.type.size for value in self.results))
+
+    def needs(self, t: Transition) -> tuple[Value, ...]:
+        """The tangents, and what the step takes."""
+        return (*self.tangents, *step_operands(t))
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Pull(Operation):
+    """`c (dh'/dp)` of one step, nothing held: the cotangent of some parameters, from one of the new hidden states."""
+
+    phases: ClassVar[tuple[str, ...]] = (STEP,)
+
+    params: tuple[Param, ...]
+    cotangents: tuple[Value, ...]
+    """One for each hidden state."""
+
+    def types(self, t: Transition) -> tuple[TensorType, ...]:
+        """Those of the parameters."""
+        del t
+        return tuple(param.value.type for param in self.params)
+
+    def evaluate(self, scene: Scene) -> tuple[Any, ...]:
+        """One pull-back."""
+        pull, _ = pull_of_step(scene, self.params)
+        return tuple(pull(tuple(scene.read(self.cotangents)))[1])
+
+    def needs(self, t: Transition) -> tuple[Value, ...]:
+        """The cotangents, and what the step takes."""
+        return (*self.cotangents, *step_operands(t))
+
+
+def step_operands(t: Transition) -> tuple[Value, ...]:
+    """The values that one whole step takes: parameters, entering states and inputs."""
+    return (*(p.value for p in t.params), *(s.before for s in t.states), *(i.value for i in t.inputs))
+
+
+def pull_of_step(scene: Scene, params: tuple[Param, ...] = ()) -> tuple[Any, Arrays]:
+    """The pull-back of new hidden states to old ones and to `params`, and the new hidden states."""
+    t = scene.transition
+    fixed = [jax.lax.stop_gradient(scene[p.value]) for p in t.params]
+    before = [jax.lax.stop_gradient(scene[s.before]) if s.before.type.carries_credit else scene[s.before] for s in t.states]
+    inputs = scene.read([i.value for i in t.inputs])
+    places = [t.params.index(p) for p in params]
+
+    def after(hidden: Arrays, own: Arrays) -> tuple[Any, ...]:
+        every, states = list(fixed), list(before)
+        for k, x in zip(places, own, strict=True):
+            every[k] = x
+        for k, x in zip(t.hidden_places, hidden, strict=True):
+            states[k] = x
+        new, _ = run_step(t, t.region("forward"), weights_of(t, every), states, inputs)
+        return tuple(new[k] for k in t.hidden_places)
+
+    new, pull = jax.vjp(after, [before[k] for k in t.hidden_places], [fixed[k] for k in places])
+    return pull, list(new)

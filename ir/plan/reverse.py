@@ -1,0 +1,156 @@
+"""Reverse mode through a window, and the way back from weights to parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from .. import jaxpr as jx
+from ..types import TensorType
+from ..values import Value
+from .operation import WINDOW, Operation
+from .scene import Arrays, Scene
+
+if TYPE_CHECKING:
+    from ..transition import Param, Region, Site, Transition, Weight
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Vjp(Operation):
+    """Reverse mode through the window. Results: the cotangent of each entering hidden state, then of each parameter.
+
+    `region` names the step that is differentiated: `forward`, or `restricted` where credit inside windows follows the
+    rule's own Jacobian.
+    """
+
+    phases: ClassVar[tuple[str, ...]] = (WINDOW,)
+
+    region: str
+    detached: tuple[Site, ...] = ()
+    """Sites whose weights take no gradient here, because a rule reads their traces at each step's exit instead."""
+    exit: tuple[Value, ...] = ()
+    """Further cotangents of the hidden states that leave, as a predictor of later credit gives; none by default."""
+
+    def types(self, t: Transition) -> tuple[TensorType, ...]:
+        """Those of the hidden states and of the parameters."""
+        return (*(s.before.type for s in t.hidden), *(p.value.type for p in t.params))
+
+    def evaluate(self, scene: Scene) -> tuple[Any, ...]:
+        """What the engine has bound: it pulls back once the loss is known."""
+        return tuple(scene.read(self.results))
+
+    def faults(self, t: Transition) -> Iterator[str]:
+        """The region is there; an exit names every hidden state."""
+        names = [region.name for region in t.regions]
+        if names and self.region not in names:
+            yield f"differentiates region @{self.region}, which is not there"
+        if self.exit and [v.type for v in self.exit] != [s.after.type for s in t.hidden]:
+            yield f"has {len(self.exit)} exit cotangents; wanted one of each hidden state's type"
+
+
+def weights_of(t: Transition, params: Sequence[Any]) -> Arrays:
+    """The prologue: parameters to weights."""
+    return jx.evaluate(t.region("weights").body, params)
+
+
+def run_step(
+    t: Transition, region: Region, weights: Arrays, states: Arrays, inputs: Arrays, detached: Sequence[Site] = ()
+) -> tuple[Arrays, Arrays]:
+    """New states and outputs of one step, by a region with the signature of `forward`."""
+    of = {weight: w for weight, w in zip(t.weights, weights, strict=True)}
+    own = [jax.lax.stop_gradient(of[s.weight]) if s in detached else of[s.weight] for s in t.sites]
+    shifts = [jnp.zeros(site.output.type.shape, site.output.type.dtype) for site in t.sites]
+    results = jx.evaluate(region.body, [*weights, *states, *inputs, *own, *shifts])
+    return results[: len(t.states)], results[len(t.states) : len(t.states) + len(t.outputs)]
+
+
+def run_window(
+    t: Transition, region: Region, params: Arrays, states: Arrays, inputs: Arrays, steps: int,
+    detached: Sequence[Site] = (),
+) -> tuple[Arrays, Arrays]:  # fmt: skip
+    """A window's new states and its outputs, `[time, ...]`, by a region with the signature of `forward`."""
+    weights = weights_of(t, params)
+    body = lambda now, x: run_step(t, region, weights, now, x, detached)  # noqa: E731
+    return jax.lax.scan(body, states, inputs, length=steps)
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Pullback(Operation):
+    """The gradient of the parameters: reverse mode's, and the contributions to weights and to parameters.
+
+    Linear in its operands, so a backend may add these up over windows. It ends every plan.
+    """
+
+    phases: ClassVar[tuple[str, ...]] = (WINDOW,)
+
+    reverse: tuple[Value, ...]
+    """Reverse mode's gradients, one a parameter."""
+    weights: tuple[Weight, ...] = ()
+    on_weights: tuple[Value, ...] = ()
+    """Contributions to weights, pulled back through the prologue."""
+    takers: tuple[Param, ...] = ()
+    """The parameters that take what is pulled back; the others have a rule of their own."""
+    params: tuple[Param, ...] = ()
+    on_params: tuple[Value, ...] = ()
+    """Contributions to parameters."""
+
+    def types(self, t: Transition) -> tuple[TensorType, ...]:
+        """Those of the parameters."""
+        return tuple(param.value.type for param in t.params)
+
+    def evaluate(self, scene: Scene) -> tuple[Any, ...]:
+        """The sum of all, one array a parameter."""
+        t = scene.transition
+        assert scene.window is not None
+        bars: dict[Weight, Any] = {}
+        for weight, value in zip(self.weights, self.on_weights, strict=True):
+            bars[weight] = bars[weight] + scene[value] if weight in bars else scene[value]
+        more = pull_back(t, scene.window.params, bars)
+        found = [
+            x + more[k] if param in self.takers else x
+            for k, (param, x) in enumerate(zip(t.params, scene.read(self.reverse), strict=True))
+        ]
+        for param, value in zip(self.params, self.on_params, strict=True):
+            k = t.params.index(param)
+            found[k] = found[k] + scene[value]
+        return tuple(found)
+
+    def faults(self, t: Transition) -> Iterator[str]:
+        """Each operand is of the type of what it is added to."""
+        found, params = [v.type for v in self.reverse], [param.value.type for param in t.params]
+        if found != params:
+            yield f"has reverse-mode gradients {type_list(found)}; wanted {type_list(params)}, those of the parameters"
+        for noun, nodes, values in (("weight", self.weights, self.on_weights), ("parameter", self.params, self.on_params)):
+            if len(nodes) != len(values):
+                yield f"has {len(values)} contributions to {len(nodes)} {noun}s"
+            for node, value in zip(nodes, values, strict=False):
+                if node.value.type != value.type:
+                    yield f"adds {value.type} to a {noun} of {node.value.type}"
+
+
+def type_list(items: Sequence[TensorType]) -> str:
+    """Some types in words."""
+    return ", ".join(map(str, items)) or "nothing"
+
+
+def pull_back(t: Transition, params: Arrays, bars: dict[Weight, Any]) -> dict[int, Any]:
+    """Cotangents of weights pulled back to the parameters that carry credit, by place."""
+    chosen = [k for k, param in enumerate(t.params) if param.value.type.carries_credit]
+    places = [k for k, weight in enumerate(t.weights) if weight in bars]
+
+    def weights(selected: Arrays) -> Arrays:
+        full = list(params)
+        for k, x in zip(chosen, selected, strict=True):
+            full[k] = x
+        found = weights_of(t, full)
+        return [found[k] for k in places]
+
+    if not places:
+        return {k: jnp.zeros_like(params[k]) for k in chosen}
+    values, pull = jax.vjp(weights, [params[k] for k in chosen])
+    (grads,) = pull([jnp.asarray(bars[t.weights[k]], w.dtype) for k, w in zip(places, values, strict=True)])
+    return dict(zip(chosen, grads, strict=True))

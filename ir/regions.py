@@ -1,0 +1,32 @@
+"""Regions by name, and how one is made from a jaxpr."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from . import jaxpr as jx
+from .transition import Region, Transition
+from .values import Value
+
+STEP = "step"
+WEIGHTS = "weights"
+FORWARD = "forward"
+HIDDEN = "hidden"
+RESTRICTED = "restricted"
+
+
+def make_region(name: str, body: Any, inputs: Sequence[Value], outputs: Sequence[Value]) -> Region:
+    """A region over `body`, whose digest is that of the body's text."""
+    digest = hashlib.sha256(str(body).encode()).hexdigest()[:8]
+    count = len(jx.equations(body))
+    return Region(name=name, inputs=tuple(inputs), outputs=tuple(outputs), equations=count, digest=digest, body=body)
+
+
+def with_regions(transition: Transition, *regions: Region) -> Transition:
+    """The transition with these regions, in the place of those of the same names."""
+    new = {region.name: region for region in regions}
+    kept = [new.pop(region.name, region) for region in transition.regions]
+    return replace(transition, regions=(*kept, *new.values()))

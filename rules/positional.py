@@ -1,0 +1,76 @@
+"""Positional traces, which several rules carry: one number for each position and each weight that feeds it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ..ir.plan import Advance, Contract, Diagonal, Outer, Placement
+from ..ir.plan.jacobian import trace_dtype
+from ..ir.transition import Association
+from ..ir.types import TensorType
+from ..ir.values import Value
+from .writer import Pair, Writer
+
+
+class Positional(NamedTuple):
+    """A trace that was written: one value for each followed state, before and after a step."""
+
+    association: Association
+    states: tuple[int, ...]
+    """The places of the followed states in their group."""
+    before: tuple[Value, ...]
+    after: tuple[Value, ...]
+
+
+def followed_states(sensitivity: Sequence[int], pairs: Sequence[Pair]) -> tuple[int, ...]:
+    """The states that a site feeds, and those that these feed in turn: the trace of any other is zero."""
+    active = set(sensitivity)
+    while new := {of for of, on in pairs if on in active} - active:
+        active |= new
+    return tuple(sorted(active))
+
+
+def positional_trace(plan: Writer, association: Association) -> Positional:
+    """`E' = D E + f (x) x` for one association, written into the plan."""
+    jacobian, sensitivity = plan.jacobian(association.group), plan.sensitivity(association)
+    states = followed_states(tuple(sensitivity), tuple(jacobian))
+    kind = TensorType(trace_dtype(association), Placement(association).shape)
+    site = association.site
+    before = new_traces(plan, association, states, kind, f"e_{site.weight.value.hint}")
+    pairs = {(states.index(i), states.index(j)): v for (i, j), v in jacobian.items() if i in states and j in states}
+    after = plan.step(
+        Advance(
+            trace=before,
+            by=Diagonal(association=association, pairs=tuple(pairs), factors=tuple(pairs.values())),
+            add=Outer(association=association, factors=tuple(sensitivity.get(k) for k in states), data=site.data),
+            loc=site.loc,
+        ),
+        *[f"{v.hint}_next" for v in before],
+    )
+    for old, new in zip(before, after, strict=True):
+        plan.carry(old, new)
+    return Positional(association, states, before, after)
+
+
+def new_traces(
+    plan: Writer, association: Association, states: Sequence[int], kind: TensorType, hint: str
+) -> tuple[Value, ...]:
+    """A trace for each of some states of an association's group."""
+    paths, group = "+".join(association.site.weight.paths), association.group
+    return tuple(
+        plan.trace(kind, f"{paths} on {group.states[k].path}", hint, loc=association.site.loc) for k in states
+    )
+
+
+def read_at_entry(plan: Writer, trace: Positional) -> None:
+    """Contract a trace with the cotangents of the entering states, once a window: the `entry` read-out."""
+    entering, association = plan.entering(trace.association.group), trace.association
+    weight = association.site.weight
+    read = Contract(
+        association=association,
+        trace=trace.before,
+        cotangents=tuple(entering[k] for k in trace.states),
+        loc=association.loc,
+    )
+    plan.contribute(weight, *plan.window(read, f"g_{weight.value.hint}"))

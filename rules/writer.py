@@ -1,0 +1,243 @@
+"""The writer that rules add their operations to: values are made, typed and named here, and shared between rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..coupling import Coupling
+from ..ir import jaxpr as jx
+from ..ir.diagnostics import error
+from ..ir.loc import Loc
+from ..ir.plan import Apply, ExitSignal, Jacobian, LossSignal, Operation, Plan, Pullback, Sensitivity, Signal, Trace, Vjp
+from ..ir.regions import make_region, with_regions
+from ..ir.transition import Association, Group, Param, Region, Site, Transition, Weight
+from ..ir.types import TensorType
+from ..ir.values import Value
+
+Pair = tuple[int, int]
+
+
+@dataclass
+class Writer:
+    """A plan in the making. Every method that makes values returns them."""
+
+    transition: Transition
+    region: str
+    """The region that reverse mode differentiates."""
+    exit_region: Callable[[Group], Region]
+    """Makes the region of an exit signal."""
+    rule: Any = None
+    """The rule that writes now."""
+    params: tuple[Param, ...] = ()
+    """The parameters that it writes for."""
+    _step: list[Operation] = field(default_factory=list[Operation])
+    _before: list[Operation] = field(default_factory=list[Operation])
+    _window: list[Operation] = field(default_factory=list[Operation])
+    _traces: list[Trace] = field(default_factory=list[Trace])
+    _signals: dict[str, Signal] = field(default_factory=dict[str, Signal])
+    _regions: list[Region] = field(default_factory=list[Region])
+    _shared: dict[Any, Any] = field(default_factory=dict[Any, Any])
+    _on_weights: list[tuple[Weight, Value]] = field(default_factory=list[tuple[Weight, Value]])
+    _on_params: list[tuple[Param, Value]] = field(default_factory=list[tuple[Param, Value]])
+    _owners: dict[Weight, Any] = field(default_factory=dict[Weight, Any])
+    _takers: list[Param] = field(default_factory=list[Param])
+    _detached: list[Site] = field(default_factory=list[Site])
+    _exit: tuple[Value, ...] = ()
+
+    def __post_init__(self) -> None:
+        t = self.transition
+        self.cotangents = [Value(type=s.before.type, hint=f"{s.before.hint}_bar") for s in t.hidden]
+        self.reverse = [Value(type=p.value.type, hint=f"{p.value.hint}_bar") for p in t.params]
+
+    # Operations
+
+    def step(self, operation: Operation, *hints: str) -> tuple[Value, ...]:
+        """The results of an operation that runs at every step."""
+        return self._add(self._step, operation, hints)
+
+    def window(self, operation: Operation, *hints: str, before_reverse: bool = False) -> tuple[Value, ...]:
+        """The results of an operation at a window's end: after reverse mode, whose results it may read, or before."""
+        return self._add(self._before if before_reverse else self._window, operation, hints)
+
+    def _add(self, phase: list[Operation], operation: Operation, hints: Sequence[str]) -> tuple[Value, ...]:
+        if not isinstance(operation, Operation):
+            raise error("plan-operation", f"rule '{self.rule.name}' adds something of type {type(operation).__name__} "
+                        "to a plan; wanted an Operation", help="subclass etir.ir.Operation")  # fmt: skip
+        kinds = operation.types(self.transition)
+        names = [*hints, *[type(operation).__name__.lower()] * (len(kinds) - len(hints))]
+        made = replace(operation, results=tuple(Value(type=k, hint=n) for k, n in zip(kinds, names, strict=False)))
+        phase.append(made)
+        return made.results
+
+    def apply(
+        self, function: Callable[..., Any], *values: Value, name: str, at_window: bool = False,
+        before_reverse: bool = False, estimates: str = "",
+    ) -> tuple[Value, ...]:  # fmt: skip
+        """The results of a function of your own on some values: what is no linear recurrence.
+
+        The function is traced once, for arrays of the values' types, and gives one array or a tuple of them. It must
+        be pure. It runs at every step, or `at_window`. `estimates` names the rule whose gradient the result is an
+        unbiased estimate of, for the label.
+        """
+        structs = [jax.ShapeDtypeStruct(v.type.shape, jnp.dtype(v.type.dtype)) for v in values]
+
+        def flat(*arrays: Any) -> list[Any]:
+            found = function(*arrays)
+            return [jnp.asarray(x) for x in (found if isinstance(found, (tuple, list)) else (found,))]
+
+        region = self._trace(name, flat, structs)
+        operation = Apply(region=region.name, values=tuple(values), estimates=estimates)
+        self.transition = with_regions(self.transition, region)
+        if at_window or before_reverse:
+            return self.window(operation, *[v.hint for v in region.outputs], before_reverse=before_reverse)
+        return self.step(operation, *[v.hint for v in region.outputs])
+
+    def _trace(self, name: str, function: Callable[..., Any], structs: Sequence[Any]) -> Region:
+        body, _ = jx.trace(function, *structs)
+        taken = {region.name for region in self.transition.regions}
+        unique = next(n for n in (f"{name}{k or ''}" for k in range(len(taken) + 1)) if n not in taken)
+        inputs = [Value(type=TensorType.of(s), hint="a") for s in structs]
+        outputs = [Value(type=jx.type_of(atom), hint=name) for atom in jx.outvars(body)]
+        return make_region(unique, body, inputs, outputs)
+
+    # Traces
+
+    def trace(
+        self, kind: TensorType, label: str, hint: str, *, start: Callable[[Any], Any] | None = None, loc: Loc | None = None
+    ) -> Value:
+        """A trace's value before a step (or a window). Say with `carry` what it becomes.
+
+        It begins as zeros, or as `start(key)`, where `key` is a PRNG key of its own made from learner.init's.
+        """
+        before, after = Value(type=kind, hint=hint), Value(type=kind, hint=f"{hint}_next")
+        region = None
+        if start is not None:
+            made = self._trace(f"start_{hint}", lambda raw: [_drawn(start, raw, kind)], [jax.ShapeDtypeStruct((2,), "uint32")])
+            self.transition = with_regions(self.transition, made)
+            region = made.name
+        self._traces.append(Trace(before=before, after=after, label=label, start=region, loc=loc))
+        return before
+
+    def carry(self, before: Value, after: Value) -> None:
+        """Say what a trace becomes."""
+        place = next((k for k, trace in enumerate(self._traces) if trace.before is before), None)
+        if place is None:
+            raise error("plan-trace", f"rule '{self.rule.name}' carries a value that is no trace's",
+                        help="make it with plan.trace(...)")  # fmt: skip
+        self._traces[place] = replace(self._traces[place], after=after)
+
+    # What rules share
+
+    def jacobian(self, group: Group, *, whole: bool = False) -> dict[Pair, Value]:
+        """`D = dh'/dh` of a group at this step, mixing operations held, by (new state, old state) as places in it.
+
+        The diagonal over positions, `[*group]`, of the pairs that have one; with `whole` every entry.
+        """
+        key = ("jacobian", group, whole)
+        if key not in self._shared:
+            pairs = tuple(
+                (i, j)
+                for i, of in enumerate(group.states)
+                for j, on in enumerate(group.states)
+                if (c := group.dependence(of, on)) is not None and (whole or c.has_diagonal)
+            )
+            names = [f"D_{group.states[i].before.hint}_{group.states[j].before.hint}" for i, j in pairs]
+            operation = Jacobian(group=group, pairs=pairs, whole=whole, loc=group.loc)
+            self._shared[key] = dict(zip(pairs, self.step(operation, *names), strict=True)) if pairs else {}
+        return self._shared[key]
+
+    def sensitivity(self, association: Association, reach: Coupling | None = None) -> dict[int, Value]:
+        """`f = dh'/dy` at this step, by the place of the state in its group: `[slots?, *output]`."""
+        key = ("sensitivity", association, reach)
+        if key not in self._shared:
+            operation = Sensitivity(association=association, reach=reach, loc=association.loc)
+            hint = f"f_{association.site.output.hint}"
+            self._shared[key] = dict(zip(operation.states, self.step(operation, *[hint] * len(operation.states)), strict=True))
+        return self._shared[key]
+
+    def entering(self, group: Group) -> tuple[Value, ...]:
+        """What reverse mode sends back to a group's states as they entered the window."""
+        bars = dict(zip(self.transition.hidden, self.cotangents, strict=True))
+        return tuple(bars[state] for state in group.states)
+
+    def loss_signal(self) -> tuple[Value, ...]:
+        """The derivative of this step's loss by each of the outputs that carry credit."""
+        if "loss" not in self._shared:
+            names = [f"{o.value.hint}_bar" for o in self.transition.outputs if o.value.type.carries_credit]
+            self._shared["loss"] = self.step(LossSignal(), *names)
+        return self._shared["loss"]
+
+    def exit_signal(self, group: Group) -> tuple[Value, ...]:
+        """`L = dl/dh'`: the derivative of this step's loss by each of a group's new states, the others held."""
+        key = ("exit", group)
+        if key not in self._shared:
+            region = self.exit_region(group)
+            self.transition = with_regions(self.transition, region)
+            operation = ExitSignal(group=group, region=region.name, signals=self.loss_signal(), loc=group.loc)
+            self._shared[key] = self.step(operation, *[f"L_{s.before.hint}" for s in group.states])
+        return self._shared[key]
+
+    def signal(self, path: str, kind: TensorType) -> Value:
+        """An array that every step of the learner is given beside the model's inputs, as `path=...`."""
+        known = self._signals.setdefault(path, Signal(path=path, value=Value(type=kind, hint=path)))
+        if known.value.type != kind:
+            raise error("signal-type", f"signal '{path}' is asked for as {kind}, and as {known.value.type} elsewhere",
+                        help="give rules that share a signal the same shape")  # fmt: skip
+        return known.value
+
+    # Gradients
+
+    def contribute(self, to: Weight | Param, value: Value) -> None:
+        """Add a value, made at a window's end, to the gradient of a weight or of a parameter."""
+        if isinstance(to, Param):
+            self._on_params.append((to, value))
+            return
+        owner = self._owners.setdefault(to, self.rule)
+        if owner != self.rule:
+            paths = " and ".join(f"'{path}'" for path in to.paths)
+            raise error("rule-conflict", f"{paths} make one weight, but learn by different rules: "
+                        f"'{owner.name}', '{self.rule.name}'", loc=to.loc, help="give them the same rule in rules=")  # fmt: skip
+        self._on_weights.append((to, value))
+        self._takers += [p for p in self.params if p not in self._takers]
+
+    def detach(self, site: Site) -> None:
+        """Leave a site's weight out of reverse mode: its gradient is what the rule reads at each step's exit."""
+        if site not in self._detached:
+            self._detached.append(site)
+
+    def leave_with(self, cotangents: Sequence[Value]) -> None:
+        """Begin reverse mode with cotangents of the hidden states that leave the window, one for each hidden state."""
+        self._exit = tuple(cotangents)
+
+    def finish(self, rule: str, window: int, credit: str) -> Transition:
+        """The transition with the plan, and with the regions that it runs."""
+        vjp = Vjp(region=self.region, detached=tuple(self._detached), exit=self._exit,
+                  results=(*self.cotangents, *self.reverse))  # fmt: skip
+        weights, on_weights = zip(*self._on_weights, strict=True) if self._on_weights else ((), ())
+        params, on_params = zip(*self._on_params, strict=True) if self._on_params else ((), ())
+        pullback = Pullback(
+            reverse=tuple(self.reverse), weights=weights, on_weights=on_weights, takers=tuple(self._takers),
+            params=params, on_params=on_params,
+            results=tuple(Value(type=p.value.type, hint=f"grad_{p.value.hint}") for p in self.transition.params),
+        )  # fmt: skip
+        plan = Plan(
+            rule=rule,
+            window=window,
+            credit=credit,
+            signals=tuple(self._signals.values()),
+            traces=tuple(self._traces),
+            step=tuple(self._step),
+            at_window=(*self._before, vjp, *self._window, pullback),
+        )
+        return replace(self.transition, plan=plan)
+
+
+def _drawn(start: Callable[[Any], Any], raw: Any, kind: TensorType) -> Any:
+    """A trace's beginning from the raw words of a key."""
+    found = jnp.asarray(start(jax.random.wrap_key_data(raw, impl="threefry2x32")))
+    return jnp.broadcast_to(found.astype(kind.dtype), kind.shape)
