@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from ..coupling import Coupling
+from ..ir.dataflow import Dataflow
 from ..ir.transition import Association, Dependence, Group, Transition
 from .associate_weights import site_variable
 from .base import Pass
-from .dataflow import Dataflow, analyse_dataflow
+from .dataflow import analyse_dataflow
 from .group_states import state_variables
 
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..ir import jaxpr as jx
+from ..ir.dataflow import Dataflow
 from ..ir.transition import Region, Transition
 from ..ir.values import Value
 from .base import Pass
-from .dataflow import Dataflow, analyse_dataflow
+from .dataflow import analyse_dataflow
 from .ingest import FORWARD, HIDDEN, STEP, WEIGHTS, make_region, with_regions
 
 
