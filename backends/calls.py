@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from ..ir import jaxpr as jx
 from ..ir.diagnostics import error
 from ..ir.plan import Plan, Vjp
-from ..ir.transition import Region, StateKind, Transition, Weight
+from ..ir.transition import Region, Transition, Weight
 from ..ir.values import Value
 
 Arrays: TypeAlias = list[jax.Array]
@@ -39,7 +39,7 @@ class Calls:
         self.hidden_region: Region = transition.region("hidden")
         self._run_forward = jx.compiled(self.forward_region.body)
         self.hidden_producers = jx.Producers(self.hidden_region.body)
-        self.hidden_places = [k for k, s in enumerate(transition.states) if s.kind is StateKind.HIDDEN]
+        self.hidden_places = transition.hidden_places
         self.weight_places = {weight: k for k, weight in enumerate(transition.weights)}
         self.site_weights = [self.weight_places[site.weight] for site in transition.sites]
         self.plain_weights = self._plain_weights()

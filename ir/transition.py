@@ -176,6 +176,17 @@ class Association:
     through: tuple[Crossing, ...] = ()
     loc: Loc | None = None
 
+    @property
+    def union(self) -> Coupling | None:
+        """The union of the couplings, along which a trace is laid out; None where no positional trace is possible."""
+        present = [coupling for coupling in self.couplings if coupling is not None]
+        if not present:
+            return None
+        union = present[0]
+        for coupling in present[1:]:
+            union = union if coupling == union else union.join(coupling)
+        return union if union.targets() is not None else None
+
 
 class Verdict(StrEnum):
     """Which gradient a weight gets."""
@@ -283,6 +294,11 @@ class Transition:
     def hidden(self) -> tuple[State, ...]:
         """The hidden states, in order."""
         return tuple(state for state in self.states if state.kind is StateKind.HIDDEN)
+
+    @property
+    def hidden_places(self) -> tuple[int, ...]:
+        """The places of the hidden states among the states."""
+        return tuple(k for k, state in enumerate(self.states) if state.kind is StateKind.HIDDEN)
 
     def __str__(self) -> str:
         from .printer import render

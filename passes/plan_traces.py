@@ -18,7 +18,6 @@ from ..ir.values import Value
 from ..rules import Materials, Program, Rule
 from .base import Pass
 from .certify import RuleOf, assign_rules
-from .classify_coupling import slots
 from .evidence import Evidence
 from .ingest import FORWARD, RESTRICTED, with_regions
 from .restrict_credit import restricted_region
@@ -183,7 +182,7 @@ def _jacobian_type(group: Group) -> TensorType:
 
 
 def _sensitivity_type(association: Association) -> TensorType:
-    union = slots(association.couplings)
+    union = association.union
     assert union is not None
     return TensorType(
         _wider(_widest(association.group), association.site.output.type.dtype),
