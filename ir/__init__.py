@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..coupling import Coupling
+from .dataflow import Crossing
 from .diagnostics import Diagnostic, EtirError, EtirWarning
 from .expression import Expression
 from .loc import Loc
@@ -13,7 +14,6 @@ from .printer import isomorphic, render
 from .transition import (
     Association,
     Certificate,
-    Crossing,
     Dependence,
     Group,
     Input,

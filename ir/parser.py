@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from .dataflow import Crossing
 from .expression import Expression
 from .lexer import Lexer
 from .plan import Operation, Plan
@@ -13,7 +14,6 @@ from .scope import Scope
 from .transition import (
     Association,
     Certificate,
-    Crossing,
     Dependence,
     Group,
     Input,

@@ -12,9 +12,11 @@ from enum import Enum, StrEnum
 from typing import Any
 
 from ..coupling import Coupling
+from .dataflow import Crossing, Dataflow
 from .diagnostics import did_you_mean
 from .expression import Expression
 from .loc import Loc
+from .names import nodes
 from .plan import Plan
 from .values import Value
 
@@ -69,7 +71,7 @@ class Output:
     loc: Loc | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True, weakref_slot=True)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Region:
     """A slice of the step: a closed jaxpr (`body`) behind a signature of IR values.
 
@@ -174,19 +176,16 @@ class Association:
     through: tuple[Crossing, ...] = ()
     loc: Loc | None = None
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Crossing:
-    """An operation that credit would have to cross and that a positional trace cannot follow."""
-
-    operation: str
-    """What it is, in the user's words: `matmul`, `reduce_sum`, `sort`, ..."""
-    why: str
-    """Why it is not followed: `mixes positions`, `is not complex-differentiable`, ..."""
-    loc: Loc | None = None
-
-    def __str__(self) -> str:
-        return f"{self.operation} ({self.why})"
+    @property
+    def union(self) -> Coupling | None:
+        """The union of the couplings, along which a trace is laid out; None where no positional trace is possible."""
+        present = [coupling for coupling in self.couplings if coupling is not None]
+        if not present:
+            return None
+        union = present[0]
+        for coupling in present[1:]:
+            union = union if coupling == union else union.join(coupling)
+        return union if union.targets() is not None else None
 
 
 class Verdict(StrEnum):
@@ -266,7 +265,23 @@ class Transition:
     associations: tuple[Association, ...] = ()
     certificate: Certificate | None = None
     plan: Plan | None = None
+    flow: Dataflow | None = field(default=None, repr=False)
+    """The data-flow of the `step` region, where a pass has found it and the region is still the same; never another's.
+
+    The text does not show it, and a transition that was read from text has none.
+    """
     loc: Loc | None = None
+
+    def __post_init__(self) -> None:
+        """Drop the data-flow of another step: a pass that changes the step need not know that there is one.
+
+        This reads a broken transition too, which is the verifier's to describe.
+        """
+        if not isinstance(self.flow, Dataflow):
+            return
+        bodies = (getattr(r, "body", None) for r in nodes(self.regions) if getattr(r, "name", None) == "step")
+        if not self.flow.is_of(next(bodies, None), len(nodes(self.params)), len(nodes(self.states))):
+            object.__setattr__(self, "flow", None)
 
     def region(self, name: str) -> Region:
         """The region of this name; KeyError where no pass has made it yet."""
@@ -279,6 +294,11 @@ class Transition:
     def hidden(self) -> tuple[State, ...]:
         """The hidden states, in order."""
         return tuple(state for state in self.states if state.kind is StateKind.HIDDEN)
+
+    @property
+    def hidden_places(self) -> tuple[int, ...]:
+        """The places of the hidden states among the states."""
+        return tuple(k for k, state in enumerate(self.states) if state.kind is StateKind.HIDDEN)
 
     def __str__(self) -> str:
         from .printer import render

@@ -8,6 +8,7 @@ from .canonicalise import Canonicalise
 from .certify import Certify
 from .classify_coupling import ClassifyCoupling
 from .discover_states import DiscoverStates
+from .follow_credit import FollowCredit
 from .group_states import GroupStates
 from .ingest import ingest
 from .manager import PassManager
@@ -19,6 +20,7 @@ ANALYSIS: tuple[type[Pass], ...] = (
     Canonicalise,
     DiscoverStates,
     MarkSites,
+    FollowCredit,
     SliceRegions,
     GroupStates,
     AssociateWeights,
@@ -37,6 +39,7 @@ __all__ = [
     "Certify",
     "ClassifyCoupling",
     "DiscoverStates",
+    "FollowCredit",
     "GroupStates",
     "MarkSites",
     "Pass",

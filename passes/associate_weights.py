@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from ..ir import jaxpr as jx
-from ..ir.transition import Association, Crossing, Group, Site, Transition
+from ..ir.dataflow import Crossing, Dataflow
+from ..ir.transition import Association, Group, Site, Transition
 from .base import Pass
-from .dataflow import Dataflow, analyse_dataflow
+from .dataflow import analyse_dataflow
 from .group_states import state_variables
 from .ingest import STEP
 

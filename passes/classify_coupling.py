@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from ..coupling import Coupling
+from ..ir.dataflow import Dataflow
 from ..ir.transition import Association, Dependence, Group, Transition
 from .associate_weights import site_variable
 from .base import Pass
-from .dataflow import Dataflow, analyse_dataflow
+from .dataflow import analyse_dataflow
 from .group_states import state_variables
 
 
@@ -50,18 +50,7 @@ def _with_couplings(
 ) -> Association:
     variables, output = state_variables(transition), site_variable(transition, association.site)
     couplings = tuple(flow.of(variables[state][1]).get(output) for state in association.group.states)
-    traced, group = slots(couplings) is not None, groups[association.group]
-    if (group, couplings, traced) == (association.group, association.couplings, association.traced):
-        return association
-    return replace(association, group=group, couplings=couplings, traced=traced)
-
-
-def slots(couplings: tuple[Coupling | None, ...]) -> Coupling | None:
-    """The union of an association's couplings, along which its trace is laid out; None where no trace is possible."""
-    present = [coupling for coupling in couplings if coupling is not None]
-    if not present:
-        return None
-    union = present[0]
-    for coupling in present[1:]:
-        union = union if coupling == union else union.join(coupling)
-    return union if union.targets() is not None else None
+    found = replace(association, group=groups[association.group], couplings=couplings)
+    found = replace(found, traced=found.union is not None)
+    kept = (association.group, association.couplings, association.traced)
+    return association if (found.group, found.couplings, found.traced) == kept else found

@@ -9,18 +9,17 @@ it is noted. So every value depends on few sources, and the cost is linear in eq
 from __future__ import annotations
 
 import functools
-import weakref
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 from ..coupling import Coupling
 from ..coupling.primitives import Constants, equation_couplings
 from ..ir import jaxpr as jx
-from ..ir.transition import Crossing, Transition
+from ..ir.dataflow import Crossing, Dataflow, Dependences, Held, Prologue
+from ..ir.transition import Transition
 from .derivatives import refuse_nonlinear_rules
 from .ingest import STEP
-from .prologue import Prologue, find_prologue
+from .prologue import find_prologue
 
 SPREAD = 16
 """Couplings where an input position feeds more output positions than this are not followed."""
@@ -30,57 +29,15 @@ COLOURS = 64
 
 _NOT_HOLOMORPHIC = frozenset({"real", "imag", "conj", "abs", "sign"})
 
-Dependences = dict[Any, Coupling]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
-    """A value that is held: the sources that fed it, and why they are not followed through it."""
-
-    var: Any
-    feeds: frozenset[Any]
-    crossing: Crossing
-    equation: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Dataflow:
-    """The result for one step region; keys are the region's variables."""
-
-    prologue: Prologue
-    depends: dict[Any, Dependences]
-    held: dict[Any, Held]
-    readers: dict[Any, list[Held]]
-    """For each source, the held values that it feeds directly."""
-
-    def of(self, atom: Any) -> Dependences:
-        """The sources that a value depends on, with how."""
-        return {} if jx.is_literal(atom) else self.depends.get(atom, {})
-
-    def reaching(self, targets: Iterable[Any]) -> set[Any]:
-        """Every source from which a value among `targets` is reached, held values crossed."""
-        found: set[Any] = set()
-        pending = [source for atom in targets for source in self.of(atom)]
-        while pending:
-            source = pending.pop()
-            if source not in found:
-                found.add(source)
-                pending += self.held[source].feeds if source in self.held else ()
-        return found
-
-
-_cache: weakref.WeakKeyDictionary[Any, Dataflow] = weakref.WeakKeyDictionary()
-
 
 def analyse_dataflow(transition: Transition) -> Dataflow:
-    """The data-flow of the transition's step region; computed once a region.
+    """The data-flow of the transition's step region: its own `flow`, or where it has none, one that is computed now.
 
     Raises EtirError where credit passes through a backward rule that is no derivative.
     """
-    region = transition.region(STEP)
-    if region not in _cache:
-        _cache[region] = _analyse(region.body, len(transition.params), len(transition.states))
-    return _cache[region]
+    if transition.flow is not None:
+        return transition.flow
+    return _analyse(transition.region(STEP).body, len(transition.params), len(transition.states))
 
 
 def _analyse(body: Any, params: int, states: int) -> Dataflow:
@@ -92,7 +49,15 @@ def _analyse(body: Any, params: int, states: int) -> Dataflow:
         walk = _Walk(body, prologue, old_states, must_hold)
         walk.run()
         if not walk.culprits:
-            return walk.result()
+            return Dataflow(
+                body=body,
+                params=params,
+                states=states,
+                prologue=prologue,
+                depends=walk.depends,
+                held=walk.held,
+                readers=walk.readers(),
+            )
         must_hold |= walk.culprits
 
 
@@ -122,12 +87,13 @@ class _Walk:
             if place not in self.prologue.equations:
                 self._visit(place, eqn, constants)
 
-    def result(self) -> Dataflow:
+    def readers(self) -> dict[Any, list[Held]]:
+        """For each source, the held values that it feeds directly."""
         readers: dict[Any, list[Held]] = {}
         for item in self.held.values():
             for source in item.feeds:
                 readers.setdefault(source, []).append(item)
-        return Dataflow(prologue=self.prologue, depends=self.depends, held=self.held, readers=readers)
+        return readers
 
     def _visit(self, place: int, eqn: Any, constants: Constants) -> None:
         operands = [{} if jx.is_literal(atom) else self.depends.get(atom, {}) for atom in eqn.invars]

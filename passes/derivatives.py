@@ -6,8 +6,8 @@ from typing import Any
 
 from ..coupling.primitives import Constants, nonlinear_rule
 from ..ir import jaxpr as jx
+from ..ir.dataflow import Prologue
 from ..ir.diagnostics import Diagnostic, EtirError
-from .prologue import Prologue
 
 
 def refuse_nonlinear_rules(body: Any, params: int, states: int, prologue: Prologue) -> None:

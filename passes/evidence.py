@@ -8,9 +8,10 @@ from functools import cached_property
 from typing import Any
 
 from ..ir import jaxpr as jx
+from ..ir.dataflow import Held
 from ..ir.transition import Association, Group, Param, Reason, Site, State, StateKind, Transition, Weight
 from .associate_weights import site_variable
-from .dataflow import Held, analyse_dataflow, describe
+from .dataflow import analyse_dataflow, describe
 from .group_states import state_variables
 from .ingest import STEP
 

@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 import networkx as nx
 
 from ..ir import jaxpr as jx
+from ..ir.dataflow import Dataflow
 from ..ir.transition import Group, State, Transition
 from .base import Pass
-from .dataflow import Dataflow, analyse_dataflow
+from .dataflow import analyse_dataflow
 from .ingest import STEP
 
 

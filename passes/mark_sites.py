@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from ..coupling.primitives.elementwise import ELEMENTWISE
 from ..ir import jaxpr as jx
+from ..ir.dataflow import Prologue
 from ..ir.diagnostics import Diagnostic, EtirError, did_you_mean
 from ..ir.expression import LABELS, Expression
 from ..ir.operations import apply_expression, evaluate_expression, identity
@@ -19,7 +20,7 @@ from ..ir.values import Value
 from .base import Pass
 from .canonicalise import retrace
 from .ingest import STEP, hint, make_region, with_regions
-from .prologue import Prologue, find_prologue
+from .prologue import find_prologue
 
 _LINEAR_IN_BOTH = "dot_general"
 

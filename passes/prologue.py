@@ -2,25 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from ..ir import jaxpr as jx
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prologue:
-    """What of a jaxpr depends on parameters (and constants) alone.
-
-    `params_of` maps each such variable to the positions of the parameters that it depends on, in order; `frontier`
-    holds those that the rest of the step, or a result, uses: the weights. Variables that depend on no parameter are in
-    neither.
-    """
-
-    params_of: dict[Any, tuple[int, ...]]
-    equations: frozenset[int]
-    """Places of the equations that make up the prologue."""
-    frontier: tuple[Any, ...]
+from ..ir.dataflow import Prologue
 
 
 def find_prologue(body: Any, params: int) -> Prologue:

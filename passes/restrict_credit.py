@@ -31,7 +31,7 @@ class _Restricted:
     def __init__(self, transition: Transition) -> None:
         self.slicer = Slicer(transition)
         slicer = self.slicer
-        places = slicer.hidden_places()
+        places = transition.hidden_places
         self.old = [slicer.arguments[len(transition.params) + k] for k in places]
         self.new = {slicer.results[k] for k in places if not jx.is_literal(slicer.results[k])}
         traced = {association.site for association in transition.associations if association.traced}

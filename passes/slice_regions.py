@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..ir import jaxpr as jx
+from ..ir.dataflow import Dataflow
 from ..ir.transition import Region, Transition
 from ..ir.values import Value
 from .base import Pass
-from .dataflow import Dataflow, analyse_dataflow
+from .dataflow import analyse_dataflow
 from .ingest import FORWARD, HIDDEN, STEP, WEIGHTS, make_region, with_regions
 
 
@@ -129,8 +130,8 @@ class Slicer:
 
     def hidden(self) -> Region:
         """What lies between hidden states, sites and new hidden states, mixing operations held."""
-        states = [self.arguments[len(self.transition.params) + k] for k in self.hidden_places()]
-        after = [self.results[k] for k in self.hidden_places()]
+        states = [self.arguments[len(self.transition.params) + k] for k in self.transition.hidden_places]
+        after = [self.results[k] for k in self.transition.hidden_places]
         needs = [var for var in self.needs if var not in states]
 
         def run(env: dict[Any, Any], shifts: Sequence[Any]) -> list[Any]:
@@ -147,14 +148,11 @@ class Slicer:
         values = [*(self.value_of[v] for v in (*states, *needs)), *self.shifts]
         return make_region(HIDDEN, body, values, [state.after for state in self.transition.hidden])
 
-    def hidden_places(self) -> list[int]:
-        """The places of the hidden states among the states."""
-        hidden = set(self.transition.hidden)
-        return [k for k, state in enumerate(self.transition.states) if state in hidden]
-
     def _hidden_slice(self) -> tuple[list[Any], list[Any]]:
         """The equations of the hidden region, and the variables that they, or its results, take from outside."""
-        wanted: set[Any] = {self.results[k] for k in self.hidden_places() if not jx.is_literal(self.results[k])}
+        wanted: set[Any] = {
+            self.results[k] for k in self.transition.hidden_places if not jx.is_literal(self.results[k])
+        }
         chosen: list[Any] = []
         made: set[Any] = set()
         for k, eqn in reversed(list(enumerate(self.equations))):

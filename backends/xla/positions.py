@@ -12,7 +12,6 @@ import numpy as np
 from ...coupling import Coupling, Targets
 from ...ir.transition import Association
 from ...ir.types import TensorType
-from ...passes.classify_coupling import slots
 
 
 def align(array: jax.Array, labels: str, onto: str) -> jax.Array:
@@ -41,7 +40,7 @@ class Layout:
     @cached_property
     def union(self) -> Coupling:
         """The output's coupling to the group, over all states."""
-        union = slots(self.association.couplings)
+        union = self.association.union
         assert union is not None
         return union
 

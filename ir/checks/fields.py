@@ -10,13 +10,13 @@ from functools import lru_cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from .. import plan, transition
+from ..dataflow import Crossing
 from ..diagnostics import Diagnostic
 from ..loc import Loc
 from ..plan import Operation, Plan, Trace
 from ..transition import (
     Association,
     Certificate,
-    Crossing,
     Dependence,
     Group,
     Input,

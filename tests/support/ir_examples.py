@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from etir.coupling import Coupling
+from etir.ir.dataflow import Crossing
 from etir.ir.expression import Expression
 from etir.ir.loc import Loc
 from etir.ir.plan import Advance, Contract, Jacobian, Plan, Pullback, Sensitivity, Trace, Vjp
 from etir.ir.transition import (
     Association,
     Certificate,
-    Crossing,
     Dependence,
     Group,
     Input,
