@@ -9,21 +9,29 @@ import jax.numpy as jnp
 from ..ir.diagnostics import did_you_mean, error
 from ..ir.step import Signature
 from ..ir.transition import Transition
+from .backend import Backend, Fused, Kernel, Uses, check_backend
+from .engine import Engine
 from .learner import Carry, Learner, Result, Trained
-from .reference import Engine as ReferenceEngine
-from .xla import Engine as XlaEngine
+from .reference import Reference
+from .xla import Xla
 
-ENGINES: dict[str, Any] = {"xla": XlaEngine, "reference": ReferenceEngine}
-"""The engines, by name."""
+BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (Xla(), Reference())}
+"""The backends that can be given by name; any other `Backend` can be given as an object."""
 
 
-def emit(transition: Transition, backend: str, signature: Signature, trace_dtype: Any = None) -> Learner:
+def emit(transition: Transition, backend: str | Backend, signature: Signature, trace_dtype: Any = None) -> Learner:
     """A learner for a planned transition. Raises EtirError for an unknown backend, or a type that no trace can have."""
-    name = "xla" if backend == "auto" else backend
-    if name not in ENGINES:
-        help = did_you_mean(backend, [*ENGINES, "auto"])
-        raise error("unknown-backend", f"there is no backend '{backend}'", help=help)
-    return Learner(ENGINES[name](transition, _trace_dtype(trace_dtype)), transition, signature)
+    chosen = _named(backend) if isinstance(backend, str) else check_backend(backend)
+    return Learner(Engine(transition, chosen, _trace_dtype(trace_dtype)), transition, signature)
+
+
+def _named(name: str) -> Backend:
+    if name == "auto":
+        return BACKENDS["xla"]
+    if name not in BACKENDS:
+        help = did_you_mean(name, [*BACKENDS, "auto"])
+        raise error("unknown-backend", f"there is no backend '{name}'", help=help)
+    return BACKENDS[name]
 
 
 def _trace_dtype(given: Any) -> str | None:
@@ -40,4 +48,4 @@ def _trace_dtype(given: Any) -> str | None:
         ) from None
 
 
-__all__ = ["ENGINES", "Carry", "Learner", "Result", "Trained", "emit"]
+__all__ = ["BACKENDS", "Backend", "Carry", "Fused", "Kernel", "Learner", "Result", "Trained", "Uses", "emit"]

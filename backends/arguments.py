@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..ir.diagnostics import Diagnostic, EtirError, error
+from ..ir.diagnostics import Diagnostic, EtirError, did_you_mean, error
 from ..ir.finite import not_finite
 from ..ir.step import Signature, leaf_paths
 from ..ir.transition import StateKind, Transition
@@ -33,6 +33,8 @@ class Arguments:
         self._states: Wanted = [(s.path, s.before.type) for s in transition.states]
         self._buffers = {s.path for s in transition.states if s.kind is StateKind.BUFFER}
         self._inputs: Wanted = [(i.path, i.value.type) for i in transition.inputs]
+        signals = transition.plan.signals if transition.plan is not None else ()
+        self._signals: Wanted = [(s.path, s.value.type) for s in signals]
         self._traces = traces
 
     def params(self, tree: Any) -> Arrays:
@@ -82,12 +84,41 @@ class Arguments:
         """The leaves of one step's inputs."""
         return _checked(self._input_leaves(inputs), self._inputs)
 
-    def sequence(self, xs: Any, targets: Any = ()) -> tuple[Arrays, int]:
-        """The leaves of a sequence's inputs, and its length, in which the targets agree."""
+    def signals(self, given: dict[str, Any], *, over_time: bool = False) -> Arrays:
+        """The arrays of the signals that the learning rule reads, from keyword arguments."""
+        wanted = [path for path, _ in self._signals]
+        findings = [
+            Diagnostic(
+                code="argument-signal",
+                message=f"the learning rule reads the signal '{path}' at every step, and it was not given",
+                help=f"pass {path}=... to the learner's method",
+            )
+            for path in wanted
+            if path not in given
+        ]
+        findings += [
+            Diagnostic(
+                code="argument-signal",
+                message=f"the learner was given '{path}', a signal that its learning rule does not read",
+                help=did_you_mean(path, wanted) or "drop it, or use a rule that reads signals",
+            )
+            for path in given
+            if path not in wanted
+        ]
+        if findings:
+            raise EtirError(findings)
+        return _checked([jnp.asarray(given[path]) for path in wanted], self._signals, over_time=over_time)
+
+    def sequence(
+        self, xs: Any, targets: Any = (), signals: dict[str, Any] | None = None
+    ) -> tuple[Arrays, Arrays, int]:
+        """The leaves of a sequence's inputs and signals, and its length, in which the targets agree."""
         inputs = _checked(self._input_leaves(self._as_inputs(xs)), self._inputs, over_time=True)
         places = [(f"input '{path}'", jnp.shape(x)) for (path, _), x in zip(self._inputs, inputs, strict=True)]
+        given = self.signals(signals or {}, over_time=True)
+        places += [(f"signal '{path}'", jnp.shape(x)) for (path, _), x in zip(self._signals, given, strict=True)]
         places += [(f"target {path}", jnp.shape(x)) for path, x in leaf_paths(targets, "target")]
-        return inputs, _length(places)
+        return inputs, given, _length(places)
 
     def _input_leaves(self, inputs: tuple[Any, ...]) -> list[Any]:
         tree = inputs[0] if len(inputs) == 1 else inputs

@@ -1,4 +1,4 @@
-"""Sequence drivers over any engine: a scan over windows."""
+"""Loops over windows: a scan that cuts sequences, and training with an update at the end of each window."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ import jax
 import jax.numpy as jnp
 
 from .calls import Arrays
-
-GradientDriver = Callable[..., tuple[Arrays, jax.Array, Arrays, Any, Any]]
-"""`(loss, params, states, traces, inputs, targets) -> (gradients, losses, states, traces, aux)`, all flat."""
 
 Body = Callable[[Any, Any, int], tuple[Any, Any]]
 """`(carry, arrays of one window, its steps) -> (carry, results with a leading time axis)`."""
@@ -72,60 +69,20 @@ def merged(array: jax.Array) -> jax.Array:
     return array.reshape(array.shape[0] * array.shape[1], *array.shape[2:])
 
 
-def gradient_by_windows(engine: Any, window: int) -> GradientDriver:
-    """Differentiate the engine's window, one after the other, and add up the gradients."""
-
-    def gradient(
-        loss: Any, params: Arrays, states: Arrays, traces: Any, inputs: Arrays, targets: Any
-    ) -> tuple[Arrays, jax.Array, Arrays, Any, Any]:
-        chosen = [k for k, x in enumerate(params) if jnp.issubdtype(x.dtype, jnp.inexact)]
-
-        def total(
-            selected: Arrays, states: Arrays, traces: Any, x: Arrays, t: Any, steps: int
-        ) -> tuple[jax.Array, Any]:
-            full = list(params)
-            for k, value in zip(chosen, selected, strict=True):
-                full[k] = value
-            states, traces, outputs = engine.window(full, states, traces, x, steps)
-            _, (losses, aux) = jax.lax.scan(lambda _, at: (None, loss(*at)), None, (outputs, t), length=steps)
-            return losses.sum(), (states, traces, losses, aux)
-
-        def body(carry: Any, xt: Any, steps: int) -> tuple[Any, Any]:
-            states, traces, sums = carry
-            selected = [params[k] for k in chosen]
-            found, kept = jax.grad(total, has_aux=True)(selected, states, traces, *xt, steps)
-            states, traces, losses, aux = kept
-            return (states, traces, [a + b for a, b in zip(sums, found, strict=True)]), (losses, aux)
-
-        start = (states, traces, [jnp.zeros_like(params[k]) for k in chosen])
-        length = jax.tree.leaves((inputs, targets))[0].shape[0]
-        (states, traces, sums), (losses, aux) = scan_windows(
-            body, start, (inputs, targets), length, window, in_place=True
-        )
-        gradients = [jnp.zeros_like(x) for x in params]
-        for k, value in zip(chosen, sums, strict=True):
-            gradients[k] = value
-        return gradients, losses, states, traces, aux
-
-    return gradient
-
-
 def train_by_windows(
     gradient: Callable[..., Any],
     update: Callable[[Arrays, Any, Arrays, int], tuple[Arrays, Any]],
     carry: tuple[Arrays, Any, Arrays, Any],
-    inputs: Arrays,
-    targets: Any,
+    arrays: tuple[Arrays, Arrays, Any],
     window: int,
 ) -> tuple[Any, jax.Array, Any]:
     """Update the parameters at the end of every window, inside one scan.
 
     Args:
-        gradient: a `GradientDriver` with its loss given.
+        gradient: `(params, states, traces, inputs, signals, targets) -> (gradients, losses, states, traces, aux)`.
         update: `(gradients, optimizer's state, params, steps) -> (params, optimizer's state)`.
         carry: parameters, optimizer's state, states and traces.
-        inputs: arrays with a leading time axis.
-        targets: the same, as a tree.
+        arrays: inputs, signals and targets, with a leading time axis.
         window: steps between updates.
 
     Returns:
@@ -138,6 +95,6 @@ def train_by_windows(
         params, opt_state = update(grads, opt_state, params, steps)
         return (params, opt_state, states, traces), (losses, aux)
 
-    length = jax.tree.leaves((inputs, targets))[0].shape[0]
-    now, (losses, aux) = scan_windows(body, carry, (inputs, targets), length, window, in_place=True)
+    length = jax.tree.leaves(arrays)[0].shape[0]
+    now, (losses, aux) = scan_windows(body, carry, arrays, length, window, in_place=True)
     return now, losses, aux

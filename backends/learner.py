@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from ..ir.diagnostics import error
+from ..ir.plan import Cost
 from ..ir.step import Signature
 from ..ir.transition import Certificate, Transition
 from ..view import summary, write_graph
 from .arguments import Arguments
 from .calls import Arrays
-from .cost import Cost, estimate
-from .drivers import GradientDriver, gradient_by_windows, scan_windows, train_by_windows
+from .drivers import scan_windows, train_by_windows
+from .engine import Engine
 from .guards import refuse_by_initial_states, refuse_through_driver, warn_of_input_credit
 from .losses import Key, StepLoss, check_loss, check_opt_state, check_optimizer, check_targets
 
@@ -54,27 +55,6 @@ class Trained(NamedTuple):
     """What else the loss function returned, each with a leading time axis; None if nothing."""
 
 
-class Engine(Protocol):
-    """What a backend emits. Arrays are flat lists in the transition's order."""
-
-    name: str
-
-    def zeros(self) -> Any:
-        """The traces at the beginning of a sequence."""
-        ...
-
-    def window(
-        self, params: Arrays, states: Arrays, traces: Any, inputs: Arrays, steps: int
-    ) -> tuple[Arrays, Any, Arrays]:
-        """New states, new traces and outputs `[time, ...]` of one window; differentiable in `params` and `inputs`.
-
-        The entering states get no cotangent: the traces take it on to `params`. The new states have a derivative.
-        `inputs` have a leading axis of `steps`; there may be none. An engine may also have a driver of its own,
-        `gradient`, with the contract of `drivers.GradientDriver`.
-        """
-        ...
-
-
 class Learner:
     """An online learner: every method is a pure function, usable under jit, grad, vmap and scan."""
 
@@ -83,9 +63,8 @@ class Learner:
         self._engine = engine
         self.transition = transition
         self._signature = signature
-        self._arguments = Arguments(transition, signature, jax.eval_shape(engine.zeros))
-        own: GradientDriver | None = getattr(engine, "gradient", None)
-        self._driver = own or gradient_by_windows(engine, self.window_size)
+        key = jax.random.key(0)
+        self._arguments = Arguments(transition, signature, jax.eval_shape(lambda: engine.start(key)))
 
     @property
     def certificate(self) -> Certificate:
@@ -114,27 +93,29 @@ class Learner:
         """The states given at compile; of a module, a dict by path. EtirError where only shapes were given."""
         return _known(self._signature.example_states, "states", code="states-missing")
 
-    def init(self, params: Any = None, states: Any = None) -> Carry:
+    def init(self, params: Any = None, states: Any = None, *, key: jax.Array | None = None) -> Carry:
         """The carry at the beginning of a sequence: these states (those given at compile by default), zero traces.
 
-        `params` is taken for symmetry with other libraries, and checked; traces do not depend on it. The arrays are
-        copies: a carry may be donated. Raises EtirError for numbers that are not finite, and for states that are being
-        differentiated: no gradient by them is computed.
+        `params` is taken for symmetry with other libraries, and checked; traces do not depend on it. `key` is a PRNG
+        key, for rules that draw random numbers; `jax.vmap` over keys gives independent estimates. The arrays are
+        copies: a carry may be donated. Raises EtirError for numbers that are not finite, for states that are being
+        differentiated (no gradient by them is computed), and where a rule needs a key and gets none.
         """
         given = self._arguments.beginning(params, self.states if states is None else states)
         copies = [jnp.copy(x) for x in refuse_by_initial_states(given)]
-        return Carry(jax.tree.unflatten(self._signature.states, copies), self._engine.zeros())
+        return Carry(jax.tree.unflatten(self._signature.states, copies), self._engine.start(key))
 
-    def step(self, params: Any, carry: Carry, *inputs: Any) -> tuple[Carry, Any]:
+    def step(self, params: Any, carry: Carry, *inputs: Any, **signals: Any) -> tuple[Carry, Any]:
         """One step: the new carry and the outputs. `jax.grad` through it gives the gradient of a window of one.
 
         A loss may read the outputs and the new states. Its gradient by the inputs is that of this step alone: what
         they do to later calls is left out, and EtirWarning says so.
         """
         flat, (states, traces) = self._arguments.params(params), self._arguments.carry(carry)
-        return self._compiled_step(flat, states, traces, self._arguments.step(inputs))
+        given = self._arguments.signals(signals)
+        return self._compiled_step(flat, states, traces, self._arguments.step(inputs), given)
 
-    def window(self, params: Any, carry: Carry, xs: Any) -> tuple[Carry, Any]:
+    def window(self, params: Any, carry: Carry, xs: Any, **signals: Any) -> tuple[Carry, Any]:
         """Steps over inputs with a leading time axis, a window at a time: the new carry and stacked outputs.
 
         `xs` is a tuple where the step takes several inputs. Any length; the last window may be shorter. Differentiable,
@@ -142,7 +123,8 @@ class Learner:
         `xs` is that of each window alone: what they do to later windows is left out, and EtirWarning says so.
         """
         flat, (states, traces) = self._arguments.params(params), self._arguments.carry(carry)
-        return self._compiled_window(flat, states, traces, *self._arguments.sequence(xs))
+        inputs, given, length = self._arguments.sequence(xs, signals=signals)
+        return self._compiled_window(flat, states, traces, inputs, given, length)
 
     def grad(self, loss: Callable[..., Any], *, reduction: str = "sum") -> Callable[..., Result]:
         """A function `(params, carry, xs, *targets) -> Result`: the gradient over a sequence.
@@ -156,11 +138,11 @@ class Learner:
         _check_reduction(reduction)
         check_loss(loss)
 
-        def gradient(params: Any, carry: Carry, xs: Any, *targets: Any) -> Result:
+        def gradient(params: Any, carry: Carry, xs: Any, *targets: Any, **signals: Any) -> Result:
             check_targets(loss, targets, "(params, carry, xs, *targets)")
             flat, (states, traces) = self._arguments.params(params), self._arguments.carry(carry)
-            inputs, _ = self._arguments.sequence(xs, targets)
-            return self._compiled_gradient(Key(loss), reduction, flat, states, traces, inputs, targets)
+            inputs, given, _ = self._arguments.sequence(xs, targets, signals)
+            return self._compiled_gradient(Key(loss), reduction, flat, states, traces, inputs, given, targets)
 
         return gradient
 
@@ -175,20 +157,21 @@ class Learner:
         check_loss(loss)
         check_optimizer(optimizer)
 
-        def train(params: Any, opt_state: Any, carry: Carry, xs: Any, *targets: Any) -> Trained:
+        def train(params: Any, opt_state: Any, carry: Carry, xs: Any, *targets: Any, **signals: Any) -> Trained:
             check_targets(loss, targets, "(params, opt_state, carry, xs, *targets)")
             if callable(opt_state):  # jit would refuse it before the check that is made once, when training is traced
                 check_opt_state(optimizer, params, opt_state)
             flat, (states, traces) = self._arguments.params(params), self._arguments.carry(carry)
-            inputs, _ = self._arguments.sequence(xs, targets)
+            inputs, given, _ = self._arguments.sequence(xs, targets, signals)
             options = Key(loss), Key(optimizer), reduction
-            return self._compiled_training(*options, flat, opt_state, states, traces, inputs, targets)
+            return self._compiled_training(*options, flat, opt_state, states, traces, inputs, given, targets)
 
         return train
 
     def cost(self) -> Cost:
         """Operations, and bytes of traces read, written and held, that the plan takes for each step."""
-        return estimate(self.transition)
+        assert self.transition.plan is not None
+        return self.transition.plan.cost()
 
     def show_graph(self, path: str | Path | None = None) -> None:
         """Print the hidden groups and the weights associated with each; with a path, write the picture there instead.
@@ -206,31 +189,34 @@ class Learner:
 
     @cached_property
     def _compiled_step(self) -> Callable[..., tuple[Carry, Any]]:
-        def step(params: Arrays, states: Arrays, traces: Any, inputs: Arrays) -> tuple[Carry, Any]:
+        def step(params: Arrays, states: Arrays, traces: Any, inputs: Arrays, signals: Arrays) -> tuple[Carry, Any]:
             xs = [x[None] for x in self._warned_of(inputs)]
-            states, traces, outputs = self._engine.window(params, states, traces, xs, 1)
+            given = [x[None] for x in signals]
+            states, traces, outputs = self._engine.window(params, states, traces, xs, given, 1)
             return self._carry(states, traces), self._outputs([y[0] for y in outputs])
 
         return jax.jit(step)
 
     @cached_property
     def _compiled_window(self) -> Callable[..., tuple[Carry, Any]]:
-        def window(params: Arrays, states: Arrays, traces: Any, inputs: Arrays, length: int) -> tuple[Carry, Any]:
-            def body(now: Any, x: Arrays, steps: int) -> tuple[Any, Arrays]:
-                before, held = now
-                states, traces, outputs = self._engine.window(params, before, held, x, steps)
+        def window(
+            params: Arrays, states: Arrays, traces: Any, inputs: Arrays, signals: Arrays, length: int
+        ) -> tuple[Carry, Any]:
+            def body(now: Any, at: Any, steps: int) -> tuple[Any, Arrays]:
+                states, traces, outputs = self._engine.window(params, *now, *at, steps)
                 return (states, traces), outputs
 
-            now, outputs = scan_windows(body, (states, traces), self._warned_of(inputs), length, self.window_size)
+            arrays = self._warned_of(inputs), signals
+            now, outputs = scan_windows(body, (states, traces), arrays, length, self.window_size)
             return self._carry(*now), self._outputs(outputs)
 
-        return jax.jit(window, static_argnums=4)
+        return jax.jit(window, static_argnums=5)
 
     @cached_property
     def _compiled_gradient(self) -> Callable[..., Result]:
         def gradient(loss: Key, reduction: str, *given: Any) -> Result:
             flat = StepLoss(loss.value, self._signature.outputs)
-            grads, losses, states, traces, aux = self._driver(flat, *refuse_through_driver(given, "grad"))
+            grads, losses, states, traces, aux = self._engine.gradient(flat, *refuse_through_driver(given, "grad"))
             if reduction == "mean":
                 grads = _divided(grads, losses.shape[0])
             tree = jax.tree.unflatten(self._signature.params, grads)
@@ -243,7 +229,7 @@ class Learner:
         structure = self._signature.params
 
         def train(loss: Key, optimizer: Key, reduction: str, *given: Any) -> Trained:
-            params, opt_state, states, traces, inputs, targets = refuse_through_driver(given, "train")
+            params, opt_state, states, traces, inputs, signals, targets = refuse_through_driver(given, "train")
             check_opt_state(optimizer.value, jax.tree.unflatten(structure, params), opt_state)
 
             def update(grads: Arrays, opt_state: Any, params: Arrays, steps: int) -> tuple[Arrays, Any]:
@@ -253,9 +239,9 @@ class Learner:
                 moved = jax.tree.map(_moved, updates, tree, is_leaf=lambda x: x is None)
                 return refuse_through_driver((jax.tree.leaves(moved), opt_state), "train")
 
-            gradient = partial(self._driver, StepLoss(loss.value, self._signature.outputs))
+            gradient = partial(self._engine.gradient, StepLoss(loss.value, self._signature.outputs))
             carry = (params, opt_state, states, traces)
-            now, losses, aux = train_by_windows(gradient, update, carry, inputs, targets, self.window_size)
+            now, losses, aux = train_by_windows(gradient, update, carry, (inputs, signals, targets), self.window_size)
             params, opt_state, states, traces = now
             tree = jax.tree.unflatten(structure, params)
             return refuse_through_driver(Trained(tree, opt_state, self._carry(states, traces), losses, aux), "train")

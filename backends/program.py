@@ -56,7 +56,7 @@ class Program:
         late, late_values = self._late(step)
         self.early = [a for a in step if a not in late]
         self.late = [a for a in step if a in late]
-        window = [op for op in plan.at_window if op not in (self.vjp, self.pullback)]
+        window = [op for op in plan.at_window if op not in (self.vjp, self.pullback) and op not in taken]
         self.at_window = self._actions(window)
         self._sort_traces(late_values)
         self.totals = list(dict.fromkeys(op.value for op in window if isinstance(op, Total)))

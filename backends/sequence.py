@@ -148,8 +148,7 @@ class SequenceGradient:
         scene.totals.update(zip(program.early_totals, found.totals, strict=True))
         scene.totals.update(late_totals)
         scene.values.update(zip(program.hidden_bars, bars["hidden"], strict=True))
-        scene.memo["pull"] = lambda leaving: pull((jnp.zeros_like(one), leaving))[0]
-        scene.memo["record"] = record
+        scene.memo["pull to params"] = self._pull_to_params(lambda leaving: pull((jnp.zeros_like(one), leaving))[0], record)
         totals = reverse.window(sums.reverse, bars["own"])
         if program.reverse_results_read:
             own = reverse.window(reverse.zeros(run), bars["own"])
@@ -161,6 +160,18 @@ class SequenceGradient:
         entering = dict(enumerate(bars["hidden"])) if program.sweeps.units else {}
         kept = Shared({k: v for k, v in enumerate(record.values())})
         return (found.states, moved, sums), WindowResult(kept, reverse.sites(bars["own"]), entering, rows, losses, aux)
+
+    def _pull_to_params(self, pull: Any, record: dict[Value, Any]) -> Any:
+        """The pull-back of hidden states that leave the window, to those that entered and to the parameters."""
+        reverse, run = self.reverse, self.run_
+
+        def pulled(leaving: Arrays) -> tuple[Arrays, dict[int, Any]]:
+            bars = pull(leaving)
+            totals = reverse.window(reverse.zeros(run), bars["own"])
+            totals = reverse.products(totals, record, reverse.sites(bars["own"]), ())
+            return bars["hidden"], dict(enumerate(reverse.gradient(run, totals)))
+
+        return pulled
 
     @property
     def _deferred_products(self) -> Iterator[Any]:

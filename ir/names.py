@@ -61,6 +61,7 @@ def declared_values(transition: Any) -> Iterator[Value | None]:
     for state in nodes(transition.states):
         yield from (getattr(state, "before", None), getattr(state, "after", None))
     yield from (getattr(site, "output", None) for site in nodes(transition.sites))
+    yield from (getattr(signal, "value", None) for signal in nodes(getattr(transition.plan, "signals", ())))
     for trace in nodes(getattr(transition.plan, "traces", ())):
         yield from (getattr(trace, "before", None), getattr(trace, "after", None))
     for operation in plan_operations(transition):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
-from .attributes import attribute_text
+from .attributes import arguments, mnemonic
 from .layout import WIDTH, align, fold, wrap
 from .names import Names, nodes
 from .text import loc_cell, quote, type_text, word
@@ -22,7 +20,9 @@ def plan_lines(plan: Any, names: Names) -> list[str]:
     if plan is None:
         return []
     head = f"plan {word(plan.rule)} window={plan.window} credit={word(plan.credit)}{loc_cell(plan)} {{"
-    lines = align([_trace(node, names) for node in nodes(plan.traces)])
+    lines = [f"rules [{', '.join(map(word, plan.rules))}]"] if getattr(plan, "rules", ()) else []
+    lines += align([_signal(node, names) for node in nodes(getattr(plan, "signals", ()))])
+    lines += align([_trace(node, names) for node in nodes(plan.traces)])
     for phase, field in PHASES.items():
         operations = nodes(getattr(plan, field, ()))
         if operations:
@@ -30,25 +30,18 @@ def plan_lines(plan: Any, names: Names) -> list[str]:
     return [head, *(INDENT + line for line in lines), "}"]
 
 
-def mnemonic(operation: type) -> str:
-    """The name of an operation in text: `AdvanceFull` is `advance_full`."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", operation.__name__).lower()
-
-
-def attribute_fields(operation: Any) -> list[Field[Any]]:
-    """The fields of an operation, or of its class, that its text gives in parentheses."""
-    return [f for f in fields(operation) if f.init and f.name not in ("results", "loc")] if _is_node(operation) else []
-
-
-def _is_node(operation: Any) -> bool:
-    return is_dataclass(operation)
-
-
 def _trace(node: Any, names: Names) -> list[str]:
     before, after = getattr(node, "before", None), getattr(node, "after", None)
     types = dict.fromkeys([type_text(before), type_text(after)])
     label = quote(str(getattr(node, "label", "")))
-    return [f"trace {names[before]} -> {names[after]}", f" : {' -> '.join(types)}", f"  {label}", loc_cell(node)]
+    start = f"  start @{node.start}" if getattr(node, "start", None) else ""
+    cells = [f"trace {names[before]} -> {names[after]}", f" : {' -> '.join(types)}", f"  {label}"]
+    return [*cells, start, loc_cell(node)]
+
+
+def _signal(node: Any, names: Names) -> list[str]:
+    value = getattr(node, "value", None)
+    return [f"signal {names[value]}", f" : {type_text(value)}", f"  {quote(str(getattr(node, 'path', '')))}", loc_cell(node)]
 
 
 def _operations(operations: tuple[Any, ...], names: Names) -> list[str]:
@@ -69,20 +62,9 @@ def _operations(operations: tuple[Any, ...], names: Names) -> list[str]:
 
 
 def _call(head: str, operation: Any, names: Names, loc: str) -> list[str]:
-    arguments = [
-        f"{f.name}={attribute_text(item, names)}"
-        for f in attribute_fields(operation)
-        if not is_default(f, item := getattr(operation, f.name))
-    ]
+    given = arguments(operation, names)
     head += f"{mnemonic(type(operation))}("
-    short = f"{head}{', '.join(arguments)}){loc}"
+    short = f"{head}{', '.join(given)}){loc}"
     if len(short) <= WIDTH:
         return [short]
-    return [line for wrapped in wrap(head, arguments, f"){loc}") for line in fold(wrapped)]
-
-
-def is_default(field: Field[Any], item: Any) -> bool:
-    """Whether a field holds its own default."""
-    if field.default is not MISSING:
-        return item is field.default or (type(item) is type(field.default) and bool(item == field.default))
-    return field.default_factory is not MISSING and bool(item == field.default_factory())
+    return [line for wrapped in wrap(head, given, f"){loc}") for line in fold(wrapped)]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Iterator
 
 from .checks import certificate, groups, program, sites, structure
 from .checks.fields import fields_hold_their_types
-from .checks.operations import OperationRule, operations_fit_their_operands
+from .checks.operations import operations_fit_their_operands, operations_run_in_their_phase
 from .checks.sheet import Sheet
 from .diagnostics import Diagnostic, EtirError
-from .plan import Operation
 from .transition import Transition
 
 Rule = Callable[[Transition, Sheet], Iterator[Diagnostic]]
@@ -38,23 +36,22 @@ RULES: tuple[Rule, ...] = (
     program.values_are_computed_once,
     program.traces_are_advanced,
     program.operations_stay_in_the_transition,
+    operations_fit_their_operands,
+    operations_run_in_their_phase,
 )
 
 
-def verify(
-    transition: Transition, *, operations: Mapping[type[Operation], OperationRule] | None = None
-) -> list[Diagnostic]:
+def verify(transition: Transition) -> list[Diagnostic]:
     """What is wrong with a transition; an empty list where it is well formed. Never raises on a broken one.
 
-    `operations` has rules for plan operations besides those of `etir.ir.plan`, or in their place. Where a field holds
-    something of another type than its annotation says, such findings are the only ones: nothing else could be read.
+    Where a field holds something of another type than its annotation says, such findings are the only ones: nothing
+    else could be read.
     """
     sheet = Sheet(transition)
     malformed = list(fields_hold_their_types(transition, sheet))
     if malformed:
         return malformed
-    rules = (*RULES, partial(operations_fit_their_operands, rules=operations))
-    return [finding for rule in rules for finding in rule(transition, sheet)]
+    return [finding for rule in RULES for finding in rule(transition, sheet)]
 
 
 def check(transition: Transition) -> None:

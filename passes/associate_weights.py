@@ -12,7 +12,7 @@ from ..ir.transition import Association, Group, Site, Transition
 from .base import Pass
 from .dataflow import analyse_dataflow
 from .group_states import state_variables
-from .ingest import STEP
+from ..ir.regions import STEP
 
 
 @dataclass(frozen=True)

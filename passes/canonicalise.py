@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from ..ir import jaxpr as jx
 from ..ir.transition import Transition
 from .base import Pass
-from .ingest import STEP, make_region, with_regions
+from ..ir.regions import STEP, make_region, with_regions
 
 
 @dataclass(frozen=True)

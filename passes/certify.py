@@ -1,90 +1,132 @@
-"""certify: for every parameter, which gradient it gets, and why."""
+"""certify: for every parameter, which gradient its plan gives it, and why. Derived from the plan, never written."""
 
 from __future__ import annotations
 
-import fnmatch
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from ..ir.diagnostics import Diagnostic, EtirError, did_you_mean
-from ..ir.transition import Certificate, Transition
-from ..rules import RULES, Rule
+from ..ir import jaxpr as jx
+from ..ir.diagnostics import error
+from ..ir.regions import STEP
+from ..ir.transition import Association, Certificate, Label, Param, Reason, Site, Transition, Verdict
+from .associate_weights import site_variable
 from .base import Pass
+from .carried import Carriage, Carried, plan_rules
 from .evidence import Evidence
-
-RuleOf = tuple[tuple[str, "str | Rule"], ...]
+from .group_states import state_variables
 
 
 @dataclass(frozen=True)
 class Certify(Pass):
     """Label every parameter `exact`, `approximate` or `truncated`, with every path that its gradient leaves out.
 
+    A path from a weight to a later state counts as followed only where a trace takes it in, carries it on by the step's
+    own derivative, and is read once; what is dropped is every other path. A label holds for losses on the outputs.
+
     Before: no certificate.  After: `"cell.Wr" truncated  reaches 'h' only through matmul`.
     """
 
     name: ClassVar[str] = "certify"
 
-    rule: str | Rule = "d_rtrl"
-    """The learning rule of every parameter that `rules` does not name."""
-    rules: RuleOf = ()
-    """Pairs of a glob of parameter paths and a rule; the first that matches counts."""
-    window: int = 1
-    """Steps over which weights are held still."""
-    credit: str = "full"
-    """`full`: reverse mode inside windows; `rule`: the rule's own Jacobian there too."""
-
     def run(self, transition: Transition) -> Transition:
-        """The transition with a certificate for this rule."""
-        assigned = assign_rules(transition, self.rule, self.rules)
-        evidence = Evidence(transition)
+        """The transition with the certificate of its plan. Raises EtirError for a plan that counts a path twice."""
+        plan = transition.plan
+        if plan is None:
+            raise error("no-plan", "the transition has no plan to certify", help="run plan-traces first (etir.plan)")
+        judge = _Judge(transition)
         labels = tuple(
-            rule.label(param, evidence.of(param))
-            for param, rule in zip(transition.params, assigned, strict=True)
+            judge.label(param, rule)
+            for param, rule in zip(transition.params, plan_rules(transition), strict=True)
             if param.value.type.carries_credit
         )
-        default = self.rule if isinstance(self.rule, str) else self.rule.name
-        new = Certificate(rule=default, window=self.window, credit=self.credit, labels=labels)
+        new = Certificate(rule=plan.rule, window=plan.window, credit=plan.credit, labels=labels)
         return transition if new == transition.certificate else replace(transition, certificate=new)
 
 
-def assign_rules(transition: Transition, default: str | Rule, overrides: RuleOf) -> list[Rule]:
-    """The rule of each parameter, in order. EtirError for unknown rules and for globs that match no parameter."""
-    findings: list[Diagnostic] = []
-    rules = [(glob, _known(rule, findings)) for glob, rule in overrides]
-    fallback = _known(default, findings)
-    paths = [param.path for param in transition.params]
-    findings += [
-        Diagnostic(
-            code="rule-path", message=f"no parameter matches '{glob}', given in rules=", help=did_you_mean(glob, paths)
-        )
-        for glob, _ in rules
-        if not fnmatch.filter(paths, glob)
-    ]
-    if findings:
-        raise EtirError(findings)
-    return [
-        _first(rule for glob, rule in [*rules, ("*", fallback)] if fnmatch.fnmatchcase(path, glob)) for path in paths
-    ]
+class _Judge:
+    """What the data-flow and the plan say together."""
 
+    def __init__(self, transition: Transition) -> None:
+        self.transition = transition
+        self.evidence, self.carriage = Evidence(transition), Carriage(transition)
+        assert transition.plan is not None
+        self.window = transition.plan.window
+        self.outputs = jx.outvars(transition.region(STEP).body)[len(transition.states) :]
 
-def _first(rules: Iterable[Rule | None]) -> Rule:
-    rule = next(iter(rules))
-    assert rule is not None
-    return rule
+    def label(self, param: Param, rule: str) -> Label:
+        """The certificate's entry for one parameter."""
 
+        def entry(verdict: Verdict, *reasons: Reason) -> Label:
+            return Label(path=param.path, label=verdict, rule=rule, reasons=tuple(dict.fromkeys(reasons)))
 
-def _known(rule: str | Rule, findings: list[Diagnostic]) -> Rule | None:
-    if isinstance(rule, Rule):
-        return rule
-    if not isinstance(rule, str):
-        message = f"the learning rule is of type {type(rule).__name__}; wanted a name or a Rule"
-        findings.append(Diagnostic(code="unknown-rule", message=message, help=f"known: {', '.join(sorted(RULES))}"))
-        return None
-    if rule not in RULES:
-        findings.append(
-            Diagnostic(
-                code="unknown-rule", message=f"there is no learning rule '{rule}'", help=did_you_mean(rule, RULES)
-            )
-        )
-    return RULES.get(rule)
+        carriage = self.carriage
+        carried = carriage.of(param)
+        finding = self.evidence.of(param, carried)
+        beside = tuple(self._beside(param, carried))
+        if not finding.reaches:
+            if beside:
+                return entry(Verdict.APPROXIMATE, *beside)
+            never = "reaches no hidden state that an output depends on: its gradient needs no trace"
+            none = "reaches no hidden state: its gradient needs no trace"
+            return entry(Verdict.EXACT, Reason(text=never if self.evidence.reaches_states(param) else none))
+        full = carriage.by_param.get(param)
+        if full is not None:
+            reasons = (*full.notes, *finding.buffers, *beside)
+            if reasons or carried:
+                return entry(Verdict.APPROXIMATE, *(reasons or (Reason(text="several traces of it are added up"),)))
+            return entry(Verdict.EXACT, Reason(text="its influence on every hidden state is carried"))
+        notes = tuple(note for a in finding.traced for note in carried[a].notes)
+        dropped = (*finding.dropped, *finding.buffers)
+        if not finding.traced:
+            if beside:
+                return entry(Verdict.APPROXIMATE, *beside)
+            return entry(Verdict.TRUNCATED, *self._truncated(param, rule, dropped))
+        seen = [a for a in finding.traced if self._sees(a, carried[a])]
+        if not seen and not beside:
+            text = f"no output of a window of {self.window} reads the positions that its trace follows"
+            return entry(Verdict.TRUNCATED, Reason(text=text, loc=finding.traced[0].loc), *dropped)
+        reasons = (*notes, *beside, *dropped)
+        if reasons:
+            return entry(Verdict.APPROXIMATE, *reasons)
+        return entry(Verdict.EXACT, Reason(text="every path from it to a hidden state is traced"))
+
+    def _truncated(self, param: Param, rule: str, dropped: tuple[Reason, ...]) -> tuple[Reason, ...]:
+        sites = [s for w in self.evidence.weights_of.get(param, ()) for s in self.evidence.sites_of.get(w, ())]
+        could = any(a.traced for site in sites for a in self.evidence.associations_of.get(site, ()))
+        others = any(a.traced for a in self.transition.associations)
+        if could or (others and not self.carriage.by_association):
+            return (Reason(text=f"{rule} carries no trace: credit ends where the window begins"),)
+        return dropped or (Reason(text="no use of it reaches a hidden state position by position"),)
+
+    def _sees(self, association: Association, carried: Carried) -> bool:
+        """Whether a trace is read with anything but zero; one read at each step's exit is, as far as is known."""
+        if association.site in self.carriage.vjp.detached:
+            return True
+        return self.evidence.reach.sees(association, carried.states, carried.reach, self.window)
+
+    def _beside(self, param: Param, carried: dict[Association, Carried]) -> Iterator[Reason]:
+        """What makes a gradient approximate beside its traces."""
+        carriage = self.carriage
+        weights = self.evidence.weights_of.get(param, [])
+        if carriage.replaced(param):
+            yield Reason(text="reverse mode's gradient is replaced by something else", loc=param.loc)
+        yield from (carriage.foreign[w] for w in weights if w in carriage.foreign and param in carriage.pullback.takers)
+        sites = [s for w in weights for s in self.evidence.sites_of.get(w, ()) if s in carriage.vjp.detached]
+        for site in sites:
+            if not any(a.site is site for a in carried):
+                yield Reason(text="reverse mode leaves its use out, and no trace is read in its place", loc=site.loc)
+            elif self._goes_past(site, [a for a in carried if a.site is site]):
+                yield Reason(text="what reaches an output in the same step, past the traced states, is dropped", loc=site.loc)
+        if carriage.vjp.exit and any(self.evidence.of(param, carried).reaches for _ in (0,)):
+            yield Reason(text="credit from after the window is predicted, not computed", loc=param.loc)
+
+    def _goes_past(self, site: Site, associations: list[Association]) -> bool:
+        """Whether a site's output reaches an output of the step by a path that meets no new state of its groups."""
+        variables = state_variables(self.transition)
+        ends = {variables[s][1] for a in associations for s in a.group.states}
+        reached: set[Any] = {site_variable(self.transition, site)}
+        for eqn in jx.equations(self.transition.region(STEP).body):
+            if any(atom in reached for atom in eqn.invars if not jx.is_literal(atom)):
+                reached.update(var for var in eqn.outvars if var not in ends)
+        return any(atom in reached for atom in self.outputs if not jx.is_literal(atom))

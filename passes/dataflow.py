@@ -18,7 +18,7 @@ from ..ir import jaxpr as jx
 from ..ir.dataflow import Crossing, Dataflow, Dependences, Held, Prologue
 from ..ir.transition import Transition
 from .derivatives import refuse_nonlinear_rules
-from .ingest import STEP
+from ..ir.regions import STEP
 from .prologue import find_prologue
 
 SPREAD = 16

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from ..ir import jaxpr as jx
 from ..ir.dataflow import Held
+from ..ir.regions import STEP
 from ..ir.transition import Association, Group, Param, Reason, Site, State, StateKind, Transition, Weight
 from .associate_weights import site_variable
 from .dataflow import analyse_dataflow, describe
+from .carried import Carried
 from .group_states import state_variables
-from .ingest import STEP
+from .reach import Reach
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +42,11 @@ class Evidence:
         self.variables = state_variables(transition)
         self.equations = jx.equations(transition.region(STEP).body)
         self.weight_variables = dict(zip(transition.weights, self.flow.prologue.frontier, strict=True))
-        self.after_hidden = [self.variables[state][1] for state in transition.hidden]
+        self.reach = Reach(transition, self.flow)
+        live = self.reach.live()
+        self.read_states = [state for state in transition.hidden if state in live]
+        """The hidden states that an output ever depends on; what reaches others only is missed by nobody."""
+        self.after_hidden = [self.variables[state][1] for state in self.read_states]
         self.to_hidden = self.flow.reaching(self.after_hidden)
         self.weights_of: dict[Param, list[Weight]] = {}
         for weight in transition.weights:
@@ -52,32 +58,58 @@ class Evidence:
         self.associations_of: dict[Site, list[Association]] = {}
         for association in transition.associations:
             self.associations_of.setdefault(association.site, []).append(association)
-        self._of_group: dict[Group, tuple[Reason, ...]] = {}
+        self._of_group: dict[tuple[Group, bool], tuple[Reason, ...]] = {}
 
-    def of(self, param: Param) -> Finding:
-        """How `param` reaches the hidden states."""
+    def of(self, param: Param, carried: Mapping[Association, Carried] | None = None) -> Finding:
+        """How `param` reaches the hidden states that outputs depend on, and what is not carried on from them.
+
+        `carried` are the associations that a plan follows; without it, every one that has a positional trace.
+        """
         weights = self.weights_of.get(param, [])
         sites = [site for weight in weights for site in self.sites_of.get(weight, ())]
-        traced = tuple(a for site in sites for a in self.associations_of.get(site, ()) if a.traced)
-        dropped = [*self._plain_uses(weights), *(r for site in sites for r in self._beside_the_trace(site))]
+        of_sites = [a for site in sites for a in self.associations_of.get(site, ())]
+        followed = {a: Carried() for a in of_sites if a.traced} if carried is None else carried
+        followed = {a: c for a, c in followed.items() if self._is_read(a.group)}
+        dropped = [*self._plain_uses(weights), *(r for site in sites for r in self._beside_the_trace(site, followed))]
         sources = [self.weight_variables[w] for w in weights] + [site_variable(self.transition, s) for s in sites]
         buffers = self._through_buffers(sources)
-        for group in dict.fromkeys(association.group for association in traced):
-            dropped += self._recurrence(group)
+        for group, closed in dict.fromkeys((a.group, self._is_closed(a, c)) for a, c in followed.items()):
+            dropped += self._recurrence(group, closed)
         reaches = any(source in self.to_hidden for source in sources)
         return Finding(
             reaches=reaches or bool(buffers),
-            traced=traced,
+            traced=tuple(a for a in of_sites if a in followed),
             dropped=tuple(dict.fromkeys(dropped)),
             buffers=buffers,
         )
+
+    def reaches_states(self, param: Param) -> bool:
+        """Whether `param` reaches a hidden state, an output's or not."""
+        weights = self.weights_of.get(param, [])
+        sites = [site for weight in weights for site in self.sites_of.get(weight, ())]
+        sources = [self.weight_variables[w] for w in weights] + [site_variable(self.transition, s) for s in sites]
+        every = self.flow.reaching(self.variables[state][1] for state in self.transition.hidden)
+        return any(source in every for source in sources)
+
+    def _is_read(self, group: Group) -> bool:
+        return any(state in self.read_states for state in group.states)
+
+    def _is_closed(self, association: Association, carried: Carried) -> bool:
+        """Whether a trace follows every position that the group's recurrence leads to from those that it follows."""
+        if carried.reach is None:
+            return False
+        for dependence in association.group.jacobian:
+            onward = dependence.coupling.compose(carried.reach)
+            if onward is not None and carried.reach.join(onward) != carried.reach:
+                return False
+        return True
 
     def _plain_uses(self, weights: Iterable[Weight]) -> Iterator[Reason]:
         for weight in weights:
             var = self.weight_variables[weight]
             if var not in self.to_hidden:
                 continue
-            for state in self.transition.hidden:
+            for state in self.read_states:
                 if self.variables[state][1] is var:
                     yield Reason(text=f"becomes '{state.path}' without an ETP operation", loc=state.loc)
             users = [e for e in self.equations if e.primitive.name != "etp" and any(a is var for a in e.invars)]
@@ -85,15 +117,16 @@ class Evidence:
                 if any(source in self.to_hidden for v in eqn.outvars for source in self.flow.of(v)):
                     yield Reason(text=f"used by a plain {describe(eqn)}, not by an ETP operation", loc=jx.location(eqn))
 
-    def _beside_the_trace(self, site: Site) -> Iterator[Reason]:
+    def _beside_the_trace(self, site: Site, followed: Mapping[Association, Carried]) -> Iterator[Reason]:
         """The paths from a site's output that its traces do not follow."""
         var = site_variable(self.transition, site)
-        associations = self.associations_of.get(site, ())
-        untraced = [a for a in associations if not a.traced and any(a.couplings)]
-        for association in untraced:
+        associations = [a for a in self.associations_of.get(site, ()) if self._is_read(a.group)]
+        for association in associations:
             names = _names(association.group.states)
-            yield Reason(text=f"feeds too many positions of {names} at once", loc=site.loc)
-        also = "also reaches" if any(a.traced for a in associations) else "reaches"
+            if association not in followed and any(association.couplings):
+                reason = "no trace follows it to {}" if association.traced else "feeds too many positions of {} at once"
+                yield Reason(text=reason.format(names), loc=site.loc)
+        also = "also reaches" if any(a in followed for a in associations) else "reaches"
         for held in self._useful(var):
             only = "" if also.startswith("also") else "only "
             yield Reason(text=f"{also} {self._targets(held)} {only}through {held.crossing}", loc=held.crossing.loc)
@@ -108,16 +141,16 @@ class Evidence:
 
     def _reached(self, held: Held) -> list[State]:
         """The hidden states that depend on a held value without anything held between."""
-        return [s for s in self.transition.hidden if held.var in self.flow.of(self.variables[s][1])]
+        return [s for s in self.read_states if held.var in self.flow.of(self.variables[s][1])]
 
-    def _recurrence(self, group: Group) -> tuple[Reason, ...]:
-        """What is dropped when a trace on `group` is carried through the step."""
-        if group not in self._of_group:
-            found = (reason for state in group.states for reason in self._leaving(state, group))
-            self._of_group[group] = tuple(dict.fromkeys(found))
-        return self._of_group[group]
+    def _recurrence(self, group: Group, closed: bool) -> tuple[Reason, ...]:
+        """What is dropped when a trace on `group` is carried through the step; `closed` where positions are followed."""
+        if (group, closed) not in self._of_group:
+            found = (reason for state in group.states for reason in self._leaving(state, group, closed))
+            self._of_group[group, closed] = tuple(dict.fromkeys(found))
+        return self._of_group[group, closed]
 
-    def _leaving(self, state: State, group: Group) -> Iterator[Reason]:
+    def _leaving(self, state: State, group: Group, closed: bool) -> Iterator[Reason]:
         before = self.variables[state][0]
         for held in self._useful(before):
             reached = self._reached(held)
@@ -128,7 +161,7 @@ class Evidence:
             if other not in group.states:
                 yield Reason(text=f"'{state.path}' feeds '{other.path}', a state of another group", loc=other.loc)
         for dependence in group.jacobian:
-            if dependence.on is state and dependence.coupling.has_off_diagonal:
+            if dependence.on is state and dependence.coupling.has_off_diagonal and not closed:
                 text = f"recurrence of '{state.path}' moves between positions {dependence.coupling}"
                 yield Reason(text=text, loc=dependence.of.loc)
 
@@ -136,7 +169,7 @@ class Evidence:
     def _readers_of(self) -> dict[Any, list[State]]:
         """For each source, the hidden states that depend on it without anything held between."""
         found: dict[Any, list[State]] = {}
-        for state in self.transition.hidden:
+        for state in self.read_states:
             for source in self.flow.of(self.variables[state][1]):
                 found.setdefault(source, []).append(state)
         return found

@@ -8,7 +8,7 @@ from typing import ClassVar
 from ..ir.transition import Transition
 from .base import Pass
 from .dataflow import analyse_dataflow
-from .ingest import STEP
+from ..ir.regions import STEP
 
 
 @dataclass(frozen=True)

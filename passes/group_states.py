@@ -12,7 +12,7 @@ from ..ir.dataflow import Dataflow
 from ..ir.transition import Group, State, Transition
 from .base import Pass
 from .dataflow import analyse_dataflow
-from .ingest import STEP
+from ..ir.regions import STEP
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from ..ir.transition import Param, Region, Site, Transition, Weight
 from ..ir.values import Value
 from .base import Pass
 from .canonicalise import retrace
-from .ingest import STEP, hint, make_region, with_regions
+from ..ir.regions import STEP, make_region, with_regions
+from .ingest import hint
 from .prologue import find_prologue
 
 _LINEAR_IN_BOTH = "dot_general"

@@ -10,7 +10,7 @@ import jax
 
 from ..ir import jaxpr as jx
 from ..ir.transition import Region, Transition
-from .ingest import FORWARD, RESTRICTED
+from ..ir.regions import FORWARD, RESTRICTED
 from .slice_regions import Slicer
 
 

@@ -12,7 +12,7 @@ from ..ir.transition import Region, Transition
 from ..ir.values import Value
 from .base import Pass
 from .dataflow import analyse_dataflow
-from .ingest import FORWARD, HIDDEN, STEP, WEIGHTS, make_region, with_regions
+from ..ir.regions import FORWARD, HIDDEN, STEP, WEIGHTS, make_region, with_regions
 
 
 @dataclass(frozen=True)

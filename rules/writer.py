@@ -214,8 +214,8 @@ class Writer:
         """Begin reverse mode with cotangents of the hidden states that leave the window, one for each hidden state."""
         self._exit = tuple(cotangents)
 
-    def finish(self, rule: str, window: int, credit: str) -> Transition:
-        """The transition with the plan, and with the regions that it runs."""
+    def finish(self, rule: str, rules: tuple[str, ...], window: int, credit: str) -> Transition:
+        """The transition with the plan, and with the regions that it runs; `rules` has the name of each parameter's."""
         vjp = Vjp(region=self.region, detached=tuple(self._detached), exit=self._exit,
                   results=(*self.cotangents, *self.reverse))  # fmt: skip
         weights, on_weights = zip(*self._on_weights, strict=True) if self._on_weights else ((), ())
@@ -229,6 +229,7 @@ class Writer:
             rule=rule,
             window=window,
             credit=credit,
+            rules=rules if set(rules) != {rule} else (),
             signals=tuple(self._signals.values()),
             traces=tuple(self._traces),
             step=tuple(self._step),

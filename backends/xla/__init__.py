@@ -1,23 +1,35 @@
-"""The XLA backend: structured traces, advanced in place."""
+"""The XLA backend: structured Jacobians by a few pull-backs, traces advanced in place, one pass a fold."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
-from ..calls import Arrays
-from .driver import SequenceGradient
-from .engine import Engine as WindowEngine
-from .stepping import TraceState
-
-
-class Engine(WindowEngine):
-    """The XLA backend's engine: windows, and the folded driver over sequences."""
-
-    def gradient(
-        self, loss: Any, params: Arrays, states: Arrays, traces: TraceState, inputs: Arrays, targets: Any
-    ) -> tuple[Any, ...]:
-        """Gradients, losses, states, traces and auxiliary results of a sequence; see `backends.drivers`."""
-        return SequenceGradient(self, loss, params).run(states, traces, inputs, targets)
+from ...ir.plan import AdvanceFull, Jacobian, Operation, Sensitivity
+from ...ir.transition import Transition
+from ..backend import Backend, Override
+from .influence import Influence
+from .probe import Probes
 
 
-__all__ = ["Engine"]
+@dataclass(frozen=True)
+class Xla(Backend):
+    """Plans as XLA likes them."""
+
+    name: ClassVar[str] = "xla"
+    by_sites: ClassVar[bool] = True
+    folds: ClassVar[bool] = True
+
+    def overrides(self, transition: Transition) -> Mapping[type[Operation], Override]:
+        """Jacobians and sensitivities by pulling back ones; influence matrices by unit cotangents."""
+        assert transition.plan is not None
+        probes = Probes(transition, transition.plan)
+        return {
+            Jacobian: probes.jacobian,
+            Sensitivity: probes.sensitivity,
+            AdvanceFull: Influence(transition, transition.plan).advance,
+        }
+
+
+__all__ = ["Xla"]

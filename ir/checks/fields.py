@@ -13,7 +13,7 @@ from .. import plan, transition
 from ..dataflow import Crossing
 from ..diagnostics import Diagnostic
 from ..loc import Loc
-from ..plan import Operation, Plan, Trace
+from ..plan import Operation, Part, Plan, Signal, Trace
 from ..transition import (
     Association,
     Certificate,
@@ -34,8 +34,8 @@ from ..values import Value
 from .sheet import Sheet
 
 _NODES = (
-    Association, Certificate, Crossing, Dependence, Group, Input, Label, Operation, Output, Param, Plan, Reason, Region,
-    Site, State, Trace, Transition, Value, Weight,
+    Association, Certificate, Crossing, Dependence, Group, Input, Label, Operation, Output, Param, Part, Plan, Reason, Region,
+    Signal, Site, State, Trace, Transition, Value, Weight,
 )  # fmt: skip
 
 

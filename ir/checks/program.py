@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import fields, replace
 from typing import Any
 
+from ..attributes import mnemonic
 from ..diagnostics import Diagnostic
 from ..names import values_of
-from ..plan import Operation, Trace
-from ..plan_printer import mnemonic
+from ..plan import Operation, Part, Total, Trace
 from ..transition import Association, Group, Param, Site, State, Transition, Weight
 from ..values import Value
 from .sheet import Sheet
@@ -19,12 +19,15 @@ def operations_read_what_is_computed(t: Transition, sheet: Sheet) -> Iterator[Di
     """An operand is a value of the model, a trace before the window, or the result of an earlier operation."""
     if t.plan is None:
         return
-    known = model_values(t) | {trace.before for trace in t.plan.traces}
+    known = model_values(t) | {trace.before for trace in t.plan.traces} | {signal.value for signal in t.plan.signals}
     everywhere = {value for operation in t.plan.operations for value in operation.results}
+    of_steps = {value for operation in t.plan.step for value in operation.results}
     for operation in t.plan.operations:
+        at_end = operation in t.plan.at_window and not isinstance(operation, Total)
         for value in dict.fromkeys(operation.operands):
-            if value not in known:
+            if value not in known or (at_end and value in of_steps):
                 why = "which is computed only later" if value in everywhere else "which nothing computes"
+                why = "which each step has of its own; take its total" if value in known else why
                 message = f"'{mnemonic(type(operation))}' reads {sheet.name(value)}, {why}"
                 yield about("ir-undefined", message, operation, sheet, sheet.name(value))
         known.update(operation.results)
@@ -39,7 +42,7 @@ def values_are_computed_once(t: Transition, sheet: Sheet) -> Iterator[Diagnostic
     """A value is the result of at most one operation, and an operation computes no value of the model."""
     if t.plan is None:
         return
-    model = model_values(t) | {trace.before for trace in t.plan.traces}
+    model = model_values(t) | {trace.before for trace in t.plan.traces} | {signal.value for signal in t.plan.signals}
     seen: set[Value] = set()
     for operation in t.plan.operations:
         for value in operation.results:
@@ -96,11 +99,12 @@ def operations_stay_in_the_transition(t: Transition, sheet: Sheet) -> Iterator[D
                 yield about("ir-foreign", message, operation, sheet, f"{name}=")
 
 
-def _nodes_of(operation: Operation) -> Iterator[tuple[str, Any]]:
-    """Each field of an operation, tuples opened."""
+def _nodes_of(operation: Operation | Part) -> Iterator[tuple[str, Any]]:
+    """Each field of an operation, tuples and parts opened."""
     for f in fields(operation):
         item = getattr(operation, f.name)
-        yield from ((f.name, entry) for entry in (item if isinstance(item, tuple) else (item,)))
+        for entry in item if isinstance(item, tuple) else (item,):
+            yield from _nodes_of(entry) if isinstance(entry, Part) else [(f.name, entry)]
 
 
 def about(code: str, message: str, operation: Operation, sheet: Sheet, mark: str = "") -> Diagnostic:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .advance import Advance
 from .apply import Apply, Scale
 from .contract import Contract, Product, Project
+from .coordinates import RealCoordinates
 from .cost import Cost
 from .influence import AdvanceFull, ContractFull
 from .jacobian import Jacobian, Sensitivity
@@ -43,6 +44,7 @@ __all__ = [
     "Pull",
     "Pullback",
     "Push",
+    "RealCoordinates",
     "Scalar",
     "Scale",
     "Scene",

@@ -43,6 +43,8 @@ class Plan:
     rule: str
     window: int
     credit: str
+    rules: tuple[str, ...] = ()
+    """The rule of each parameter, where they are not all `rule`."""
     signals: tuple[Signal, ...] = ()
     traces: tuple[Trace, ...] = ()
     step: tuple[Operation, ...] = ()

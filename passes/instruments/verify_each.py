@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
-from ...ir.checks.operations import OperationRule
 from ...ir.diagnostics import EtirError, error
-from ...ir.plan import Operation
 from ...ir.printer import isomorphic
 from ...ir.transition import Transition
 from ...ir.verify import verify
@@ -18,12 +15,9 @@ from .base import Instrument
 class VerifyEach(Instrument):
     """Raises EtirError, naming the pass, where a pass has made a transition that is not well formed."""
 
-    def __init__(self, operations: Mapping[type[Operation], OperationRule] | None = None) -> None:
-        self._operations = operations
-
     def after(self, pass_: Pass, before: Transition, after: Transition) -> None:
         """Verifies the result of a pass, if it is a new one."""
-        findings = verify(after, operations=self._operations) if after is not before else []
+        findings = verify(after) if after is not before else []
         if findings:
             note = f"found after pass '{pass_}'"
             raise EtirError([replace(finding, notes=(*finding.notes, note)) for finding in findings])

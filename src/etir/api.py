@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .backends import Backend
 from .backends import emit as emit_transition
 from .backends.learner import Learner
 from .frontend import Functional, Module, functionalise
@@ -141,17 +142,18 @@ def plan(
             help="write rules={'cell.w': 'rtrl'}",
         )
     options: dict[str, Any] = {"rule": rule, "rules": tuple((rules or {}).items()), "window": window, "credit": credit}
-    passes: tuple[Pass, ...] = (PlanTraces(**options), Certify(**options))
+    passes: tuple[Pass, ...] = (PlanTraces(**options), Certify())
     return PassManager(passes, instruments=tuple(instruments)).run(transition)
 
 
 def emit(
-    transition: Transition, backend: str = "auto", *, signature: Signature | Step, trace_dtype: Any = None
+    transition: Transition, backend: str | Backend = "auto", *, signature: Signature | Step, trace_dtype: Any = None
 ) -> Learner:
     """A learner for a planned transition. `signature` is the lowered step, or its signature."""
     _check_stage("emit", transition, Transition, "etir.plan(etir.analyse(etir.lower(...)))")
     tree = signature.signature if isinstance(signature, Step) else signature
-    return emit_transition(transition, backend, tree, trace_dtype)
+    labelled = Certify().run(transition) if transition.plan is not None else transition
+    return emit_transition(labelled, backend, tree, trace_dtype)
 
 
 def compile(
@@ -159,7 +161,7 @@ def compile(
     *args: Any,
     rule: RuleLike = "d_rtrl",
     window: int = 1,
-    backend: str = "auto",
+    backend: str | Backend = "auto",
     sites: Sites = "explicit",
     rules: Mapping[str, RuleLike] | None = None,
     credit: str = "full",

@@ -1,0 +1,341 @@
+"""What a plan carries from window to window, read off its operations: which paths some trace follows, and how truly.
+
+Only operations of this package are understood, and only in the patterns in which they mean what a derivative means. A
+contribution of any other make counts for no more than an approximation, whatever its author says of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ..coupling import Coupling
+from ..ir.diagnostics import error
+from ..ir.plan import (
+    Advance,
+    AdvanceFull,
+    Apply,
+    Contract,
+    ContractFull,
+    Diagonal,
+    ExitSignal,
+    Jacobian,
+    Neighbourhood,
+    Operation,
+    Outer,
+    Plan,
+    Product,
+    Project,
+    Pullback,
+    Sensitivity,
+    Total,
+    Trace,
+    Vjp,
+)
+from ..ir.transition import Association, Group, Param, Reason, Site, Transition, Weight
+from ..ir.values import Value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carried:
+    """How a plan follows one association, or one parameter."""
+
+    notes: tuple[Reason, ...] = ()
+    """Why what it carries is not the derivative along the paths that it follows; none where it is."""
+    states: tuple[int, ...] = ()
+    """The places in the group of the states that are followed."""
+    reach: Coupling | None = None
+    """The state positions that are followed, where they are more than the site feeds; then off the diagonal too."""
+
+
+class Carriage:
+    """What one plan carries."""
+
+    def __init__(self, transition: Transition) -> None:
+        """Read the transition's plan. Raises EtirError where one trace would count twice."""
+        plan = transition.plan
+        assert plan is not None
+        self.transition, self.plan = transition, plan
+        self.maker = {v: op for op in plan.operations for v in op.results}
+        self.trace_of: dict[Value, Trace] = {v: t for t in plan.traces for v in (t.before, t.after)}
+        self.vjp = next(op for op in plan.at_window if type(op) is Vjp)
+        self.pullback = next(op for op in plan.at_window if type(op) is Pullback)
+        self.hidden_bars = self.vjp.results[: len(transition.hidden)]
+        self.by_association: dict[Association, Carried] = {}
+        self.by_param: dict[Param, Carried] = {}
+        self.foreign: dict[Weight, Reason] = {}
+        """Weights that something is added to which follows none of their uses."""
+        self._refuse_double_reading()
+        for weight, value in zip(self.pullback.weights, self.pullback.on_weights, strict=True):
+            self._weight(weight, value)
+        for param, value in zip(self.pullback.params, self.pullback.on_params, strict=True):
+            self._param(param, value)
+
+    def of(self, param: Param) -> dict[Association, Carried]:
+        """What is carried of the associations of a parameter's weights, where the parameter takes it."""
+        if param not in self.pullback.takers:
+            return {}
+        return {a: c for a, c in self.by_association.items() if param in a.site.weight.params}
+
+    def replaced(self, param: Param) -> bool:
+        """Whether the gradient of a parameter begins with something else than reverse mode's."""
+        place = self.transition.params.index(param)
+        return self.pullback.reverse[place] is not self.vjp.results[len(self.hidden_bars) + place]
+
+    def _refuse_double_reading(self) -> None:
+        seen: set[Any] = set()
+        for value in (*self.pullback.on_weights, *self.pullback.on_params):
+            for key in self._readings(value):
+                if key in seen:
+                    trace = self.trace_of.get(key[0]) if isinstance(key, tuple) else None
+                    what = f"trace '{trace.label}'" if trace is not None else "a contribution"
+                    raise error(
+                        "trace-read-twice",
+                        f"{what} is added to the gradient twice: its credit would count double",
+                        help="read each trace by one contraction, and give each contribution to the pull-back once",
+                    )
+                seen.add(key)
+
+    def _readings(self, value: Value) -> list[Any]:
+        """What identifies the reading that a contribution is: the value itself, and each trace with its cotangent."""
+        op = self._source(value)
+        found: list[Any] = [value]
+        if isinstance(op, Contract):
+            found += list(zip(op.trace, op.cotangents, strict=False))
+        elif isinstance(op, ContractFull):
+            found.append((op.trace, op.param))
+        elif isinstance(op, Product):
+            project = self.maker.get(op.cotangent)
+            if isinstance(project, Project):
+                pairs = zip(project.factors, project.cotangents, strict=False)
+                found += [(f, c) for f, c in pairs if f is not None]
+        return found
+
+    def _source(self, value: Value) -> Operation | None:
+        """The operation that makes a value, sums over steps seen through."""
+        op = self.maker.get(value)
+        return self.maker.get(op.value) if isinstance(op, Total) else op
+
+    # Contributions to weights
+
+    def _weight(self, weight: Weight, value: Value) -> None:
+        op = self._source(value)
+        of_weight = [a for a in self.transition.associations if a.site.weight is weight]
+        if type(op) is Contract and op.association in of_weight:
+            at_exit = isinstance(self.maker.get(value), Total)
+            self._add(op.association, self._contracted(op, at_exit, value))
+            return
+        slice_ = self._slice(value)
+        touched = [a for a in of_weight if self._depends_on(slice_, a)]
+        notes = tuple(dict.fromkeys(self._notes(value, slice_, weight)))
+        for association in touched:
+            group = association.group
+            self._add(association, Carried(notes=notes, states=tuple(range(len(group.states)))))
+        if not touched:
+            self.foreign[weight] = Reason(text="something is added to its gradient that follows none of its uses", loc=weight.loc)
+
+    def _add(self, association: Association, carried: Carried) -> None:
+        known = self.by_association.get(association)
+        if known is None:
+            self.by_association[association] = carried
+            return
+        note = Reason(text="several traces of it are added up", loc=association.loc)
+        notes = tuple(dict.fromkeys((note, *known.notes, *carried.notes)))
+        self.by_association[association] = Carried(notes=notes, states=known.states)
+
+    def _contracted(self, op: Contract, at_exit: bool, value: Value) -> Carried:
+        """What a contraction follows: exactly where the trace, what carries it and what reads it are a derivative's."""
+        states = self._exact_trace(op, at_exit)
+        if states is not None:
+            advance = self.maker[self.trace_of[op.trace[0]].after]
+            assert isinstance(advance, Advance)
+            notes = self._signal_notes(op, at_exit, states)
+            reach = op.reach if type(advance.by) is Neighbourhood else None
+            return Carried(notes=notes, states=states, reach=reach)
+        slice_ = self._slice(value)
+        notes = tuple(dict.fromkeys(self._notes(value, slice_, op.association.site.weight)))
+        return Carried(notes=notes, states=tuple(range(len(op.association.group.states))), reach=op.reach)
+
+    def _exact_trace(self, op: Contract, at_exit: bool) -> tuple[int, ...] | None:
+        """The followed states of a trace that `E' = D E + f (x) x` advances, `D`, `f` and `x` what the step has; else
+        None."""
+        a, group = op.association, op.association.group
+        traces = [self.trace_of.get(v) for v in op.trace]
+        if None in traces or not op.trace or any(t is not None and t.start is not None for t in traces):
+            return None
+        wanted = [t.after if at_exit else t.before for t in traces if t is not None]
+        advance = self.maker.get(traces[0].after) if traces[0] is not None else None
+        if list(op.trace) != wanted or type(advance) is not Advance:
+            return None
+        if [t.before for t in traces if t] != list(advance.trace) or [t.after for t in traces if t] != list(advance.results):
+            return None
+        add, by = advance.add, advance.by
+        if type(add) is not Outer or add.association is not a or add.data is not a.site.data or add.reach != op.reach:
+            return None
+        states = self._followed(add, op)
+        if states is None or getattr(by, "association", None) is not a:
+            return None
+        factors = self._jacobian_factors(by, group, states)
+        return states if factors else None
+
+    def _followed(self, add: Outer, op: Contract) -> tuple[int, ...] | None:
+        """Which state each array of a trace is of, by the sensitivities that drive it; by its cotangent where none does."""
+        found: list[int] = []
+        for k, factor in enumerate(add.factors):
+            made = self.maker.get(factor) if factor is not None else None
+            if made is not None:
+                if type(made) is not Sensitivity or made.association is not op.association or made.reach != op.reach:
+                    return None
+                found.append(made.states[made.results.index(factor)])  # pyright: ignore[reportArgumentType]
+            else:
+                state = self._state_of(op.cotangents[k], op.association.group)
+                if factor is not None or state is None:
+                    return None
+                found.append(state)
+        fed = {k for k, c in enumerate(op.association.couplings) if c is not None}
+        driven = {k for k, factor in zip(found, add.factors, strict=True) if factor is not None}
+        return tuple(found) if driven == fed and len(set(found)) == len(found) else None
+
+    def _state_of(self, cotangent: Value, group: Group) -> int | None:
+        """The place in its group of the state that a cotangent or an exit signal is of."""
+        if cotangent in self.hidden_bars:
+            state = self.transition.hidden[self.hidden_bars.index(cotangent)]
+            return group.states.index(state) if state in group.states else None
+        made = self.maker.get(cotangent)
+        return made.results.index(cotangent) if type(made) is ExitSignal and made.group is group else None
+
+    def _jacobian_factors(self, by: Any, group: Group, states: tuple[int, ...]) -> bool:
+        """Whether a transfer has every entry of the group's Jacobian among the followed states, and nothing else."""
+        whole = type(by) is Neighbourhood
+        if not whole and (type(by) is not Diagonal or by.at_output):
+            return False
+        wanted = {
+            (i, j)
+            for i, of in enumerate(group.states)
+            for j, on in enumerate(group.states)
+            if j in states and (c := group.dependence(of, on)) is not None and (whole or c.has_diagonal)
+        }
+        found: set[tuple[int, int]] = set()
+        for n, ((i, j), value) in enumerate(zip(by.pairs, by.factors, strict=True)):
+            made, pair = self.maker.get(value), (states[i], states[j])
+            if type(made) is not Jacobian or made.group is not group or made.whole != whole:
+                return False
+            if made.pairs[made.results.index(value)] != pair or pair in found:
+                return False
+            if whole and by.couplings[n] != group.dependence(group.states[pair[0]], group.states[pair[1]]):
+                return False
+            found.add(pair)
+        return found == wanted
+
+    def _signal_notes(self, op: Contract, at_exit: bool, states: tuple[int, ...]) -> tuple[Reason, ...]:
+        """What a trace is read with, where it is not the loss's derivative by the states that it follows."""
+        group = op.association.group
+        right = [self._state_of(c, group) for c in op.cotangents] == list(states)
+        at_entry = all(c in self.hidden_bars for c in op.cotangents)
+        return () if right and at_entry != at_exit else tuple(self._read_with(op.cotangents, op.association.site))
+
+    def _read_with(self, cotangents: tuple[Value, ...], site: Site) -> Iterator[Reason]:
+        given = [s.path for s in self.plan.signals if any(s.value in self._slice(c) or s.value is c for c in cotangents)]
+        if given:
+            yield Reason(text=f"its trace is read with the signal '{given[0]}', not with the loss's derivative", loc=site.loc)
+        else:
+            text = "its trace is read with a learning signal of the rule's own, not with the loss's derivative"
+            yield Reason(text=text, loc=site.loc)
+
+    # Contributions that are no exact pattern
+
+    def _slice(self, value: Value) -> set[Value]:
+        """Every value that a value is made from, through traces as well."""
+        found: set[Value] = set()
+        pending = [value]
+        while pending:
+            v = pending.pop()
+            if v in found:
+                continue
+            found.add(v)
+            op = self.maker.get(v)
+            pending += op.operands if op is not None else ()
+            trace = self.trace_of.get(v)
+            pending += (trace.after,) if trace is not None and v is trace.before else ()
+        return found
+
+    def _depends_on(self, values: set[Value], association: Association) -> bool:
+        """Whether some value is the association's sensitivity, or its site's data in a product of the site's own."""
+        makers = [self.maker[v] for v in values if v in self.maker]
+        return any(
+            (isinstance(op, (Sensitivity, Project, Contract)) and op.association is association)
+            or (isinstance(op, Product) and op.site is association.site)
+            for op in makers
+        )
+
+    def _notes(self, value: Value, values: set[Value], weight: Weight) -> Iterator[Reason]:
+        """What is not exact about a contribution, from the operations that it is made by."""
+        makers = list(dict.fromkeys(self.maker[v] for v in values if v in self.maker))
+        op = self._source(value)
+        if isinstance(op, Product):
+            yield Reason(text="its trace is kept as a product of two vectors", loc=op.loc)
+        estimates = [m for m in makers if isinstance(m, Apply) and m.estimates]
+        for made in estimates[:1]:
+            yield Reason(text=f"a random estimate, whose mean is the gradient of {made.estimates}", loc=weight.loc)
+        if isinstance(op, Contract):
+            yield from self._trace_notes(op)
+        known = isinstance(op, (Product, Contract)) or estimates
+        if not known:
+            name = getattr(op, "region", type(op).__name__)
+            yield Reason(text=f"its credit is what the rule's own operation '{name}' makes of its trace", loc=weight.loc)
+        at_exit = isinstance(self.maker.get(value), Total)
+        if at_exit and isinstance(op, (Product, Contract)):
+            yield from self._exit_notes(op)
+
+    def _exit_notes(self, op: Contract | Product) -> Iterator[Reason]:
+        """What an exit reading is read with, where it is no exit signal."""
+        cotangents = op.cotangents if isinstance(op, Contract) else (op.cotangent,)
+        made = self.maker.get(cotangents[0])
+        if isinstance(made, Project):
+            cotangents = made.cotangents
+        if not all(isinstance(self.maker.get(c), ExitSignal) for c in cotangents):
+            site = op.association.site if isinstance(op, Contract) else op.site
+            yield from self._read_with(cotangents, site)
+
+    def _trace_notes(self, op: Contract) -> Iterator[Reason]:
+        """Why the trace of a contraction is not the derivative."""
+        site = op.association.site
+        traces = [self.trace_of[v] for v in op.trace if v in self.trace_of]
+        if not traces:
+            yield Reason(text="what is read is no trace of it", loc=site.loc)
+            return
+        advance = self.maker.get(traces[0].after)
+        if isinstance(advance, Advance) and type(advance.add) is not Outer:
+            yield Reason(text="its trace is filtered once more before it is read", loc=site.loc)
+        elif isinstance(advance, Advance):
+            yield Reason(text="its trace is carried by something else than the step's own Jacobian", loc=site.loc)
+        else:
+            yield Reason(text="its trace is advanced by an operation of the rule's own", loc=site.loc)
+
+    # Contributions to parameters
+
+    def _param(self, param: Param, value: Value) -> None:
+        op = self._source(value)
+        if type(op) is ContractFull and op.param is param and op.cotangents == self.hidden_bars and param not in self.by_param:
+            trace = self.trace_of.get(op.trace)
+            advance = self.maker.get(trace.after) if trace is not None else None
+            if trace is not None and trace.start is None and op.trace is trace.before and type(advance) is AdvanceFull:
+                if advance.param is param and advance.trace is trace.before:
+                    self.by_param[param] = Carried()
+                    return
+        makers = [self.maker[v] for v in self._slice(value) if v in self.maker]
+        estimates = next((m.estimates for m in makers if isinstance(m, Apply) and m.estimates), "")
+        if estimates:
+            note = Reason(text=f"a random estimate, whose mean is the gradient of {estimates}", loc=param.loc)
+        else:
+            note = Reason(text="its credit is made by operations of the rule's own", loc=param.loc)
+        known = self.by_param.get(param)
+        self.by_param[param] = Carried(notes=(*(known.notes if known else ()), note))
+
+
+def plan_rules(transition: Transition) -> tuple[str, ...]:
+    """The name of each parameter's rule, in order."""
+    plan: Plan | None = transition.plan
+    assert plan is not None
+    return plan.rules or (plan.rule,) * len(transition.params)
