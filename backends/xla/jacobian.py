@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...coupling import Coupling
+from ...coupling.limits import COLOURS
 from ...ir import jaxpr as jx
 from ...ir.transition import Group, State
-from ...passes.dataflow import COLOURS
 from ..calls import Bindings, Calls
 from .positions import Layout
 
