@@ -12,6 +12,7 @@ import numpy.typing as npt
 from . import diagonal, measure, pairs, text
 from .blocks import Axes, Block, Shape, canonical_blocks
 from .colours import Colours, colours_of
+from .limits import SPREAD
 from .relation import Relation, Same
 from .shapes import pad_relation, reverse_relation, slice_relation, window_relation
 from .table import from_table
@@ -251,7 +252,7 @@ class Coupling:
         """Whether some position may depend on another one."""
         return diagonal.parts(self)[1]
 
-    def targets(self, limit: int = 16) -> Targets | None:
+    def targets(self, limit: int = SPREAD) -> Targets | None:
         """The output positions that each input position feeds, `None` for more than `limit` or a broadcast axis."""
         return targets_of(self, limit)
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import inspect
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from .loc import Loc
+from .loc import Loc, calling_frame
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,14 +66,20 @@ class EtirWarning(UserWarning):
 
 
 def warn(finding: Diagnostic) -> None:
-    """Warn of a finding, in the name of the innermost line on the call stack that is not this package's, nor JAX's.
-
-    JAX decorates its own functions by context managers, whose frames are contextlib's.
-    """
-    passed, level, frame = (__name__.partition(".")[0], "jax", "contextlib"), 1, inspect.currentframe()
-    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in passed:
-        level, frame = level + 1, frame.f_back
-    warnings.warn(str(finding), EtirWarning, stacklevel=level)
+    """Warn of a finding, in the name of the innermost line on the call stack that is not this package's, nor JAX's."""
+    frame = calling_frame()
+    if frame is None:
+        warnings.warn(str(finding), EtirWarning, stacklevel=2)
+        return
+    names = frame.f_globals
+    warnings.warn_explicit(
+        str(finding),
+        EtirWarning,
+        frame.f_code.co_filename,
+        frame.f_lineno,
+        module=names.get("__name__"),
+        registry=names.setdefault("__warningregistry__", {}),
+    )
 
 
 def error(

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import jax
 from jax.extend import core, source_info_util
 
-from .loc import Loc
+from .loc import Loc, instruction
 from .types import TensorType
 
 Equation: TypeAlias = core.JaxprEqn
@@ -137,7 +137,7 @@ def location(eqn: Equation) -> Loc | None:
     codes, offsets = traceback.raw_frames()
     frames = zip(codes, offsets, strict=True)
     found = next(((code, offset) for code, offset in frames if _is_user_code(code.co_filename)), None)
-    return None if found is None else _place(*found)
+    return None if found is None else instruction(*found)
 
 
 @functools.cache
@@ -156,18 +156,6 @@ def _package_folders() -> tuple[str, ...]:
     here = os.path.dirname(os.path.realpath(__file__))
     siblings = ("coupling", "ir", "view", "rules", "passes", "backends", "cli", "frontend")
     return tuple(os.path.join(os.path.dirname(here), name) + os.sep for name in siblings)
-
-
-def _place(code: Any, offset: int) -> Loc:
-    positions = list(code.co_positions())
-    line, _, column, end_column = positions[offset // 2] if offset // 2 < len(positions) else (None,) * 4
-    start = None if column is None else column + 1
-    return Loc(
-        file=code.co_filename,
-        line=line or code.co_firstlineno,
-        column=start,
-        end_column=None if end_column is None else end_column + 1,
-    )
 
 
 Hook: TypeAlias = Callable[[Equation, list[Array]], list[Array] | None]

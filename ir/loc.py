@@ -8,7 +8,7 @@ import linecache
 import os
 import re
 from dataclasses import dataclass
-from types import CodeType
+from types import CodeType, FrameType
 from typing import Any
 
 _PACKAGE = __name__.partition(".")[0]
@@ -64,28 +64,39 @@ def definition(function: Any) -> Loc | None:
     return Loc(file=code.co_filename, line=code.co_firstlineno)
 
 
+def instruction(code: CodeType, offset: int) -> Loc:
+    """The place in the source of the instruction at this offset, in bytes, of a code object.
+
+    An expression over several lines is placed at its first line, to that line's end: it has no end column.
+    """
+    places = itertools.islice(code.co_positions(), offset // 2, None)
+    line, end_line, column, end_column = next(places, (None,) * 4)
+    return Loc(
+        file=code.co_filename,
+        line=line or code.co_firstlineno,
+        column=None if column is None else column + 1,
+        end_column=None if end_column is None or end_line != line else end_column + 1,
+    )
+
+
 def calling_line() -> Loc | None:
-    """The innermost place on the call stack that is neither this package (but its zoo) nor JAX; None without one."""
+    """The place on the call stack that `calling_frame` finds; None without one."""
+    frame = calling_frame()
+    return None if frame is None else instruction(frame.f_code, frame.f_lasti)
+
+
+def calling_frame() -> FrameType | None:
+    """The innermost frame on the call stack that is neither this package's (but its zoo's) nor JAX's; None without one.
+
+    JAX decorates its own functions by means of functools and contextlib, whose frames are no user's either.
+    """
     frame = inspect.currentframe()
-    while frame is not None:
-        if not _is_machinery(frame.f_globals.get("__name__", "")):
-            return _place(frame.f_code, frame.f_lasti, frame.f_lineno)
+    while frame is not None and _is_machinery(frame.f_globals.get("__name__", "")):
         frame = frame.f_back
-    return None
+    return frame
 
 
 def _is_machinery(module: str) -> bool:
     if module.startswith(f"{_PACKAGE}.zoo"):
         return False
     return any(module == name or module.startswith(f"{name}.") for name in _MACHINERY)
-
-
-def _place(code: CodeType, instruction: int, line: int) -> Loc:
-    positions = code.co_positions()
-    _, end_line, column, end_column = next(itertools.islice(positions, instruction // 2, None), (None,) * 4)
-    return Loc(
-        file=code.co_filename,
-        line=line,
-        column=None if column is None else column + 1,
-        end_column=end_column + 1 if end_column is not None and end_line == line else None,
-    )

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..coupling import Coupling
+from ..coupling.limits import COLOURS, SPREAD
 from ..coupling.primitives import Constants, equation_couplings
 from ..ir import jaxpr as jx
 from ..ir.dataflow import Crossing, Dataflow, Dependences, Held, Prologue
@@ -20,12 +21,6 @@ from ..ir.transition import Transition
 from .derivatives import refuse_nonlinear_rules
 from ..ir.regions import STEP
 from .prologue import find_prologue
-
-SPREAD = 16
-"""Couplings where an input position feeds more output positions than this are not followed."""
-
-COLOURS = 64
-"""Couplings whose Jacobian takes more pull-backs than this are not followed."""
 
 _NOT_HOLOMORPHIC = frozenset({"real", "imag", "conj", "abs", "sign"})
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import graphviz
 
-from ..ir.diagnostics import Diagnostic, EtirWarning, did_you_mean, error
+from ..ir.diagnostics import Diagnostic, did_you_mean, error, warn
 from ..ir.transition import Transition
 from .build import picture
 from .dot import to_dot
@@ -89,7 +88,7 @@ def _content(transition: Transition, format: str, time_limit: float) -> bytes:
             help=f"{INSTALL}; or write an .svg, which needs no engine",
             notes=drawn.failures or (NO_ENGINE,),
         )
-    warnings.warn(str(_plain_layout(drawn.failures)), EtirWarning, stacklevel=4)
+    warn(_plain_layout(drawn.failures))
     return to_svg(drawing).encode()
 
 
