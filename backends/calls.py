@@ -38,6 +38,7 @@ class Calls:
         self.forward_region: Region = transition.region(reverse.region)
         self._run_forward = jx.compiled(self.forward_region.body)
         self.hidden_places = transition.hidden_places
+        self.credit_places = [k for k, s in enumerate(transition.states) if s.before.type.carries_credit]
         self.weight_places = {weight: k for k, weight in enumerate(transition.weights)}
         self.site_weights = [self.weight_places[site.weight] for site in transition.sites]
         self.plain_weights = self._plain_weights()

@@ -175,10 +175,11 @@ class Engine:
         return [g if p.value.type.carries_credit else None for p, g in zip(params, gradient, strict=True)], to_inputs
 
     def leaving(self, scene: Any, states_bar: Arrays) -> Arrays:
-        """The cotangents of the hidden states that leave, what the plan's exit adds included."""
-        found = [states_bar[k] for k in self.calls.hidden_places]
-        more = self.program.vjp.exit
-        return [x + scene[v] for x, v in zip(found, more, strict=True)] if more else found
+        """The cotangents of the states that leave and carry credit, what the plan's exit adds included."""
+        found = list(states_bar)
+        for k, value in zip(self.calls.hidden_places, self.program.vjp.exit, strict=False):
+            found[k] = found[k] + scene[value]
+        return [found[k] for k in self.calls.credit_places]
 
     def finish(self, run: Run, given: Given, totals: Any, contributions: list[Any]) -> Arrays:
         """The plan's pull-back, on what reverse mode and the contributions have added up."""

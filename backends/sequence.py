@@ -141,14 +141,14 @@ class SequenceGradient:
         record = windows.record(found)
         scene = windows.end(run, given, found.states, steps, {})
         windows.act(scene, program.for_exit())
-        no_credit = [jnp.zeros_like(x) for x in found.states]
+        no_credit = self._no_credit(found.states)
         one = jnp.ones((), losses.dtype)
         (bars,) = pull((one, self.engine.leaving(scene, no_credit)))
         late, late_totals = windows.late(run, given, record, steps, bars["outputs"])
         scene.totals.update(zip(program.early_totals, found.totals, strict=True))
         scene.totals.update(late_totals)
         scene.values.update(zip(program.hidden_bars, bars["hidden"], strict=True))
-        scene.memo["pull to params"] = self._pull_to_params(lambda leaving: pull((jnp.zeros_like(one), leaving))[0], record)
+        scene.memo["pull to params"] = self._pull_to_params(pull, one, found.states, record)
         totals = reverse.window(sums.reverse, bars["own"])
         if program.reverse_results_read:
             own = reverse.window(reverse.zeros(run), bars["own"])
@@ -161,12 +161,20 @@ class SequenceGradient:
         kept = Shared({k: v for k, v in enumerate(record.values())})
         return (found.states, moved, sums), WindowResult(kept, reverse.sites(bars["own"]), entering, rows, losses, aux)
 
-    def _pull_to_params(self, pull: Any, record: dict[Value, Any]) -> Any:
+    def _no_credit(self, states: Arrays) -> list[Any]:
+        """A cotangent of zero for each state that carries credit."""
+        credited = set(self.engine.calls.credit_places)
+        return [jnp.zeros_like(x) if k in credited else None for k, x in enumerate(states)]
+
+    def _pull_to_params(self, pull: Any, one: Any, states: Arrays, record: dict[Value, Any]) -> Any:
         """The pull-back of hidden states that leave the window, to those that entered and to the parameters."""
-        reverse, run = self.reverse, self.run_
+        reverse, run, calls = self.reverse, self.run_, self.engine.calls
 
         def pulled(leaving: Arrays) -> tuple[Arrays, dict[int, Any]]:
-            bars = pull(leaving)
+            all_states = self._no_credit(states)
+            for k, x in zip(calls.hidden_places, leaving, strict=True):
+                all_states[k] = x
+            (bars,) = pull((jnp.zeros_like(one), [all_states[k] for k in calls.credit_places]))
             totals = reverse.window(reverse.zeros(run), bars["own"])
             totals = reverse.products(totals, record, reverse.sites(bars["own"]), ())
             return bars["hidden"], dict(enumerate(reverse.gradient(run, totals)))

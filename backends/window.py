@@ -76,8 +76,8 @@ class Windows:
     ) -> tuple[Forward, Callable[[Any], tuple[dict[str, Any]]]]:
         """Run a window, and its pull-back.
 
-        The pull-back takes a pair: the cotangent of the summed losses, or those of the outputs, and those of the hidden
-        states that leave. It gives those of the entering `hidden` states, of what the reverse mode differentiates
+        The pull-back takes a pair: the cotangent of the summed losses, or those of the outputs, and those of the states
+        that leave and carry credit. It gives those of the entering `hidden` states, of what the reverse mode differentiates
         (`own`), of the `inputs` that carry credit, and of the `outputs` at every step.
         """
         hidden = [given.states[k] for k in self.calls.hidden_places]
@@ -86,7 +86,7 @@ class Windows:
         def results(variables: dict[str, Any]) -> tuple[Any, Forward]:
             found = self._steps(run, given, steps, loss, variables)
             first = found.outputs[0].sum() if loss is not None else found.outputs
-            return (first, [found.states[k] for k in self.calls.hidden_places]), found
+            return (first, [found.states[k] for k in self.calls.credit_places]), found
 
         _, pull, found = jax.vjp(results, variables, has_aux=True)
         return found, pull

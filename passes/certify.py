@@ -94,8 +94,8 @@ class _Judge:
     def _truncated(self, param: Param, rule: str, dropped: tuple[Reason, ...]) -> tuple[Reason, ...]:
         sites = [s for w in self.evidence.weights_of.get(param, ()) for s in self.evidence.sites_of.get(w, ())]
         could = any(a.traced for site in sites for a in self.evidence.associations_of.get(site, ()))
-        others = any(a.traced for a in self.transition.associations)
-        if could or (others and not self.carriage.by_association):
+        assert self.transition.plan is not None
+        if could or param in self.transition.plan.left:
             return (Reason(text=f"{rule} carries no trace: credit ends where the window begins"),)
         return dropped or (Reason(text="no use of it reaches a hidden state position by position"),)
 

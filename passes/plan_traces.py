@@ -61,7 +61,8 @@ class PlanTraces(Pass):
             plan.params = tuple(p for p, own in zip(transition.params, assigned, strict=True) if own == rule)
             rule.write(plan, _task(transition, plan.params, reaching))
         name = self.rule if isinstance(self.rule, str) else self.rule.name
-        return plan.finish(name, tuple(own.name for own in assigned), self.window, self.credit)
+        left = tuple(p for p, own in zip(transition.params, assigned, strict=True) if not own.needs_sites)
+        return plan.finish(name, tuple(own.name for own in assigned), self.window, self.credit, left)
 
     def _check(self) -> None:
         findings: list[Diagnostic] = []

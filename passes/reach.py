@@ -52,6 +52,8 @@ class Reach:
         """Whether some output within `window` steps reads a position that a trace follows, as it entered."""
         coupling = reach or association.union
         assert coupling is not None
+        if 0 in (*coupling.in_shape, *coupling.out_shape):
+            return True
         followed = _forward(coupling)
         own = [association.group.states[k] for k in states]
         for steps in range(1, window + 1):
@@ -100,8 +102,8 @@ class Reach:
 
 def _back(coupling: Coupling, mask: Mask) -> Mask:
     """The input positions that some marked output position depends on."""
-    if coupling.is_identity:
-        return mask
+    if coupling.is_identity or 0 in (*coupling.in_shape, *coupling.out_shape):
+        return mask if coupling.is_identity else np.zeros(coupling.in_shape, bool)
     targets = coupling.targets(limit=max(16, math.prod(coupling.out_shape)))
     if targets is None:
         return np.full(coupling.in_shape, bool(mask.any()))
@@ -110,8 +112,8 @@ def _back(coupling: Coupling, mask: Mask) -> Mask:
 
 def _forward(coupling: Coupling) -> Mask:
     """The output positions that some input position feeds."""
-    if coupling.is_identity:
-        return np.ones(coupling.out_shape, bool)
+    if coupling.is_identity or 0 in (*coupling.in_shape, *coupling.out_shape):
+        return np.full(coupling.out_shape, coupling.is_identity)
     targets = coupling.targets(limit=max(16, math.prod(coupling.out_shape)))
     found = np.zeros(math.prod(coupling.out_shape), bool)
     if targets is None:

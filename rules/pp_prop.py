@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from ..ir.diagnostics import error
 from ..ir.plan import Advance, Diagonal, Placement, Plain, Product, Project, Scalar, Scale
-from ..ir.plan.jacobian import trace_dtype
+from ..ir.plan.jacobian import real_dtype, trace_dtype
 from ..ir.transition import Association
 from ..ir.types import TensorType
 from ..ir.values import Value
@@ -117,8 +117,7 @@ def column_type(association: Association) -> TensorType:
     data = association.site.data
     assert data is not None
     dtype = trace_dtype(association)
-    real = {"complex64": "float32", "complex128": "float64"}.get(dtype, dtype)
-    return TensorType(dtype if data.type.is_complex else real, data.type.shape)
+    return TensorType(dtype if data.type.is_complex else real_dtype(dtype), data.type.shape)
 
 
 def factors(association: Association) -> bool:

@@ -214,7 +214,9 @@ class Writer:
         """Begin reverse mode with cotangents of the hidden states that leave the window, one for each hidden state."""
         self._exit = tuple(cotangents)
 
-    def finish(self, rule: str, rules: tuple[str, ...], window: int, credit: str) -> Transition:
+    def finish(
+        self, rule: str, rules: tuple[str, ...], window: int, credit: str, left: tuple[Param, ...] = ()
+    ) -> Transition:
         """The transition with the plan, and with the regions that it runs; `rules` has the name of each parameter's."""
         vjp = Vjp(region=self.region, detached=tuple(self._detached), exit=self._exit,
                   results=(*self.cotangents, *self.reverse))  # fmt: skip
@@ -230,6 +232,7 @@ class Writer:
             window=window,
             credit=credit,
             rules=rules if set(rules) != {rule} else (),
+            left=left,
             signals=tuple(self._signals.values()),
             traces=tuple(self._traces),
             step=tuple(self._step),

@@ -12,6 +12,7 @@ from ..types import TensorType
 from ..values import Value
 from .coordinates import RealCoordinates
 from .cost import Cost
+from .jacobian import real_dtype
 from .operation import WINDOW, Operation
 from .reverse import run_step, weights_of
 from .scene import Arrays, Scene
@@ -107,5 +108,4 @@ def hidden_coordinates(t: Transition) -> RealCoordinates:
 def influence_type(t: Transition, param: Param) -> TensorType:
     """The type of a parameter's influence matrix, in the real type of the first hidden state."""
     rows, columns = hidden_coordinates(t), RealCoordinates([param.value.type])
-    dtype = {"complex64": "float32", "complex128": "float64"}.get(t.hidden[0].before.type.dtype)
-    return TensorType(dtype or t.hidden[0].before.type.dtype, (rows.size, columns.size))
+    return TensorType(real_dtype(t.hidden[0].before.type.dtype), (rows.size, columns.size))

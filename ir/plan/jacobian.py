@@ -40,12 +40,14 @@ class Jacobian(Operation):
     whole: bool = False
 
     def types(self, t: Transition) -> tuple[TensorType, ...]:
-        """The types of the results, in the element type that holds both states."""
+        """The types of the results, in the precision that holds every state of the group."""
         del t
         return tuple(self._type(*pair) for pair in self.pairs)
 
     def _type(self, of: int, on: int) -> TensorType:
-        dtype = widest(self.group.states[of].before.type.dtype, self.group.states[on].before.type.dtype)
+        pair = [self.group.states[k].before.type for k in (of, on)]
+        real = widest(*(real_dtype(state.before.type.dtype) for state in self.group.states))
+        dtype = widest(real, "complex64") if any(kind.is_complex for kind in pair) else real
         slots = positions_of(self.coupling(of, on)).shape[-1] if self.whole else 1
         return TensorType(dtype, (*((slots,) if slots > 1 else ()), *self.group.shape))
 
@@ -111,7 +113,7 @@ class Sensitivity(Operation):
             assert coupling is not None
             group = self.association.group
             dense = _dense(scene, group.states[k], self.association.site.output)
-            dense = dense.reshape(math.prod(group.shape), -1)
+            dense = dense.reshape(math.prod(group.shape), math.prod(self.association.site.output.type.shape))
             entries = _entries(dense, place.positions, place.output_shape[len(place.slot) :])
             fed = place.fed(coupling)
             found.append((entries if fed is None else jnp.where(fed, entries, 0)).astype(value.type.dtype))
@@ -162,6 +164,11 @@ def widest(*dtypes: str) -> str:
     for dtype in dtypes[1:]:
         found = str(jnp.promote_types(found, dtype))
     return found
+
+
+def real_dtype(dtype: str) -> str:
+    """The element type of the real part of an element type."""
+    return {"complex64": "float32", "complex128": "float64"}.get(dtype, dtype)
 
 
 def trace_dtype(association: Association) -> str:

@@ -7,11 +7,15 @@ backend executes it, operation by operation; it is free in the schedule, never i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..loc import Loc
 from ..values import Value
 from .cost import Cost
 from .operation import Operation
+
+if TYPE_CHECKING:
+    from ..transition import Param
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -45,6 +49,8 @@ class Plan:
     credit: str
     rules: tuple[str, ...] = ()
     """The rule of each parameter, where they are not all `rule`."""
+    left: tuple[Param, ...] = ()
+    """The parameters whose rule carries no trace by its nature, for what labels say of them; not in the text."""
     signals: tuple[Signal, ...] = ()
     traces: tuple[Trace, ...] = ()
     step: tuple[Operation, ...] = ()

@@ -111,7 +111,7 @@ class Pullback(Operation):
             bars[weight] = bars[weight] + scene[value] if weight in bars else scene[value]
         more = pull_back(t, scene.window.params, bars)
         found = [
-            x + more[k] if param in self.takers else x
+            x + more[k] if param in self.takers and k in more else x
             for k, (param, x) in enumerate(zip(t.params, scene.read(self.reverse), strict=True))
         ]
         for param, value in zip(self.params, self.on_params, strict=True):

@@ -92,7 +92,7 @@ def test_states_of_another_group():
     source = """
     def step(p, s, x):
         h = 0.5 * s["h"] + etir.matmul(x, p["W"])
-        return {"h": h, "g": 0.5 * s["g"] + s["h"][::-1]}, h
+        return {"h": h, "g": 0.5 * s["g"] + s["h"][::-1]}, h + s["g"]
     """
     types = {"W": "f32[3,4]"}, {"h": "f32[4]", "g": "f32[4]"}, "f32[3]"
     assert labels(etir.analyse(lowered(source, *types))) == (
@@ -112,7 +112,8 @@ LINE = "credit through 'line', declared not hidden, is dropped"
 @pytest.mark.parametrize(
     ("product", "written", "rule", "label", "reasons"),
     [
-        ("etir.matmul(x, p['W'])", "h", "d_rtrl", "approximate", 2),
+        ("etir.matmul(x, p['W'])", "h", "d_rtrl", "approximate", 1),
+        ("etir.matmul(x, p['W'])", "g", "d_rtrl", "approximate", 2),
         ("etir.matmul(x, p['W'])", "h", "rtrl", "approximate", 1),
         ("etir.matmul(x, p['W'])", "g", "rtrl", "approximate", 1),
         ("x @ p['W']", "h", "rtrl", "approximate", 1),
