@@ -153,7 +153,7 @@ def _dense(scene: Scene, state: State, by: Value) -> Any:
 
 def _entries(dense: Any, positions: np.ndarray, shape: tuple[int, ...]) -> Any:
     """Entries `[slots?, *shape]` of `[state positions, argument positions]`, zero where a slot is empty."""
-    table = positions.reshape(dense.shape[1], -1)
+    table = positions.reshape(dense.shape[1], positions.shape[-1])
     found = jnp.where(table >= 0, dense[np.maximum(table, 0), np.arange(dense.shape[1])[:, None]], 0)
     return found[:, 0].reshape(shape) if table.shape[1] == 1 else found.T.reshape(-1, *shape)
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from .. import jaxpr as jx
 from ..types import TensorType
 from ..values import Value
+from .cost import Cost
 from .operation import WINDOW, Operation
 from .scene import Arrays, Scene
 
@@ -42,6 +43,11 @@ class Vjp(Operation):
     def evaluate(self, scene: Scene) -> tuple[Any, ...]:
         """What the engine has bound: it pulls back once the loss is known."""
         return tuple(scene.read(self.results))
+
+    def cost(self, window: int) -> Cost:
+        """Nothing beside what the model's own reverse mode takes."""
+        del window
+        return Cost()
 
     def faults(self, t: Transition) -> Iterator[str]:
         """The region is there; an exit names every hidden state."""
@@ -118,6 +124,11 @@ class Pullback(Operation):
             k = t.params.index(param)
             found[k] = found[k] + scene[value]
         return tuple(found)
+
+    def cost(self, window: int) -> Cost:
+        """Nothing beside what the model's own reverse mode takes."""
+        del window
+        return Cost()
 
     def faults(self, t: Transition) -> Iterator[str]:
         """Each operand is of the type of what it is added to."""
