@@ -1,7 +1,7 @@
 """etir: a compiler toolkit for online learning in JAX."""
 
 from .api import analyse, compile, emit, lower, plan
-from .backends.learner import Carry, Learner, Result, Trained
+from .backends import Backend, Carry, Learner, Result, Trained
 from .frontend import (
     HiddenGroupState,
     HiddenState,
@@ -25,6 +25,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "D_RTRL",
+    "Backend",
     "Carry",
     "Diagnostic",
     "EtirError",
