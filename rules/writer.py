@@ -123,6 +123,11 @@ class Writer:
         self._traces.append(Trace(before=before, after=after, label=label, start=region, loc=loc))
         return before
 
+    @property
+    def traces(self) -> tuple[Trace, ...]:
+        """What is carried so far."""
+        return tuple(self._traces)
+
     def carry(self, before: Value, after: Value) -> None:
         """Say what a trace becomes."""
         place = next((k for k, trace in enumerate(self._traces) if trace.before is before), None)

@@ -5,7 +5,8 @@ A transfer says how a trace is carried from one step to the next; a drive says w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...coupling import Coupling
+from ..types import TensorType
 from ..values import Value
 from .operation import Part
 from .placement import Placement, align
@@ -23,12 +25,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Transfer(Part):
+class Transfer(Part, ABC):
     """`A`: what of a trace is carried on."""
 
+    @abstractmethod
     def apply(self, scene: Scene, trace: Arrays) -> list[Any]:
         """`A E`, for the arrays of a trace; None for one of which nothing is carried on."""
-        raise NotImplementedError
+
+    def faults(self, trace: Sequence[TensorType]) -> Iterator[str]:
+        """What keeps it from carrying arrays of these types: half sentences about its operation."""
+        del trace
+        yield from ()
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -122,12 +129,17 @@ def positions_of(coupling: Coupling) -> Any:
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Drive(Part):
+class Drive(Part, ABC):
     """`b`: what a step adds to a trace."""
 
+    @abstractmethod
     def terms(self, scene: Scene) -> list[Any]:
         """`b`, for the arrays of a trace; None for one to which nothing is added."""
-        raise NotImplementedError
+
+    def faults(self, trace: Sequence[TensorType]) -> Iterator[str]:
+        """What keeps it from adding to arrays of these types: half sentences about its operation."""
+        del trace
+        yield from ()
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
