@@ -13,7 +13,20 @@ from ..coupling import Coupling
 from ..ir import jaxpr as jx
 from ..ir.diagnostics import error
 from ..ir.loc import Loc
-from ..ir.plan import Apply, ExitSignal, Jacobian, LossSignal, Operation, Plan, Pullback, Sensitivity, Signal, Trace, Vjp
+from ..ir.plan import (
+    Apply,
+    ExitSignal,
+    Jacobian,
+    LossSignal,
+    Operation,
+    Plan,
+    Pullback,
+    Scale,
+    Sensitivity,
+    Signal,
+    Trace,
+    Vjp,
+)  # fmt: skip
 from ..ir.regions import make_region, with_regions
 from ..ir.transition import Association, Group, Param, Region, Site, Transition, Weight
 from ..ir.types import TensorType
@@ -161,8 +174,16 @@ class Writer:
         key = ("sensitivity", association, reach)
         if key not in self._shared:
             operation = Sensitivity(association=association, reach=reach, loc=association.loc)
-            hint = f"f_{association.site.output.hint}"
-            self._shared[key] = dict(zip(operation.states, self.step(operation, *[hint] * len(operation.states)), strict=True))
+            hint, group = f"f_{association.site.output.hint}", association.group
+            found = self.step(operation, *[state_hint(hint, group, k) for k in operation.states])
+            self._shared[key] = dict(zip(operation.states, found, strict=True))
+        return self._shared[key]
+
+    def scaled(self, value: Value, factor: float) -> Value:
+        """A value of each step times a number."""
+        key = ("scaled", value, factor)
+        if key not in self._shared:
+            (self._shared[key],) = self.step(Scale(value=value, factor=factor), f"{value.hint}_scaled")
         return self._shared[key]
 
     def entering(self, group: Group) -> tuple[Value, ...]:
@@ -244,6 +265,11 @@ class Writer:
             at_window=(*self._before, vjp, *self._window, pullback),
         )
         return replace(self.transition, plan=plan)
+
+
+def state_hint(hint: str, group: Group, place: int) -> str:
+    """What to call the one of several arrays that is for the state at this place of a group: `e_W_V`."""
+    return f"{hint}_{group.states[place].before.hint}" if len(group.states) > 1 else hint
 
 
 def _drawn(start: Callable[[Any], Any], raw: Any, kind: TensorType) -> Any:
