@@ -16,12 +16,13 @@ import numpy as np
 from ...coupling import Coupling
 from ..types import TensorType
 from ..values import Value
+from .faults import kinds_of, misshapen, not_as_many, not_differentiable, too_narrow
 from .operation import Part
-from .placement import Placement, align
+from .placement import Placement, align, placement_faults
 from .scene import Arrays, Scene
 
 if TYPE_CHECKING:
-    from ..transition import Association
+    from ..transition import Association, Site
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -49,6 +50,10 @@ class Scalar(Transfer):
         del scene
         return [jnp.asarray(self.factor, e.dtype) * e for e in trace]
 
+    def faults(self, trace: Sequence[TensorType]) -> Iterator[str]:
+        """The trace holds numbers that the factor can scale."""
+        yield from not_differentiable("scales", trace)
+
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Diagonal(Transfer):
@@ -71,6 +76,16 @@ class Diagonal(Transfer):
         for (of, on), value in zip(self.pairs, self.factors, strict=True):
             terms[of].append(align(place.gather(scene[value]), place.output, labels) * trace[on])
         return [sum(found[1:], found[0]) if found else None for found in terms]
+
+    def faults(self, trace: Sequence[TensorType]) -> Iterator[str]:
+        """A factor for each pair, at the group's positions; the trace is laid out at the output's."""
+        yield from _pair_faults(self.pairs, self.factors, trace)
+        unplaced = list(placement_faults(self.association))
+        yield from unplaced
+        if not unplaced:
+            place = Placement(self.association)
+            yield from misshapen("trace", trace, place.output_shape if self.at_output else place.shape)
+            yield from misshapen("factor", kinds_of(self.factors), self.association.group.shape)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -97,6 +112,34 @@ class Neighbourhood(Transfer):
         for (of, on), coupling, value in zip(self.pairs, self.couplings, self.factors, strict=True):
             terms[of].append(_spread(place, coupling, scene[value], trace[on]))
         return [sum(found[1:], found[0]) if found else None for found in terms]
+
+    def faults(self, trace: Sequence[TensorType]) -> Iterator[str]:
+        """A factor and a coupling for each pair, at the group's positions; the trace is laid out on the reach."""
+        yield from _pair_faults(self.pairs, self.factors, trace)
+        yield from not_as_many(self.couplings, "couplings", self.pairs, "pairs of arrays")
+        unplaced = list(placement_faults(self.association, self.reach))
+        yield from unplaced
+        if not unplaced:
+            yield from misshapen("trace", trace, Placement(self.association, self.reach).shape)
+        group = self.association.group.shape
+        for coupling, factor in zip(self.couplings, self.factors, strict=False):
+            if (coupling.in_shape, coupling.out_shape) != (group, group):
+                yield "has a coupling between other positions than its group's"
+            else:
+                slots = positions_of(coupling).shape[-1]
+                yield from misshapen("factor", [factor.type], ((slots,) if slots > 1 else ()) + group)
+
+
+def _pair_faults(
+    pairs: Sequence[tuple[int, int]], factors: Sequence[Value], trace: Sequence[TensorType]
+) -> Iterator[str]:
+    """A factor for each pair of arrays that the trace has."""
+    yield from not_as_many(factors, "factors", pairs, "pairs of arrays")
+    for (of, on), factor in zip(pairs, factors, strict=False):
+        if not (0 <= of < len(trace) and 0 <= on < len(trace)):
+            yield f"is carried from array {on} to array {of}, of a trace of {len(trace)}"
+        else:
+            yield from too_narrow(trace[of], [factor.type, trace[on]])
 
 
 def _spread(place: Placement, coupling: Coupling, factor: Any, trace: Any) -> Any:
@@ -153,6 +196,13 @@ class Plain(Drive):
         """The values."""
         return [None if value is None else scene[value] for value in self.values]
 
+    def faults(self, trace: Sequence[TensorType]) -> Iterator[str]:
+        """A value for each array of the trace, of its shape."""
+        yield from not_as_many(self.values, "values to add", trace, "arrays")
+        for value, kind in zip(kinds_of(self.values), trace, strict=False):
+            yield from misshapen("value to add", [value], kind.shape)
+            yield from too_narrow(kind, [value])
+
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Outer(Drive):
@@ -171,11 +221,34 @@ class Outer(Drive):
         data = None if self.data is None else scene[self.data]
         return [None if f is None else place.outer(scene[f], data) for f in self.factors]
 
+    def faults(self, trace: Sequence[TensorType]) -> Iterator[str]:
+        """A factor for each array of the trace, and data as the site has them; the trace is laid out on the reach."""
+        yield from not_as_many(self.factors, "factors to add", trace, "arrays")
+        yield from data_faults(self.association.site, self.data)
+        unplaced = list(placement_faults(self.association, self.reach))
+        yield from unplaced
+        if not unplaced:
+            place = Placement(self.association, self.reach)
+            yield from misshapen("trace", trace, place.shape)
+            yield from misshapen("factor", kinds_of(self.factors), place.output_shape)
+        for factor, kind in zip(self.factors, trace, strict=False):
+            if factor is not None:
+                yield from too_narrow(kind, kinds_of([factor, self.data]))
+
+
+def data_faults(site: Site, data: Value | None) -> Iterator[str]:
+    """What is wrong with an array that stands in the place of a site's data."""
+    if (data is None) != (site.data is None):
+        yield "has no data where its site has some" if data is None else "has data where its site has none"
+    elif data is not None and site.data is not None:
+        yield from misshapen("data array", [data.type], site.data.type.shape)
+
 
 def total(carried: Sequence[Any], added: Sequence[Any], trace: Arrays) -> list[Any]:
     """`A E + b`, in the element types of the trace."""
     new: list[Any] = []
     for old, a, b in zip(trace, carried, added, strict=True):
         parts = [x for x in (a, b) if x is not None]
-        new.append(sum(parts[1:], parts[0]).astype(old.dtype) if parts else jnp.zeros_like(old))
+        found: Any = sum(parts[1:], parts[0]) if parts else jnp.zeros_like(old)
+        new.append(found.astype(old.dtype))
     return new
