@@ -7,7 +7,7 @@ contribution of any other make counts for no more than an approximation, whateve
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..coupling import Coupling
@@ -124,16 +124,27 @@ class Carriage:
         of_weight = [a for a in self.transition.associations if a.site.weight is weight]
         if type(op) is Contract and op.association in of_weight:
             at_exit = isinstance(self.maker.get(value), Total)
-            self._add(op.association, self._contracted(op, at_exit, value))
+            carried = self._contracted(op, at_exit, value)
+            notes = (*carried.notes, *self._counted_beside(op.association.site, at_exit))
+            self._add(op.association, replace(carried, notes=notes))
             return
         slice_ = self._slice(value)
         touched = [a for a in of_weight if self._depends_on(slice_, a)]
-        notes = tuple(dict.fromkeys(self._notes(value, slice_, weight)))
+        own = tuple(self._notes(value, slice_, weight))
         for association in touched:
-            group = association.group
-            self._add(association, Carried(notes=notes, states=tuple(range(len(group.states)))))
+            beside = self._counted_beside(association.site, isinstance(self.maker.get(value), Total))
+            notes = tuple(dict.fromkeys((*own, *beside)))
+            self._add(association, Carried(notes=notes, states=tuple(range(len(association.group.states)))))
         if not touched:
             self.foreign[weight] = Reason(text="something is added to its gradient that follows none of its uses", loc=weight.loc)
+
+    def _counted_beside(self, site: Site, at_exit: bool) -> Iterator[Reason]:
+        """What reverse mode counts that the reading counts too, or leaves out that it leaves out too."""
+        detached = site in self.vjp.detached
+        if at_exit and not detached:
+            yield Reason(text="reverse mode counts again what is read at each step's exit", loc=site.loc)
+        if detached and not at_exit:
+            yield Reason(text="reverse mode leaves its use out, and its trace is read at the window's entry", loc=site.loc)
 
     def _add(self, association: Association, carried: Carried) -> None:
         known = self.by_association.get(association)
