@@ -109,9 +109,7 @@ class Arguments:
             raise EtirError(findings)
         return _checked([jnp.asarray(given[path]) for path in wanted], self._signals, over_time=over_time)
 
-    def sequence(
-        self, xs: Any, targets: Any = (), signals: dict[str, Any] | None = None
-    ) -> tuple[Arrays, Arrays, int]:
+    def sequence(self, xs: Any, targets: Any = (), signals: dict[str, Any] | None = None) -> tuple[Arrays, Arrays, int]:
         """The leaves of a sequence's inputs and signals, and its length, in which the targets agree."""
         inputs = _checked(self._input_leaves(self._as_inputs(xs)), self._inputs, over_time=True)
         places = [(f"input '{path}'", jnp.shape(x)) for (path, _), x in zip(self._inputs, inputs, strict=True)]

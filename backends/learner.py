@@ -203,7 +203,8 @@ class Learner:
             params: Arrays, states: Arrays, traces: Any, inputs: Arrays, signals: Arrays, length: int
         ) -> tuple[Carry, Any]:
             def body(now: Any, at: Any, steps: int) -> tuple[Any, Arrays]:
-                states, traces, outputs = self._engine.window(params, *now, *at, steps)
+                (before, held), (x, given) = now, at
+                states, traces, outputs = self._engine.window(params, before, held, x, given, steps)
                 return (states, traces), outputs
 
             arrays = self._warned_of(inputs), signals

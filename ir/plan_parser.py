@@ -23,9 +23,7 @@ def known_operations(more: Iterable[type[Operation | Part]] = ()) -> dict[str, t
     return {mnemonic(kind): kind for kind in (*own, *more) if kind not in (Operation, Part)}
 
 
-def parse_plan(
-    scope: Scope, operations: Iterable[type[Operation | Part]], rule: str, window: int, credit: str
-) -> Plan:
+def parse_plan(scope: Scope, operations: Iterable[type[Operation | Part]], rule: str, window: int, credit: str) -> Plan:
     """The plan whose header has been read."""
     lexer, known = scope.lexer, known_operations(operations)
     loc = lexer.loc()
@@ -37,14 +35,21 @@ def parse_plan(
     traces: list[Trace] = []
     while lexer.accept("trace"):
         traces.append(_trace(scope))
-    phases: dict[str, tuple[Operation, ...]] = {}
+    phases: dict[str, Any] = {}
     while not lexer.accept("}"):
         token = lexer.take("word", "a phase: step or window")
         if token.text not in PHASES:
             raise lexer.unknown("phase", token, PHASES)
         phases[PHASES[token.text]] = _phase(scope, known)
     return Plan(
-        rule=rule, window=window, credit=credit, rules=rules, signals=tuple(signals), traces=tuple(traces), loc=loc, **phases
+        rule=rule,
+        window=window,
+        credit=credit,
+        rules=rules,
+        signals=tuple(signals),
+        traces=tuple(traces),
+        loc=loc,
+        **phases,
     )
 
 

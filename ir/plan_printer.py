@@ -41,7 +41,12 @@ def _trace(node: Any, names: Names) -> list[str]:
 
 def _signal(node: Any, names: Names) -> list[str]:
     value = getattr(node, "value", None)
-    return [f"signal {names[value]}", f" : {type_text(value)}", f"  {quote(str(getattr(node, 'path', '')))}", loc_cell(node)]
+    return [
+        f"signal {names[value]}",
+        f" : {type_text(value)}",
+        f"  {quote(str(getattr(node, 'path', '')))}",
+        loc_cell(node),
+    ]
 
 
 def _operations(operations: tuple[Any, ...], names: Names) -> list[str]:

@@ -106,7 +106,9 @@ def _known(rule: str | Rule, findings: list[Diagnostic]) -> Rule | None:
     if isinstance(rule, Rule):
         if not rule.name:
             message = f"rule '{type(rule).__name__}' has no name"
-            findings.append(Diagnostic(code="rule-method", message=message, help="give the class a name: ClassVar[str]"))
+            findings.append(
+                Diagnostic(code="rule-method", message=message, help="give the class a name: ClassVar[str]")
+            )
         return rule
     if isinstance(rule, type) and issubclass(rule, Rule):
         message = f"the class '{rule.__name__}' was given as a learning rule; wanted an instance"

@@ -58,9 +58,7 @@ def new_traces(
 ) -> tuple[Value, ...]:
     """A trace for each of some states of an association's group."""
     paths, group = "+".join(association.site.weight.paths), association.group
-    return tuple(
-        plan.trace(kind, f"{paths} on {group.states[k].path}", hint, loc=association.site.loc) for k in states
-    )
+    return tuple(plan.trace(kind, f"{paths} on {group.states[k].path}", hint, loc=association.site.loc) for k in states)
 
 
 def read_at_entry(plan: Writer, trace: Positional) -> None:

@@ -58,18 +58,26 @@ class PpProp(Rule):
         site, a = association.site, self.factor
         data = site.data
         assert data is not None
-        column = plan.trace(column_type(association), f"data of {'+'.join(site.weight.paths)}", f"x_{site.weight.value.hint}",
-                            loc=site.loc)  # fmt: skip
+        column = plan.trace(
+            column_type(association),
+            f"data of {'+'.join(site.weight.paths)}",
+            f"x_{site.weight.value.hint}",
+            loc=site.loc,
+        )
         advance = Advance(trace=(column,), by=Scalar(factor=a), add=Plain(values=(data,)), loc=site.loc)
         plan.carry(column, *plan.step(advance, f"{column.hint}_next"))
         states, rows = self._rows(plan, association, a)
         entering = plan.entering(association.group)
         cotangents = tuple(entering[k] for k in states)
-        (credit,) = plan.window(Project(association=association, factors=rows, cotangents=cotangents, loc=site.loc),
-                                f"{site.output.hint}_bar")  # fmt: skip
+        (credit,) = plan.window(
+            Project(association=association, factors=rows, cotangents=cotangents, loc=site.loc),
+            f"{site.output.hint}_bar",
+        )
         if self.corrected and a < 1:
             credit = self._corrected(plan, credit, a)
-        (read,) = plan.window(Product(site=site, data=column, cotangent=credit, loc=site.loc), f"g_{site.weight.value.hint}")
+        (read,) = plan.window(
+            Product(site=site, data=column, cotangent=credit, loc=site.loc), f"g_{site.weight.value.hint}"
+        )
         plan.contribute(site.weight, read)
 
     def _rows(self, plan: Writer, association: Association, a: float) -> tuple[tuple[int, ...], tuple[Value, ...]]:

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .. import jaxpr as jx
 from ...coupling import Coupling
+from .. import jaxpr as jx
 from ..types import TensorType
 from ..values import Value
 from .operation import STEP, Operation

@@ -89,7 +89,9 @@ def pull_of_step(scene: Scene, params: tuple[Param, ...] = ()) -> tuple[Any, Arr
     """The pull-back of new hidden states to old ones and to `params`, and the new hidden states."""
     t = scene.transition
     fixed = [jax.lax.stop_gradient(scene[p.value]) for p in t.params]
-    before = [jax.lax.stop_gradient(scene[s.before]) if s.before.type.carries_credit else scene[s.before] for s in t.states]
+    before = [
+        jax.lax.stop_gradient(scene[s.before]) if s.before.type.carries_credit else scene[s.before] for s in t.states
+    ]
     inputs = scene.read([i.value for i in t.inputs])
     places = [t.params.index(p) for p in params]
 

@@ -67,7 +67,7 @@ def run_step(
     t: Transition, region: Region, weights: Arrays, states: Arrays, inputs: Arrays, detached: Sequence[Site] = ()
 ) -> tuple[Arrays, Arrays]:
     """New states and outputs of one step, by a region with the signature of `forward`."""
-    of = {weight: w for weight, w in zip(t.weights, weights, strict=True)}
+    of = dict(zip(t.weights, weights, strict=True))
     own = [jax.lax.stop_gradient(of[s.weight]) if s in detached else of[s.weight] for s in t.sites]
     shifts = [jnp.zeros(site.output.type.shape, site.output.type.dtype) for site in t.sites]
     results = jx.evaluate(region.body, [*weights, *states, *inputs, *own, *shifts])
@@ -75,9 +75,14 @@ def run_step(
 
 
 def run_window(
-    t: Transition, region: Region, params: Arrays, states: Arrays, inputs: Arrays, steps: int,
+    t: Transition,
+    region: Region,
+    params: Arrays,
+    states: Arrays,
+    inputs: Arrays,
+    steps: int,
     detached: Sequence[Site] = (),
-) -> tuple[Arrays, Arrays]:  # fmt: skip
+) -> tuple[Arrays, Arrays]:
     """A window's new states and its outputs, `[time, ...]`, by a region with the signature of `forward`."""
     weights = weights_of(t, params)
     body = lambda now, x: run_step(t, region, weights, now, x, detached)  # noqa: E731
@@ -135,7 +140,10 @@ class Pullback(Operation):
         found, params = [v.type for v in self.reverse], [param.value.type for param in t.params]
         if found != params:
             yield f"has reverse-mode gradients {type_list(found)}; wanted {type_list(params)}, those of the parameters"
-        for noun, nodes, values in (("weight", self.weights, self.on_weights), ("parameter", self.params, self.on_params)):
+        for noun, nodes, values in (
+            ("weight", self.weights, self.on_weights),
+            ("parameter", self.params, self.on_params),
+        ):
             if len(nodes) != len(values):
                 yield f"has {len(values)} contributions to {len(nodes)} {noun}s"
             for node, value in zip(nodes, values, strict=False):

@@ -164,6 +164,6 @@ def total(carried: Sequence[Any], added: Sequence[Any], trace: Arrays) -> list[A
     """`A E + b`, in the element types of the trace."""
     new: list[Any] = []
     for old, a, b in zip(trace, carried, added, strict=True):
-        parts = [x for x in (a, b) if x is not None]
-        new.append(sum(parts[1:], parts[0]).astype(old.dtype) if parts else jnp.zeros_like(old))
+        found = b if a is None else a if b is None else a + b
+        new.append(jnp.zeros_like(old) if found is None else found.astype(old.dtype))
     return new
