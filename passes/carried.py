@@ -129,7 +129,7 @@ class Carriage:
             self._add(op.association, replace(carried, notes=notes))
             return
         slice_ = self._slice(value)
-        touched = [a for a in of_weight if self._depends_on(slice_, a)]
+        touched = self._touched(slice_, of_weight)
         own = tuple(self._notes(value, slice_, weight))
         for association in touched:
             beside = self._counted_beside(association.site, isinstance(self.maker.get(value), Total))
@@ -280,14 +280,12 @@ class Carriage:
             pending += (trace.after,) if trace is not None and v is trace.before else ()
         return found
 
-    def _depends_on(self, values: set[Value], association: Association) -> bool:
-        """Whether some value is the association's sensitivity, or its site's data in a product of the site's own."""
+    def _touched(self, values: set[Value], associations: list[Association]) -> list[Association]:
+        """The associations that some values are of: those that their operations name, or else whose site they name."""
         makers = [self.maker[v] for v in values if v in self.maker]
-        return any(
-            (isinstance(op, (Sensitivity, Project, Contract)) and op.association is association)
-            or (isinstance(op, Product) and op.site is association.site)
-            for op in makers
-        )
+        named = {op.association for op in makers if isinstance(op, (Sensitivity, Project, Contract))}
+        sites = {op.site for op in makers if isinstance(op, Product)}
+        return [a for a in associations if a in named] or [a for a in associations if a.site in sites]
 
     def _notes(self, value: Value, values: set[Value], weight: Weight) -> Iterator[Reason]:
         """What is not exact about a contribution, from the operations that it is made by."""

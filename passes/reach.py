@@ -51,8 +51,7 @@ class Reach:
     def sees(self, association: Association, states: Iterable[int], reach: Coupling | None, window: int) -> bool:
         """Whether some output within `window` steps reads a position that a trace follows, as it entered."""
         coupling = reach or association.union
-        assert coupling is not None
-        if 0 in (*coupling.in_shape, *coupling.out_shape):
+        if coupling is None or 0 in (*coupling.in_shape, *coupling.out_shape):
             return True
         followed = _forward(coupling)
         own = [association.group.states[k] for k in states]
