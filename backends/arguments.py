@@ -145,6 +145,23 @@ class Arguments:
         return () if xs is None else tuple(xs) if isinstance(xs, (tuple, list)) else (xs,)
 
 
+def checked_key(key: Any) -> Any:
+    """A PRNG key, typed or raw, as it is; None for none. Raises EtirError for anything else."""
+    if key is None:
+        return None
+    dtype = getattr(key, "dtype", None)
+    typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key) and jnp.shape(key) == ()
+    raw = dtype == jnp.uint32 and len(jnp.shape(key)) == 1
+    if not typed and not raw:
+        found = type(key).__name__ if dtype is None else f"{dtype}[{','.join(map(str, jnp.shape(key)))}]"
+        raise error(
+            "key-type",
+            f"the key given to learner.init is {found}; wanted one PRNG key",
+            help="pass jax.random.key(0); jax.vmap over keys gives independent estimates",
+        )
+    return key
+
+
 def _leaves(
     tree: Any, structure: Any, wanted: Wanted, what: str, *, shown: Any = None, help: str | None = None
 ) -> list[Any]:

@@ -299,4 +299,3 @@ class Transition:
     def hidden_places(self) -> tuple[int, ...]:
         """The places of the hidden states among the states."""
         return tuple(k for k, state in enumerate(self.states) if state.kind is StateKind.HIDDEN)
-
