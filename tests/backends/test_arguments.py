@@ -1,5 +1,6 @@
 """Wrong arguments, and the whole text of what is said about them."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
