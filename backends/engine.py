@@ -134,7 +134,12 @@ class Engine:
         return [trace.after for trace in self.program.window_traces]
 
     def traces(
-        self, old: Traces, early: Iterable[Any], late: Iterable[Any], values: Mapping[Any, Any], deferred: Mapping[Trace, Any]
+        self,
+        old: Traces,
+        early: Iterable[Any],
+        late: Iterable[Any],
+        values: Mapping[Any, Any],
+        deferred: Mapping[Trace, Any],
     ) -> Traces:
         """All traces after a window, from where each of them was advanced."""
         program = self.program

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 from ..ir import jaxpr as jx
 from ..ir.dataflow import Crossing, Dataflow
+from ..ir.regions import STEP
 from ..ir.transition import Association, Group, Site, Transition
 from .base import Pass
 from .dataflow import analyse_dataflow
 from .group_states import state_variables
-from ..ir.regions import STEP
 
 
 @dataclass(frozen=True)

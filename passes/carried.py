@@ -7,7 +7,7 @@ contribution of any other make counts for no more than an approximation, whateve
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..coupling import Coupling
@@ -124,16 +124,31 @@ class Carriage:
         of_weight = [a for a in self.transition.associations if a.site.weight is weight]
         if type(op) is Contract and op.association in of_weight:
             at_exit = isinstance(self.maker.get(value), Total)
-            self._add(op.association, self._contracted(op, at_exit, value))
+            carried = self._contracted(op, at_exit, value)
+            notes = (*carried.notes, *self._counted_beside(op.association.site, at_exit))
+            self._add(op.association, replace(carried, notes=notes))
             return
         slice_ = self._slice(value)
-        touched = [a for a in of_weight if self._depends_on(slice_, a)]
-        notes = tuple(dict.fromkeys(self._notes(value, slice_, weight)))
+        touched = self._touched(slice_, of_weight)
+        own = tuple(self._notes(value, slice_, weight))
         for association in touched:
-            group = association.group
-            self._add(association, Carried(notes=notes, states=tuple(range(len(group.states)))))
+            beside = self._counted_beside(association.site, isinstance(self.maker.get(value), Total))
+            notes = tuple(dict.fromkeys((*own, *beside)))
+            self._add(association, Carried(notes=notes, states=tuple(range(len(association.group.states)))))
         if not touched:
-            self.foreign[weight] = Reason(text="something is added to its gradient that follows none of its uses", loc=weight.loc)
+            self.foreign[weight] = Reason(
+                text="something is added to its gradient that follows none of its uses", loc=weight.loc
+            )
+
+    def _counted_beside(self, site: Site, at_exit: bool) -> Iterator[Reason]:
+        """What reverse mode counts that the reading counts too, or leaves out that it leaves out too."""
+        detached = site in self.vjp.detached
+        if at_exit and not detached:
+            yield Reason(text="reverse mode counts again what is read at each step's exit", loc=site.loc)
+        if detached and not at_exit:
+            yield Reason(
+                text="reverse mode leaves its use out, and its trace is read at the window's entry", loc=site.loc
+            )
 
     def _add(self, association: Association, carried: Carried) -> None:
         known = self.by_association.get(association)
@@ -158,8 +173,7 @@ class Carriage:
         return Carried(notes=notes, states=tuple(range(len(op.association.group.states))), reach=op.reach)
 
     def _exact_trace(self, op: Contract, at_exit: bool) -> tuple[int, ...] | None:
-        """The followed states of a trace that `E' = D E + f (x) x` advances, `D`, `f` and `x` what the step has; else
-        None."""
+        """The followed states of a trace that `E' = D E + f (x) x` advances; None where `D`, `f` or `x` is another."""
         a, group = op.association, op.association.group
         traces = [self.trace_of.get(v) for v in op.trace]
         if None in traces or not op.trace or any(t is not None and t.start is not None for t in traces):
@@ -168,7 +182,9 @@ class Carriage:
         advance = self.maker.get(traces[0].after) if traces[0] is not None else None
         if list(op.trace) != wanted or type(advance) is not Advance:
             return None
-        if [t.before for t in traces if t] != list(advance.trace) or [t.after for t in traces if t] != list(advance.results):
+        if [t.before for t in traces if t] != list(advance.trace) or [t.after for t in traces if t] != list(
+            advance.results
+        ):
             return None
         add, by = advance.add, advance.by
         if type(add) is not Outer or add.association is not a or add.data is not a.site.data or add.reach != op.reach:
@@ -180,7 +196,7 @@ class Carriage:
         return states if factors else None
 
     def _followed(self, add: Outer, op: Contract) -> tuple[int, ...] | None:
-        """Which state each array of a trace is of, by the sensitivities that drive it; by its cotangent where none does."""
+        """Which state each array of a trace is of, by the sensitivity that drives it, or else by its cotangent."""
         found: list[int] = []
         for k, factor in enumerate(add.factors):
             made = self.maker.get(factor) if factor is not None else None
@@ -236,9 +252,13 @@ class Carriage:
         return () if right and at_entry != at_exit else tuple(self._read_with(op.cotangents, op.association.site))
 
     def _read_with(self, cotangents: tuple[Value, ...], site: Site) -> Iterator[Reason]:
-        given = [s.path for s in self.plan.signals if any(s.value in self._slice(c) or s.value is c for c in cotangents)]
+        given = [
+            s.path for s in self.plan.signals if any(s.value in self._slice(c) or s.value is c for c in cotangents)
+        ]
         if given:
-            yield Reason(text=f"its trace is read with the signal '{given[0]}', not with the loss's derivative", loc=site.loc)
+            yield Reason(
+                text=f"its trace is read with the signal '{given[0]}', not with the loss's derivative", loc=site.loc
+            )
         else:
             text = "its trace is read with a learning signal of the rule's own, not with the loss's derivative"
             yield Reason(text=text, loc=site.loc)
@@ -260,14 +280,12 @@ class Carriage:
             pending += (trace.after,) if trace is not None and v is trace.before else ()
         return found
 
-    def _depends_on(self, values: set[Value], association: Association) -> bool:
-        """Whether some value is the association's sensitivity, or its site's data in a product of the site's own."""
+    def _touched(self, values: set[Value], associations: list[Association]) -> list[Association]:
+        """The associations that some values are of: those that their operations name, or else whose site they name."""
         makers = [self.maker[v] for v in values if v in self.maker]
-        return any(
-            (isinstance(op, (Sensitivity, Project, Contract)) and op.association is association)
-            or (isinstance(op, Product) and op.site is association.site)
-            for op in makers
-        )
+        named = {op.association for op in makers if isinstance(op, (Sensitivity, Project, Contract))}
+        sites = {op.site for op in makers if isinstance(op, Product)}
+        return [a for a in associations if a in named] or [a for a in associations if a.site in sites]
 
     def _notes(self, value: Value, values: set[Value], weight: Weight) -> Iterator[Reason]:
         """What is not exact about a contribution, from the operations that it is made by."""
@@ -283,7 +301,9 @@ class Carriage:
         known = isinstance(op, (Product, Contract)) or estimates
         if not known:
             name = getattr(op, "region", type(op).__name__)
-            yield Reason(text=f"its credit is what the rule's own operation '{name}' makes of its trace", loc=weight.loc)
+            yield Reason(
+                text=f"its credit is what the rule's own operation '{name}' makes of its trace", loc=weight.loc
+            )
         at_exit = isinstance(self.maker.get(value), Total)
         if at_exit and isinstance(op, (Product, Contract)):
             yield from self._exit_notes(op)
@@ -317,13 +337,18 @@ class Carriage:
 
     def _param(self, param: Param, value: Value) -> None:
         op = self._source(value)
-        if type(op) is ContractFull and op.param is param and op.cotangents == self.hidden_bars and param not in self.by_param:
+        if (
+            type(op) is ContractFull
+            and op.param is param
+            and op.cotangents == self.hidden_bars
+            and param not in self.by_param
+        ):
             trace = self.trace_of.get(op.trace)
             advance = self.maker.get(trace.after) if trace is not None else None
-            if trace is not None and trace.start is None and op.trace is trace.before and type(advance) is AdvanceFull:
-                if advance.param is param and advance.trace is trace.before:
-                    self.by_param[param] = Carried()
-                    return
+            known = isinstance(advance, AdvanceFull) and advance.param is param and advance.trace is op.trace
+            if known and trace is not None and trace.start is None and op.trace is trace.before:
+                self.by_param[param] = Carried()
+                return
         makers = [self.maker[v] for v in self._slice(value) if v in self.maker]
         estimates = next((m.estimates for m in makers if isinstance(m, Apply) and m.estimates), "")
         if estimates:

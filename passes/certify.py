@@ -117,7 +117,9 @@ class _Judge:
             if not any(a.site is site for a in carried):
                 yield Reason(text="reverse mode leaves its use out, and no trace is read in its place", loc=site.loc)
             elif self._goes_past(site, [a for a in carried if a.site is site]):
-                yield Reason(text="what reaches an output in the same step, past the traced states, is dropped", loc=site.loc)
+                yield Reason(
+                    text="what reaches an output in the same step, past the traced states, is dropped", loc=site.loc
+                )
         if carriage.vjp.exit and any(self.evidence.of(param, carried).reaches for _ in (0,)):
             yield Reason(text="credit from after the window is predicted, not computed", loc=param.loc)
 

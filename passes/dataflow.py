@@ -17,9 +17,9 @@ from ..coupling.limits import COLOURS, SPREAD
 from ..coupling.primitives import Constants, equation_couplings
 from ..ir import jaxpr as jx
 from ..ir.dataflow import Crossing, Dataflow, Dependences, Held, Prologue
+from ..ir.regions import STEP
 from ..ir.transition import Transition
 from .derivatives import refuse_nonlinear_rules
-from ..ir.regions import STEP
 from .prologue import find_prologue
 
 _NOT_HOLOMORPHIC = frozenset({"real", "imag", "conj", "abs", "sign"})

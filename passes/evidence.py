@@ -12,8 +12,8 @@ from ..ir.dataflow import Held
 from ..ir.regions import STEP
 from ..ir.transition import Association, Group, Param, Reason, Site, State, StateKind, Transition, Weight
 from .associate_weights import site_variable
-from .dataflow import analyse_dataflow, describe
 from .carried import Carried
+from .dataflow import analyse_dataflow, describe
 from .group_states import state_variables
 from .reach import Reach
 
@@ -144,7 +144,7 @@ class Evidence:
         return [s for s in self.read_states if held.var in self.flow.of(self.variables[s][1])]
 
     def _recurrence(self, group: Group, closed: bool) -> tuple[Reason, ...]:
-        """What is dropped when a trace on `group` is carried through the step; `closed` where positions are followed."""
+        """What is dropped when a trace on `group` is carried through the step; `closed`: positions are followed."""
         if (group, closed) not in self._of_group:
             found = (reason for state in group.states for reason in self._leaving(state, group, closed))
             self._of_group[group, closed] = tuple(dict.fromkeys(found))

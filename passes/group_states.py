@@ -9,10 +9,10 @@ import networkx as nx
 
 from ..ir import jaxpr as jx
 from ..ir.dataflow import Dataflow
+from ..ir.regions import STEP
 from ..ir.transition import Group, State, Transition
 from .base import Pass
 from .dataflow import analyse_dataflow
-from ..ir.regions import STEP
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from ..ir.dataflow import Prologue
 from ..ir.diagnostics import Diagnostic, EtirError, did_you_mean
 from ..ir.expression import LABELS, Expression
 from ..ir.operations import apply_expression, evaluate_expression, identity
+from ..ir.regions import STEP, make_region, with_regions
 from ..ir.transition import Param, Region, Site, Transition, Weight
 from ..ir.values import Value
 from .base import Pass
 from .canonicalise import retrace
-from ..ir.regions import STEP, make_region, with_regions
 from .ingest import hint
 from .prologue import find_prologue
 

@@ -11,7 +11,7 @@ from typing import ClassVar
 from ..ir.diagnostics import Diagnostic, EtirError, did_you_mean
 from ..ir.regions import FORWARD, RESTRICTED, with_regions
 from ..ir.transition import Param, Transition
-from ..rules import RULES, Rule, Task, Writer
+from ..rules import DEFAULT, RULES, Rule, Task, Writer
 from .base import Pass
 from .evidence import Evidence
 from .exit_region import exit_region
@@ -27,12 +27,12 @@ class PlanTraces(Pass):
     At every step come the Jacobians, the sensitivities and the advances of traces; at a window's end reverse mode, the
     contractions and the pull-back to parameters.
 
-    Before: no plan.  After: `plan d_rtrl window=16 { ... }`.
+    Before: no plan.  After: `plan my_rule window=16 { ... }`.
     """
 
     name: ClassVar[str] = "plan-traces"
 
-    rule: str | Rule = "d_rtrl"
+    rule: str | Rule = DEFAULT
     """The learning rule of every parameter that `rules` does not name."""
     rules: RuleOf = ()
     """Pairs of a glob of parameter paths and a rule; the first that matches counts."""
@@ -110,7 +110,9 @@ def _known(rule: str | Rule, findings: list[Diagnostic]) -> Rule | None:
     if isinstance(rule, Rule):
         if not rule.name:
             message = f"rule '{type(rule).__name__}' has no name"
-            findings.append(Diagnostic(code="rule-method", message=message, help="give the class a name: ClassVar[str]"))
+            findings.append(
+                Diagnostic(code="rule-method", message=message, help="give the class a name: ClassVar[str]")
+            )
         return rule
     if isinstance(rule, type) and issubclass(rule, Rule):
         message = f"the class '{rule.__name__}' was given as a learning rule; wanted an instance"

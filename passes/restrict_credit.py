@@ -9,13 +9,13 @@ from typing import Any
 import jax
 
 from ..ir import jaxpr as jx
-from ..ir.transition import Region, Transition
 from ..ir.regions import FORWARD, RESTRICTED
+from ..ir.transition import Region, Transition
 from .slice_regions import Slicer
 
 
 def restricted_region(transition: Transition) -> Region:
-    """The `forward` region with credit restricted as D-RTRL's papers restrict it.
+    """The `forward` region with credit restricted as rules of one step at a time restrict it.
 
     What a mixing operation that leads to a new hidden state makes of *old* states, and of outputs of traced sites,
     counts as constant in them; new states, weights without a trace and everything else keep their credit, so an upper

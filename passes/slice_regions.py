@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 from ..ir import jaxpr as jx
 from ..ir.dataflow import Dataflow
+from ..ir.regions import FORWARD, HIDDEN, STEP, WEIGHTS, make_region, with_regions
 from ..ir.transition import Region, Transition
 from ..ir.values import Value
 from .base import Pass
 from .dataflow import analyse_dataflow
-from ..ir.regions import FORWARD, HIDDEN, STEP, WEIGHTS, make_region, with_regions
 
 
 @dataclass(frozen=True)

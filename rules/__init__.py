@@ -12,6 +12,9 @@ from .writer import Writer
 KNOWN: tuple[Rule, ...] = (Bptt(), DRtrl(), PpProp(), Rtrl())
 """The rules that can be given by name; any other `Rule` can be given as an object."""
 
+DEFAULT = "d_rtrl"
+"""The rule of who names none."""
+
 RULES: dict[str, Rule] = {rule.name: rule for rule in KNOWN}
 
-__all__ = ["KNOWN", "RULES", "Bptt", "DRtrl", "PpProp", "Rtrl", "Rule", "Task", "Writer"]
+__all__ = ["DEFAULT", "KNOWN", "RULES", "Bptt", "DRtrl", "PpProp", "Rtrl", "Rule", "Task", "Writer"]

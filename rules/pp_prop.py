@@ -65,11 +65,15 @@ class PpProp(Rule):
         states, rows = self._rows(plan, association, a)
         entering = plan.entering(association.group)
         cotangents = tuple(entering[k] for k in states)
-        (credit,) = plan.window(Project(association=association, factors=rows, cotangents=cotangents, loc=site.loc),
-                                f"{site.output.hint}_bar")  # fmt: skip
+        (credit,) = plan.window(
+            Project(association=association, factors=rows, cotangents=cotangents, loc=site.loc),
+            f"{site.output.hint}_bar",
+        )
         if self.corrected and a < 1:
             credit = self._corrected(plan, credit, a)
-        (read,) = plan.window(Product(site=site, data=column, cotangent=credit, loc=site.loc), f"g_{site.weight.value.hint}")
+        (read,) = plan.window(
+            Product(site=site, data=column, cotangent=credit, loc=site.loc), f"g_{site.weight.value.hint}"
+        )
         plan.contribute(site.weight, read)
 
     def _rows(self, plan: Writer, association: Association, a: float) -> tuple[tuple[int, ...], tuple[Value, ...]]:

@@ -26,7 +26,7 @@ from ..ir.plan import (
     Signal,
     Trace,
     Vjp,
-)  # fmt: skip
+)
 from ..ir.regions import make_region, with_regions
 from ..ir.transition import Association, Group, Param, Region, Site, Transition, Weight
 from ..ir.types import TensorType
@@ -79,8 +79,12 @@ class Writer:
 
     def _add(self, phase: list[Operation], operation: Operation, hints: Sequence[str]) -> tuple[Value, ...]:
         if not isinstance(operation, Operation):
-            raise error("plan-operation", f"rule '{self.rule.name}' adds something of type {type(operation).__name__} "
-                        "to a plan; wanted an Operation", help="subclass etir.ir.Operation")  # fmt: skip
+            raise error(
+                "plan-operation",
+                f"rule '{self.rule.name}' adds something of type {type(operation).__name__} "
+                "to a plan; wanted an Operation",
+                help="subclass etir.ir.Operation",
+            )
         kinds = operation.types(self.transition)
         names = [*hints, *[type(operation).__name__.lower()] * (len(kinds) - len(hints))]
         made = replace(operation, results=tuple(Value(type=k, hint=n) for k, n in zip(kinds, names, strict=False)))
@@ -88,9 +92,14 @@ class Writer:
         return made.results
 
     def apply(
-        self, function: Callable[..., Any], *values: Value, name: str, at_window: bool = False,
-        before_reverse: bool = False, estimates: str = "",
-    ) -> tuple[Value, ...]:  # fmt: skip
+        self,
+        function: Callable[..., Any],
+        *values: Value,
+        name: str,
+        at_window: bool = False,
+        before_reverse: bool = False,
+        estimates: str = "",
+    ) -> tuple[Value, ...]:
         """The results of a function of your own on some values: what is no linear recurrence.
 
         The function is traced once, for arrays of the values' types, and gives one array or a tuple of them. It must
@@ -121,7 +130,13 @@ class Writer:
     # Traces
 
     def trace(
-        self, kind: TensorType, label: str, hint: str, *, start: Callable[[Any], Any] | None = None, loc: Loc | None = None
+        self,
+        kind: TensorType,
+        label: str,
+        hint: str,
+        *,
+        start: Callable[[Any], Any] | None = None,
+        loc: Loc | None = None,
     ) -> Value:
         """A trace's value before a step (or a window). Say with `carry` what it becomes.
 
@@ -130,7 +145,9 @@ class Writer:
         before, after = Value(type=kind, hint=hint), Value(type=kind, hint=f"{hint}_next")
         region = None
         if start is not None:
-            made = self._trace(f"start_{hint}", lambda raw: [_drawn(start, raw, kind)], [jax.ShapeDtypeStruct((2,), "uint32")])
+            made = self._trace(
+                f"start_{hint}", lambda raw: [_drawn(start, raw, kind)], [jax.ShapeDtypeStruct((2,), "uint32")]
+            )
             self.transition = with_regions(self.transition, made)
             region = made.name
         self._traces.append(Trace(before=before, after=after, label=label, start=region, loc=loc))
@@ -145,8 +162,11 @@ class Writer:
         """Say what a trace becomes."""
         place = next((k for k, trace in enumerate(self._traces) if trace.before is before), None)
         if place is None:
-            raise error("plan-trace", f"rule '{self.rule.name}' carries a value that is no trace's",
-                        help="make it with plan.trace(...)")  # fmt: skip
+            raise error(
+                "plan-trace",
+                f"rule '{self.rule.name}' carries a value that is no trace's",
+                help="make it with plan.trace(...)",
+            )
         self._traces[place] = replace(self._traces[place], after=after)
 
     # What rules share
@@ -212,8 +232,11 @@ class Writer:
         """An array that every step of the learner is given beside the model's inputs, as `path=...`."""
         known = self._signals.setdefault(path, Signal(path=path, value=Value(type=kind, hint=path)))
         if known.value.type != kind:
-            raise error("signal-type", f"signal '{path}' is asked for as {kind}, and as {known.value.type} elsewhere",
-                        help="give rules that share a signal the same shape")  # fmt: skip
+            raise error(
+                "signal-type",
+                f"signal '{path}' is asked for as {kind}, and as {known.value.type} elsewhere",
+                help="give rules that share a signal the same shape",
+            )
         return known.value
 
     # Gradients
@@ -226,8 +249,12 @@ class Writer:
         owner = self._owners.setdefault(to, self.rule)
         if owner != self.rule:
             paths = " and ".join(f"'{path}'" for path in to.paths)
-            raise error("rule-conflict", f"{paths} make one weight, but learn by different rules: "
-                        f"'{owner.name}', '{self.rule.name}'", loc=to.loc, help="give them the same rule in rules=")  # fmt: skip
+            raise error(
+                "rule-conflict",
+                f"{paths} make one weight, but learn by different rules: '{owner.name}', '{self.rule.name}'",
+                loc=to.loc,
+                help="give them the same rule in rules=",
+            )
         self._on_weights.append((to, value))
         self._takers += [p for p in self.params if p not in self._takers]
 
@@ -244,15 +271,23 @@ class Writer:
         self, rule: str, rules: tuple[str, ...], window: int, credit: str, left: tuple[Param, ...] = ()
     ) -> Transition:
         """The transition with the plan, and with the regions that it runs; `rules` has the name of each parameter's."""
-        vjp = Vjp(region=self.region, detached=tuple(self._detached), exit=self._exit,
-                  results=(*self.cotangents, *self.reverse))  # fmt: skip
+        vjp = Vjp(
+            region=self.region,
+            detached=tuple(self._detached),
+            exit=self._exit,
+            results=(*self.cotangents, *self.reverse),
+        )
         weights, on_weights = zip(*self._on_weights, strict=True) if self._on_weights else ((), ())
         params, on_params = zip(*self._on_params, strict=True) if self._on_params else ((), ())
         pullback = Pullback(
-            reverse=tuple(self.reverse), weights=weights, on_weights=on_weights, takers=tuple(self._takers),
-            params=params, on_params=on_params,
+            reverse=tuple(self.reverse),
+            weights=weights,
+            on_weights=on_weights,
+            takers=tuple(self._takers),
+            params=params,
+            on_params=on_params,
             results=tuple(Value(type=p.value.type, hint=f"grad_{p.value.hint}") for p in self.transition.params),
-        )  # fmt: skip
+        )
         plan = Plan(
             rule=rule,
             window=window,

@@ -133,7 +133,7 @@ class Placement:
         with jax.ensure_compile_time_eval():
             return np.asarray(self.gather(jnp.asarray(values)))
 
-    def sum_slots(self, values: jax.Array) -> jax.Array:
+    def sum_slots(self, values: Any) -> Any:
         """Values at slots and output positions, summed over the slots: `[..., slots?, *output] -> [..., *output]`."""
         return values.sum(axis=-1 - self.rank) if self.slot else values
 

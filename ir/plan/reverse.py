@@ -75,9 +75,14 @@ def run_step(
 
 
 def run_window(
-    t: Transition, region: Region, params: Arrays, states: Arrays, inputs: Arrays, steps: int,
+    t: Transition,
+    region: Region,
+    params: Arrays,
+    states: Arrays,
+    inputs: Arrays,
+    steps: int,
     detached: Sequence[Site] = (),
-) -> tuple[Arrays, Arrays]:  # fmt: skip
+) -> tuple[Arrays, Arrays]:
     """A window's new states and its outputs, `[time, ...]`, by a region with the signature of `forward`."""
     weights = weights_of(t, params)
     body = lambda now, x: run_step(t, region, weights, now, x, detached)  # noqa: E731

@@ -248,7 +248,6 @@ def total(carried: Sequence[Any], added: Sequence[Any], trace: Arrays) -> list[A
     """`A E + b`, in the element types of the trace."""
     new: list[Any] = []
     for old, a, b in zip(trace, carried, added, strict=True):
-        parts = [x for x in (a, b) if x is not None]
-        found: Any = sum(parts[1:], parts[0]) if parts else jnp.zeros_like(old)
-        new.append(found.astype(old.dtype))
+        found = b if a is None else a if b is None else a + b
+        new.append(jnp.zeros_like(old) if found is None else found.astype(old.dtype))
     return new
