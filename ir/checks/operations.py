@@ -9,7 +9,7 @@ from ..diagnostics import Diagnostic, EtirError
 from ..plan import Operation
 from ..plan.faults import type_list
 from ..transition import Transition
-from .program import about, foreign_nodes
+from .program import foreign_nodes
 from .sheet import Sheet
 
 
@@ -27,7 +27,7 @@ def operations_fit_their_operands(t: Transition, sheet: Sheet) -> Iterator[Diagn
             yield from refusal.diagnostics
             continue
         for fault in faults:
-            yield about("operation-type", f"'{mnemonic(type(operation))}' {fault}", operation, sheet)
+            yield sheet.about("operation-type", f"'{mnemonic(type(operation))}' {fault}", operation)
 
 
 def _misfit_results(t: Transition, operation: Operation) -> Iterator[str]:
@@ -43,4 +43,4 @@ def operations_run_in_their_phase(t: Transition, sheet: Sheet) -> Iterator[Diagn
             if phase not in operation.phases:
                 where = "at every step" if phase == "step" else "at a window's end"
                 message = f"'{mnemonic(type(operation))}' runs {where}; it has no meaning there"
-                yield about("operation-phase", message, operation, sheet)
+                yield sheet.about("operation-phase", message, operation)

@@ -29,7 +29,7 @@ def operations_read_what_is_computed(t: Transition, sheet: Sheet) -> Iterator[Di
                 why = "which is computed only later" if value in everywhere else "which nothing computes"
                 why = "which each step has of its own; take its total" if value in known else why
                 message = f"'{mnemonic(type(operation))}' reads {sheet.name(value)}, {why}"
-                yield about("ir-undefined", message, operation, sheet, sheet.name(value))
+                yield sheet.about("ir-undefined", message, operation, sheet.name(value))
         known.update(operation.results)
 
 
@@ -49,7 +49,7 @@ def values_are_computed_once(t: Transition, sheet: Sheet) -> Iterator[Diagnostic
             if value in seen or value in model:
                 what = "twice" if value in seen else "again; the model or a trace has it already"
                 message = f"'{mnemonic(type(operation))}' computes {sheet.name(value)} {what}"
-                yield about("ir-defined-twice", message, operation, sheet, sheet.name(value))
+                yield sheet.about("ir-defined-twice", message, operation, sheet.name(value))
             seen.add(value)
 
 
@@ -99,7 +99,7 @@ def operations_stay_in_the_transition(t: Transition, sheet: Sheet) -> Iterator[D
         for name, node in foreign_nodes(t, operation):
             noun = type(node).__name__.lower()
             message = f"'{mnemonic(type(operation))}' has a {noun} as its {name} that is not in this transition"
-            yield about("ir-foreign", message, operation, sheet, f"{name}=")
+            yield sheet.about("ir-foreign", message, operation, f"{name}=")
 
 
 def foreign_nodes(t: Transition, operation: Operation) -> Iterator[tuple[str, Any]]:
@@ -151,13 +151,3 @@ def signals_are_arguments(t: Transition, sheet: Sheet) -> Iterator[Diagnostic]:
             message = f"signal '{signal.path}' is {sheet.name(signal.value)}, which is something else already"
             yield sheet.finding("ir-argument", message, line=line, mark=sheet.name(signal.value), loc=signal.loc)
         taken.add(signal.value)
-
-
-def about(code: str, message: str, operation: Operation, sheet: Sheet, mark: str = "") -> Diagnostic:
-    """A finding about an operation's line."""
-    results = operation.results
-    if len(results) == 1:
-        line = f"{sheet.name(results[0])} :"
-    else:
-        line = f"= {mnemonic(type(operation))}("
-    return sheet.finding(code, message, line=line, mark=mark, loc=operation.loc)
