@@ -85,7 +85,7 @@ class Diagonal(Transfer):
         if not unplaced:
             place = Placement(self.association)
             yield from misshapen("trace", trace, place.output_shape if self.at_output else place.shape)
-            yield from misshapen("factor", kinds_of(self.factors), self.association.group.shape)
+            yield from misshapen("carrying factor", kinds_of(self.factors), self.association.group.shape)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -116,7 +116,7 @@ class Neighbourhood(Transfer):
     def faults(self, trace: Sequence[TensorType]) -> Iterator[str]:
         """A factor and a coupling for each pair, at the group's positions; the trace is laid out on the reach."""
         yield from _pair_faults(self.pairs, self.factors, trace)
-        yield from not_as_many(self.couplings, "couplings", self.pairs, "pairs of arrays")
+        yield from not_as_many(self.couplings, "coupling", self.pairs, "pair")
         unplaced = list(placement_faults(self.association, self.reach))
         yield from unplaced
         if not unplaced:
@@ -127,14 +127,14 @@ class Neighbourhood(Transfer):
                 yield "has a coupling between other positions than its group's"
             else:
                 slots = positions_of(coupling).shape[-1]
-                yield from misshapen("factor", [factor.type], ((slots,) if slots > 1 else ()) + group)
+                yield from misshapen("carrying factor", [factor.type], ((slots,) if slots > 1 else ()) + group)
 
 
 def _pair_faults(
     pairs: Sequence[tuple[int, int]], factors: Sequence[Value], trace: Sequence[TensorType]
 ) -> Iterator[str]:
     """A factor for each pair of arrays that the trace has."""
-    yield from not_as_many(factors, "factors", pairs, "pairs of arrays")
+    yield from not_as_many(factors, "factor", pairs, "pair")
     for (of, on), factor in zip(pairs, factors, strict=False):
         if not (0 <= of < len(trace) and 0 <= on < len(trace)):
             yield f"is carried from array {on} to array {of}, of a trace of {len(trace)}"
@@ -198,7 +198,7 @@ class Plain(Drive):
 
     def faults(self, trace: Sequence[TensorType]) -> Iterator[str]:
         """A value for each array of the trace, of its shape."""
-        yield from not_as_many(self.values, "values to add", trace, "arrays")
+        yield from not_as_many(self.values, "value", trace, "array")
         for value, kind in zip(kinds_of(self.values), trace, strict=False):
             yield from misshapen("value to add", [value], kind.shape)
             yield from too_narrow(kind, [value])
@@ -223,14 +223,14 @@ class Outer(Drive):
 
     def faults(self, trace: Sequence[TensorType]) -> Iterator[str]:
         """A factor for each array of the trace, and data as the site has them; the trace is laid out on the reach."""
-        yield from not_as_many(self.factors, "factors to add", trace, "arrays")
+        yield from not_as_many(self.factors, "factor", trace, "array")
         yield from data_faults(self.association.site, self.data)
         unplaced = list(placement_faults(self.association, self.reach))
         yield from unplaced
         if not unplaced:
             place = Placement(self.association, self.reach)
             yield from misshapen("trace", trace, place.shape)
-            yield from misshapen("factor", kinds_of(self.factors), place.output_shape)
+            yield from misshapen("factor to add", kinds_of(self.factors), place.output_shape)
         for factor, kind in zip(self.factors, trace, strict=False):
             if factor is not None:
                 yield from too_narrow(kind, kinds_of([factor, self.data]))
