@@ -160,10 +160,8 @@ OPERATIONS: dict[str, tuple[Callable[[], Transition], str]] = {
     ),
     "sensitivity_of_another_reach": (
         broken(Sensitivity, lambda t, o: {"reach": Coupling.identity((3,))}, nth=1),
-        "cells.py:8:15: error: 'sensitivity' has a reach from [3] to [3]; wanted [4] to [4] "
-        "[operation-type]\n"
-        "  %f_near        : f32[3,4] = sensitivity(association=%yw -> #0, reach=coupling from [3] to "
-        "[3] [=])",
+        "cells.py:8:15: error: 'sensitivity' has a reach from [3] to [3]; wanted [4] to [4] [operation-type]\n"
+        "  %f_near        : f32[3,4] = sensitivity(association=%yw -> #0, reach=coupling from [3] to [3] [=])",
     ),
     "sensitivity_of_other_results": (
         sensitivity_of_other_results,
@@ -186,14 +184,12 @@ OPERATIONS: dict[str, tuple[Callable[[], Transition], str]] = {
     ),
     "diagonal_of_no_such_array": (
         by(0, lambda t, o: {"pairs": ((0, 0), (2, 0))}),
-        "cells.py:8:15: error: 'advance' is carried from array 0 to array 2, of a trace of 2 "
-        "[operation-type]\n"
+        "cells.py:8:15: error: 'advance' is carried from array 0 to array 2, of a trace of 2 [operation-type]\n"
         "  = advance(trace=[%e_V, %e_a],",
     ),
     "diagonal_of_other_positions": (
         by(0, lambda t, o: {"factors": (t.inputs[0].value, *o.factors[1:])}),
-        "cells.py:8:15: error: 'advance' has a carrying factor of f32[3]; wanted shape [4] "
-        "[operation-type]\n"
+        "cells.py:8:15: error: 'advance' has a carrying factor of f32[3]; wanted shape [4] [operation-type]\n"
         "  = advance(trace=[%e_V, %e_a],",
     ),
     "diagonal_at_the_output": (
@@ -207,19 +203,23 @@ OPERATIONS: dict[str, tuple[Callable[[], Transition], str]] = {
     ),
     "neighbourhood_of_other_positions": (
         by(1, lambda t, o: {"couplings": (Coupling.identity((3,)),)}),
-        "cells.py:8:15: error: 'advance' has a coupling between other positions than its group's "
-        "[operation-type]\n"
+        "cells.py:8:15: error: 'advance' has a coupling between other positions than its group's [operation-type]\n"
         "  = advance(trace=[%near],",
     ),
     "neighbourhood_of_too_few_slots": (
         by(1, lambda t, o: {"couplings": (o.reach,)}),
-        "cells.py:8:15: error: 'advance' has a carrying factor of f32[4]; wanted shape [3,4] "
-        "[operation-type]\n"
+        "cells.py:8:15: error: 'advance' has a carrying factor of f32[4]; wanted shape [3,4] [operation-type]\n"
         "  = advance(trace=[%near],",
     ),
     "neighbourhood_of_another_reach": (
         by(1, lambda t, o: {"reach": Coupling.identity((4,))}),
         "cells.py:8:15: error: 'advance' has a trace of f32[3,3,4]; wanted shape [3,4] [operation-type]\n"
+        "  = advance(trace=[%near],",
+    ),
+    "neighbourhood_on_other_positions": (
+        by(1, lambda t, o: {"reach": Coupling.parse("[0..2]", (4,), (4,))}),
+        "cells.py:8:15: error: 'advance' is carried on positions [0..2], but added to on positions [-1..1] "
+        "[operation-type]\n"
         "  = advance(trace=[%near],",
     ),
     "plain_of_too_few": (
@@ -234,8 +234,7 @@ OPERATIONS: dict[str, tuple[Callable[[], Transition], str]] = {
     ),
     "complex_numbers_in_a_real_trace": (
         complex_numbers_in_a_real_trace,
-        "cells.py:9:9: error: 'advance' puts c64[3] into a trace of f32[3], which is real "
-        "[operation-type]\n"
+        "cells.py:9:9: error: 'advance' puts c64[3] into a trace of f32[3], which is real [operation-type]\n"
         "  = advance(trace=[%X_w], by=scalar(factor=0.9), add=plain(values=[%phase]))  loc(cells.py:9:9)",
     ),
     "outer_of_too_few": (
@@ -266,8 +265,7 @@ OPERATIONS: dict[str, tuple[Callable[[], Transition], str]] = {
     "contract_of_another_layout": (
         broken(Contract, lambda t, o: {"trace": (t.states[0].before,) * 2}),
         "cells.py:8:15: error: 'contract' has a trace of f32[4]; wanted shape [3,4] [operation-type]\n"
-        "  %now           : f32[3,4] = contract(association=%yw -> #0, trace=[%V, %V], "
-        "cotangents=[%L_V, %L_a])",
+        "  %now           : f32[3,4] = contract(association=%yw -> #0, trace=[%V, %V], cotangents=[%L_V, %L_a])",
     ),
     "contract_at_other_positions": (
         broken(Contract, lambda t, o: {"cotangents": (t.inputs[0].value,) * 2}),
@@ -278,14 +276,12 @@ OPERATIONS: dict[str, tuple[Callable[[], Transition], str]] = {
     "project_with_too_few": (
         broken(Project, lambda t, o: {"cotangents": o.cotangents[:1]}),
         "cells.py:8:15: error: 'project' has 1 cotangent for 2 factors [operation-type]\n"
-        "  %yw_bar   : f32[4]    = project(association=%yw -> #0, factors=[%noise, none], "
-        "cotangents=[%V_bar])",
+        "  %yw_bar   : f32[4]    = project(association=%yw -> #0, factors=[%noise, none], cotangents=[%V_bar])",
     ),
     "project_at_other_positions": (
         broken(Project, lambda t, o: {"factors": (None, t.inputs[0].value)}),
         "cells.py:8:15: error: 'project' has a factor of f32[3]; wanted shape [4] [operation-type]\n"
-        "  %yw_bar   : f32[4]    = project(association=%yw -> #0, factors=[none, %x], "
-        "cotangents=[%V_bar, %a_bar])",
+        "  %yw_bar   : f32[4]    = project(association=%yw -> #0, factors=[none, %x], cotangents=[%V_bar, %a_bar])",
     ),
     "product_without_data": (
         broken(Product, lambda t, o: {"data": None}),
@@ -314,10 +310,9 @@ OPERATIONS: dict[str, tuple[Callable[[], Transition], str]] = {
     ),
     "apply_to_other_values": (
         broken(Apply, lambda t, o: {"values": o.values[::-1]}),
-        "cells.py:31:9: error: 'apply' gives region @turn f32[], f32[4]; wanted f32[4], f32[] "
-        "[operation-type]\n"
-        '  %noise_next    : f32[4]   = apply(region="turn", values=[%reward, %noise], estimates="rtrl") '
-        " loc(cells.py:31:9)",
+        "cells.py:31:9: error: 'apply' gives region @turn f32[], f32[4]; wanted f32[4], f32[] [operation-type]\n"
+        '  %noise_next    : f32[4]   = apply(region="turn", values=[%reward, %noise], estimates="rtrl")  '
+        "loc(cells.py:31:9)",
     ),
     "exit_of_no_region": (
         broken(ExitSignal, lambda t, o: {"region": "leave"}),
@@ -326,17 +321,14 @@ OPERATIONS: dict[str, tuple[Callable[[], Transition], str]] = {
     ),
     "exit_of_a_region_without_shifts": (
         broken(ExitSignal, lambda t, o: {"region": "start_noise"}),
-        "error: 'exit_signal' shifts f32[4], f32[4] in region @start_noise, which takes u32[2] "
-        "[operation-type]\n"
+        "error: 'exit_signal' shifts f32[4], f32[4] in region @start_noise, which takes u32[2] [operation-type]\n"
         '  %L_V, %L_a     : f32[4]   = exit_signal(group=#0, region="start_noise", signals=[%y_bar])\n'
-        "error: 'exit_signal' pulls f32[2] back through region @start_noise, which gives f32[4] "
-        "[operation-type]\n"
+        "error: 'exit_signal' pulls f32[2] back through region @start_noise, which gives f32[4] [operation-type]\n"
         '  %L_V, %L_a     : f32[4]   = exit_signal(group=#0, region="start_noise", signals=[%y_bar])',
     ),
     "push_of_too_few": (
         broken(Push, lambda t, o: {"tangents": o.tangents[:1]}),
-        "error: 'push' has tangents of f32[4]; wanted f32[4], f32[4], those of the hidden states "
-        "[operation-type]\n"
+        "error: 'push' has tangents of f32[4]; wanted f32[4], f32[4], those of the hidden states [operation-type]\n"
         "  %JV, %Ja       : f32[4]   = push(tangents=[%noise])",
     ),
     "push_of_nothing": (
@@ -345,8 +337,7 @@ OPERATIONS: dict[str, tuple[Callable[[], Transition], str]] = {
     ),
     "pull_of_too_few": (
         broken(Pull, lambda t, o: {"cotangents": o.cotangents[:1]}),
-        "error: 'pull' has cotangents of f32[4]; wanted f32[4], f32[4], those of the hidden states "
-        "[operation-type]\n"
+        "error: 'pull' has cotangents of f32[4]; wanted f32[4], f32[4], those of the hidden states [operation-type]\n"
         "  %w_pulled      : f32[3,4] = pull(params=param [%w], cotangents=[%JV])",
     ),
     "pull_to_a_count": (
@@ -366,8 +357,8 @@ OPERATIONS: dict[str, tuple[Callable[[], Transition], str]] = {
     ),
     "influence_read_with_too_few": (
         broken(ContractFull, lambda t, o: {"cotangents": o.cotangents[:1]}),
-        "error: 'contract_full' has cotangents of f32[4]; wanted f32[4], f32[4], those of the hidden "
-        "states [operation-type]\n"
+        "error: 'contract_full' has cotangents of f32[4]; wanted f32[4], f32[4], those of the hidden states "
+        "[operation-type]\n"
         "  %g_full   : f32[3,4]  = contract_full(param=param %w, trace=%e_w, cotangents=[%V_bar])",
     ),
     "vjp_of_no_region": (

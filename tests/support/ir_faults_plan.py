@@ -113,12 +113,10 @@ PLAN: dict[str, tuple[Callable[[], Transition], str]] = {
     "operand_from_nowhere": (
         operand_from_nowhere,
         "cells.py:8:15: error: 'contract' reads %lost, which nothing computes [ir-undefined]\n"
-        "  %g_w : f32[3,4] = contract(association=%yw -> #0, trace=[%lost, %gone], cotangents=[%V_bar, "
-        "%a_bar])\n"
+        "  %g_w : f32[3,4] = contract(association=%yw -> #0, trace=[%lost, %gone], cotangents=[%V_bar, %a_bar])\n"
         "                                                           ^^^^^\n"
         "cells.py:8:15: error: 'contract' reads %gone, which nothing computes [ir-undefined]\n"
-        "  %g_w : f32[3,4] = contract(association=%yw -> #0, trace=[%lost, %gone], cotangents=[%V_bar, "
-        "%a_bar])\n"
+        "  %g_w : f32[3,4] = contract(association=%yw -> #0, trace=[%lost, %gone], cotangents=[%V_bar, %a_bar])\n"
         "                                                                  ^^^^^",
     ),
     "operand_of_a_part_from_nowhere": (
@@ -153,34 +151,30 @@ PLAN: dict[str, tuple[Callable[[], Transition], str]] = {
     ),
     "operand_of_a_step": (
         operand_of_a_step,
-        "cells.py:8:15: error: 'contract' reads %e_V_next, which each step has of its own; take its "
-        "total [ir-undefined]\n"
-        "  %g_w : f32[3,4] = contract(association=%yw -> #0, trace=[%e_V_next, %e_a_next], "
-        "cotangents=[%V_bar, %a_bar])\n"
+        "cells.py:8:15: error: 'contract' reads %e_V_next, which each step has of its own; take its total "
+        "[ir-undefined]\n"
+        "  %g_w : f32[3,4] = contract(association=%yw -> #0, trace=[%e_V_next, %e_a_next], cotangents=[%V_bar, "
+        "%a_bar])\n"
         "                                                           ^^^^^^^^^\n"
-        "cells.py:8:15: error: 'contract' reads %e_a_next, which each step has of its own; take its "
-        "total [ir-undefined]\n"
-        "  %g_w : f32[3,4] = contract(association=%yw -> #0, trace=[%e_V_next, %e_a_next], "
-        "cotangents=[%V_bar, %a_bar])\n"
+        "cells.py:8:15: error: 'contract' reads %e_a_next, which each step has of its own; take its total "
+        "[ir-undefined]\n"
+        "  %g_w : f32[3,4] = contract(association=%yw -> #0, trace=[%e_V_next, %e_a_next], cotangents=[%V_bar, "
+        "%a_bar])\n"
         "                                                                      ^^^^^^^^^",
     ),
     "result_twice": (
         result_twice,
         "error: 'jacobian' computes %D_V_V twice [ir-defined-twice]\n"
-        "  %D_V_V, %D_V_a, %D_a_V, %D_a_a : f32[4] = jacobian(group=#0, pairs=[[0,0], [0,1], [1,0], "
-        "[1,1]])\n"
+        "  %D_V_V, %D_V_a, %D_a_V, %D_a_a : f32[4] = jacobian(group=#0, pairs=[[0,0], [0,1], [1,0], [1,1]])\n"
         "  ^^^^^^\n"
         "error: 'jacobian' computes %D_V_a twice [ir-defined-twice]\n"
-        "  %D_V_V, %D_V_a, %D_a_V, %D_a_a : f32[4] = jacobian(group=#0, pairs=[[0,0], [0,1], [1,0], "
-        "[1,1]])\n"
+        "  %D_V_V, %D_V_a, %D_a_V, %D_a_a : f32[4] = jacobian(group=#0, pairs=[[0,0], [0,1], [1,0], [1,1]])\n"
         "          ^^^^^^\n"
         "error: 'jacobian' computes %D_a_V twice [ir-defined-twice]\n"
-        "  %D_V_V, %D_V_a, %D_a_V, %D_a_a : f32[4] = jacobian(group=#0, pairs=[[0,0], [0,1], [1,0], "
-        "[1,1]])\n"
+        "  %D_V_V, %D_V_a, %D_a_V, %D_a_a : f32[4] = jacobian(group=#0, pairs=[[0,0], [0,1], [1,0], [1,1]])\n"
         "                  ^^^^^^\n"
         "error: 'jacobian' computes %D_a_a twice [ir-defined-twice]\n"
-        "  %D_V_V, %D_V_a, %D_a_V, %D_a_a : f32[4] = jacobian(group=#0, pairs=[[0,0], [0,1], [1,0], "
-        "[1,1]])\n"
+        "  %D_V_V, %D_V_a, %D_a_V, %D_a_a : f32[4] = jacobian(group=#0, pairs=[[0,0], [0,1], [1,0], [1,1]])\n"
         "                          ^^^^^^",
     ),
     "result_of_the_model": (
@@ -224,32 +218,28 @@ PLAN: dict[str, tuple[Callable[[], Transition], str]] = {
     ),
     "start_of_other_types": (
         lambda: start("hidden"),
-        "cells.py:8:15: error: trace 'w on V' starts as region @hidden, which is (f32[4], f32[4], "
-        "f32[4], f32[4]) -> (f32[4], f32[4]); wanted (u32[2]) -> (f32[3,4]) [trace-type]\n"
+        "cells.py:8:15: error: trace 'w on V' starts as region @hidden, which is (f32[4], f32[4], f32[4], f32[4]) "
+        "-> (f32[4], f32[4]); wanted (u32[2]) -> (f32[3,4]) [trace-type]\n"
         '  trace %e_V -> %e_V_next : f32[3,4]  "w on V"  start @hidden  loc(cells.py:8:15)\n'
         "                                                ^^^^^^^^^^^^^",
     ),
     "group_of_another": (
         group_of_another,
         "error: 'jacobian' has a group of another transition as its group [ir-foreign]\n"
-        "  %D_V_V, %D_V_a, %D_a_V, %D_a_a : f32[4] = jacobian(group=#0, pairs=[[0,0], [0,1], [1,0], "
-        "[1,1]])\n"
+        "  %D_V_V, %D_V_a, %D_a_V, %D_a_a : f32[4] = jacobian(group=#0, pairs=[[0,0], [0,1], [1,0], [1,1]])\n"
         "                                                     ^^^^^^",
     ),
     "association_of_another_in_a_part": (
         association_of_another_in_a_part,
-        "cells.py:9:9: error: 'advance' has an association of another transition as its association "
-        "[ir-foreign]\n"
+        "cells.py:9:9: error: 'advance' has an association of another transition as its association [ir-foreign]\n"
         "  by=diagonal(association=%yw -> #0,\n"
         "                          ^^^",
     ),
     "parameter_of_another_in_a_list": (
         parameter_of_another_in_a_list,
         "error: 'pullback' has a parameter of another transition as its takers [ir-foreign]\n"
-        "  = pullback(reverse=[%w_bar, %readout_bar], weights=weight [%w_p], on_weights=[%g_w], "
-        "takers=param [%w1])\n"
-        "                                                                                               "
-        "      ^^^",
+        "  = pullback(reverse=[%w_bar, %readout_bar], weights=weight [%w_p], on_weights=[%g_w], takers=param [%w1])\n"
+        "                                                                                                     ^^^",
     ),
     "rules_of_too_few": (
         lambda: with_same(adaptive(), rules=("d_rtrl",)),
@@ -257,8 +247,7 @@ PLAN: dict[str, tuple[Callable[[], Transition], str]] = {
     ),
     "without_trace_of_another": (
         lambda: with_same(adaptive(), left=adaptive().params[1:]),
-        "error: the plan has no trace for 'readout', which is no parameter of this transition "
-        "[ir-foreign]\n"
+        "error: the plan has no trace for 'readout', which is no parameter of this transition [ir-foreign]\n"
         "  no trace for %readout1\n"
         "               ^^^^^^^^^",
     ),
