@@ -112,7 +112,8 @@ class Writer:
     ) -> Value:
         """A trace's value before a step (or a window). Say with `carry` what it becomes.
 
-        It begins as zeros, or as `start(key)`, where `key` is a PRNG key of its own made from learner.init's.
+        It begins as zeros, or as `start(key)`, where `key` is a PRNG key of its own made from learner.init's; a start
+        that does not use its key needs none there.
         """
         before, after = Value(type=kind, hint=hint), Value(type=kind, hint=f"{hint}_next")
         region = None
