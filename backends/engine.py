@@ -112,9 +112,9 @@ class Engine:
         if self.program.driver_only:
             raise error(
                 "loss-in-trace",
-                f"'{self.program.driver_only[0].label}' is advanced by what the loss sends back, which a step or a "
+                f"trace '{self.program.driver_only[0].label}' is advanced by what the loss sends back, which a step or a "
                 "window alone does not know",
-                help="use learner.grad or learner.train",
+                help="use learner.grad or learner.train, which are given the loss",
             )
 
     def _advanced(self, run: Run, given: Given, steps: int) -> tuple[Any, Any, Any]:
