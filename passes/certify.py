@@ -80,7 +80,7 @@ class _Judge:
         dropped = (*finding.dropped, *finding.buffers)
         if not finding.traced:
             if beside:
-                return entry(Verdict.APPROXIMATE, *beside)
+                return entry(Verdict.APPROXIMATE, *beside, *finding.buffers)
             return entry(Verdict.TRUNCATED, *self._truncated(param, rule, dropped))
         seen = [a for a in finding.traced if self._sees(a, carried[a])]
         if not seen and not beside:

@@ -202,7 +202,7 @@ def _checked(found: Any, states: Sequence[State]) -> list[Any]:
     """A predictor's cotangents in the order of the hidden states. Raises EtirError where they are not of them."""
     paths = [state.path for state in states]
     if not isinstance(found, dict) or set(found) != set(paths):  # pyright: ignore[reportUnknownArgumentType]
-        given = ", ".join(map(repr, found)) if isinstance(found, dict) else f"a {type(found).__name__}"
+        given = ", ".join(map(repr, found)) if isinstance(found, dict) else _described(found)
         wanted = ", ".join(map(repr, paths))
         raise error(
             "rule-option",
@@ -251,6 +251,10 @@ class _Network:
             for state, part in zip(states, coordinates.unflatten(x), strict=True):
                 found[state.path] = part.reshape(state.before.type.shape)
         return found
+
+
+def _described(found: Any) -> str:
+    return str(TensorType.of(found)) if isinstance(found, jax.Array) else f"a {type(found).__name__}"
 
 
 def _coordinates(states: Sequence[State]) -> RealCoordinates:
