@@ -112,8 +112,8 @@ class Engine:
         if self.program.driver_only:
             raise error(
                 "loss-in-trace",
-                f"trace '{self.program.driver_only[0].label}' is advanced by what the loss sends back, which a step or a "
-                "window alone does not know",
+                f"trace '{self.program.driver_only[0].label}' is advanced by what the loss sends back, which a step or "
+                "a window alone does not know",
                 help="use learner.grad or learner.train, which are given the loss",
             )
 

@@ -202,7 +202,7 @@ def _sites(transition: Transition, region: Region, weight_of: dict[Any, Weight])
             continue
         weight = weight_of[eqn.invars[-1]]
         name = weight.value.hint.removesuffix("_p")
-        stem = name[1:] if name[:1] in "wW" and len(name) > 1 else ""
+        stem = name[1:] if name[:1] in "wW" and len(name) > 1 else f"_{name}"
         output = Value(type=jx.type_of(eqn.outvars[0]), hint=f"y{stem}")
         values[eqn.outvars[0]] = output
         data = None

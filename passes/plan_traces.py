@@ -56,13 +56,17 @@ class PlanTraces(Pass):
             exit_region=partial(exit_region, transition),
         )
         reaching = _reaching(transition, assigned)
+        left: set[Param] = set()
         for rule in dict.fromkeys(assigned):
             plan.rule = rule
             plan.params = tuple(p for p, own in zip(transition.params, assigned, strict=True) if own == rule)
+            known = plan.traces
             rule.write(plan, _task(transition, plan.params, reaching))
+            if plan.traces == known and not rule.needs_sites:
+                left.update(plan.params)
         name = self.rule if isinstance(self.rule, str) else self.rule.name
-        left = tuple(p for p, own in zip(transition.params, assigned, strict=True) if not own.needs_sites)
-        return plan.finish(name, tuple(own.name for own in assigned), self.window, self.credit, left)
+        without = tuple(param for param in transition.params if param in left)
+        return plan.finish(name, tuple(own.name for own in assigned), self.window, self.credit, without)
 
     def _check(self) -> None:
         findings: list[Diagnostic] = []

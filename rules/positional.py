@@ -10,7 +10,7 @@ from ..ir.plan.jacobian import trace_dtype
 from ..ir.transition import Association
 from ..ir.types import TensorType
 from ..ir.values import Value
-from .writer import Pair, Writer
+from .writer import Pair, Writer, state_hint
 
 
 class Positional(NamedTuple):
@@ -58,7 +58,10 @@ def new_traces(
 ) -> tuple[Value, ...]:
     """A trace for each of some states of an association's group."""
     paths, group = "+".join(association.site.weight.paths), association.group
-    return tuple(plan.trace(kind, f"{paths} on {group.states[k].path}", hint, loc=association.site.loc) for k in states)
+    return tuple(
+        plan.trace(kind, f"{paths} on {group.states[k].path}", state_hint(hint, group, k), loc=association.site.loc)
+        for k in states
+    )
 
 
 def read_at_entry(plan: Writer, trace: Positional) -> None:

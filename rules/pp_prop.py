@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 
 from ..ir.diagnostics import error
-from ..ir.plan import Advance, Diagonal, Placement, Plain, Product, Project, Scalar, Scale
+from ..ir.plan import Advance, Diagonal, Placement, Plain, Product, Project, Scalar
 from ..ir.plan.jacobian import real_dtype, trace_dtype
 from ..ir.transition import Association
 from ..ir.types import TensorType
@@ -62,12 +62,8 @@ class PpProp(Rule):
         site = association.site
         data = site.data
         assert data is not None
-        column = plan.trace(
-            column_type(association),
-            f"data of {'+'.join(site.weight.paths)}",
-            f"x_{site.weight.value.hint}",
-            loc=site.loc,
-        )
+        label = f"data of {'+'.join(site.weight.paths)}"
+        column = plan.trace(column_type(association), label, f"X_{site.weight.value.hint}", loc=site.loc)
         advance = Advance(trace=(column,), by=Scalar(factor=a), add=Plain(values=(data,)), loc=site.loc)
         plan.carry(column, *plan.step(advance, f"{column.hint}_next"))
         states, rows = self._rows(plan, association, a)
@@ -89,14 +85,14 @@ class PpProp(Rule):
         jacobian, sensitivity = plan.jacobian(association.group), plan.sensitivity(association)
         states = followed_states(tuple(sensitivity), tuple(jacobian))
         kind = TensorType(trace_dtype(association), Placement(association).output_shape)
-        rows = new_traces(plan, association, states, kind, f"f_{association.site.weight.value.hint}")
+        rows = new_traces(plan, association, states, kind, f"F_{association.site.weight.value.hint}")
         pairs = {(states.index(i), states.index(j)): v for (i, j), v in jacobian.items() if i in states and j in states}
-        slower = [*plan_scaled(plan, tuple(pairs.values()), a)]
-        added = dict(zip(sensitivity, plan_scaled(plan, tuple(sensitivity.values()), 1 - a), strict=True))
+        slower = tuple(plan.scaled(value, a) for value in pairs.values())
+        added = {k: plan.scaled(value, 1 - a) for k, value in sensitivity.items()}
         after = plan.step(
             Advance(
                 trace=rows,
-                by=Diagonal(association=association, pairs=tuple(pairs), factors=tuple(slower), at_output=True),
+                by=Diagonal(association=association, pairs=tuple(pairs), factors=slower, at_output=True),
                 add=Plain(values=tuple(added.get(k) for k in states)),
                 loc=association.loc,
             ),
@@ -124,11 +120,6 @@ def _corrected(plan: Writer, credit: Value, a: float, age: Value) -> Value:
 
     (found,) = plan.apply(divide, credit, age, name="corrected", at_window=True)
     return found
-
-
-def plan_scaled(plan: Writer, values: tuple[Value, ...], factor: float) -> list[Value]:
-    """Values times a number, at every step."""
-    return [plan.step(Scale(value=value, factor=factor), value.hint)[0] for value in values]
 
 
 def column_type(association: Association) -> TensorType:

@@ -21,6 +21,7 @@ from ..ir.plan import (
     Operation,
     Plan,
     Pullback,
+    Scale,
     Sensitivity,
     Signal,
     Trace,
@@ -155,6 +156,11 @@ class Writer:
         self._traces.append(Trace(before=before, after=after, label=label, start=region, loc=loc))
         return before
 
+    @property
+    def traces(self) -> tuple[Trace, ...]:
+        """What is carried so far."""
+        return tuple(self._traces)
+
     def carry(self, before: Value, after: Value) -> None:
         """Say what a trace becomes."""
         place = next((k for k, trace in enumerate(self._traces) if trace.before is before), None)
@@ -191,10 +197,16 @@ class Writer:
         key = ("sensitivity", association, reach)
         if key not in self._shared:
             operation = Sensitivity(association=association, reach=reach, loc=association.loc)
-            hint = f"f_{association.site.output.hint}"
-            self._shared[key] = dict(
-                zip(operation.states, self.step(operation, *[hint] * len(operation.states)), strict=True)
-            )
+            hint, group = f"f_{association.site.output.hint}", association.group
+            found = self.step(operation, *[state_hint(hint, group, k) for k in operation.states])
+            self._shared[key] = dict(zip(operation.states, found, strict=True))
+        return self._shared[key]
+
+    def scaled(self, value: Value, factor: float) -> Value:
+        """A value of each step times a number."""
+        key = ("scaled", value, factor)
+        if key not in self._shared:
+            (self._shared[key],) = self.step(Scale(value=value, factor=factor), f"{value.hint}_scaled")
         return self._shared[key]
 
     def entering(self, group: Group) -> tuple[Value, ...]:
@@ -302,6 +314,11 @@ class Writer:
             at_window=(*self._before, vjp, *self._window, pullback),
         )
         return replace(self.transition, plan=plan)
+
+
+def state_hint(hint: str, group: Group, place: int) -> str:
+    """What to call the one of several arrays that is for the state at this place of a group: `e_W_V`."""
+    return f"{hint}_{group.states[place].before.hint}" if len(group.states) > 1 else hint
 
 
 def _drawn(start: Callable[[Any], Any], raw: Any, kind: TensorType) -> Any:

@@ -43,11 +43,7 @@ class Advance(Operation):
         return Cost(flops=2.0 * size) + Cost(flops=1.0 * size, read=moved, written=moved).over(window)
 
     def faults(self, t: Transition) -> Iterator[str]:
-        """The arrays that the transfer and the drive speak of are those of the trace."""
+        """What its transfer and its drive say of the trace."""
         del t
-        factors = getattr(self.add, "factors", getattr(self.add, "values", None))
-        if factors is not None and len(factors) != len(self.trace):
-            yield f"adds {len(factors)} arrays to a trace of {len(self.trace)}"
-        for of, on in getattr(self.by, "pairs", ()):
-            if not (0 <= of < len(self.trace) and 0 <= on < len(self.trace)):
-                yield f"is carried from array {on} to array {of}, of a trace of {len(self.trace)}"
+        kinds = [value.type for value in self.trace]
+        yield from dict.fromkeys([*self.by.faults(kinds), *self.add.faults(kinds)])

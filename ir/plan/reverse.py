@@ -13,6 +13,7 @@ from .. import jaxpr as jx
 from ..types import TensorType
 from ..values import Value
 from .cost import Cost
+from .faults import not_of_hidden, region_missing, type_list
 from .operation import WINDOW, Operation
 from .scene import Arrays, Scene
 
@@ -51,11 +52,10 @@ class Vjp(Operation):
 
     def faults(self, t: Transition) -> Iterator[str]:
         """The region is there; an exit names every hidden state."""
-        names = [region.name for region in t.regions]
-        if names and self.region not in names:
-            yield f"differentiates region @{self.region}, which is not there"
-        if self.exit and [v.type for v in self.exit] != [s.after.type for s in t.hidden]:
-            yield f"has {len(self.exit)} exit cotangents; wanted one of each hidden state's type"
+        if t.regions:
+            yield from region_missing(t, self.region, "differentiates")
+        if self.exit:
+            yield from not_of_hidden(t, "exit cotangents", self.exit)
 
 
 def weights_of(t: Transition, params: Sequence[Any]) -> Arrays:
@@ -149,11 +149,6 @@ class Pullback(Operation):
             for node, value in zip(nodes, values, strict=False):
                 if node.value.type != value.type:
                     yield f"adds {value.type} to a {noun} of {node.value.type}"
-
-
-def type_list(items: Sequence[TensorType]) -> str:
-    """Some types in words."""
-    return ", ".join(map(str, items)) or "nothing"
 
 
 def pull_back(t: Transition, params: Arrays, bars: dict[Weight, Any]) -> dict[int, Any]:

@@ -5,7 +5,8 @@ A transfer says how a trace is carried from one step to the next; a drive says w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,22 +14,29 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...coupling import Coupling
+from ..types import TensorType
 from ..values import Value
+from .faults import kinds_of, misshapen, not_as_many, not_differentiable, too_narrow
 from .operation import Part
-from .placement import Placement, align
+from .placement import Placement, align, placement_faults
 from .scene import Arrays, Scene
 
 if TYPE_CHECKING:
-    from ..transition import Association
+    from ..transition import Association, Site
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Transfer(Part):
+class Transfer(Part, ABC):
     """`A`: what of a trace is carried on."""
 
+    @abstractmethod
     def apply(self, scene: Scene, trace: Arrays) -> list[Any]:
         """`A E`, for the arrays of a trace; None for one of which nothing is carried on."""
-        raise NotImplementedError
+
+    def faults(self, trace: Sequence[TensorType]) -> Iterator[str]:
+        """What keeps it from carrying arrays of these types: half sentences about its operation."""
+        del trace
+        yield from ()
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -41,6 +49,10 @@ class Scalar(Transfer):
         """`a E`."""
         del scene
         return [jnp.asarray(self.factor, e.dtype) * e for e in trace]
+
+    def faults(self, trace: Sequence[TensorType]) -> Iterator[str]:
+        """The trace holds numbers that the factor can scale."""
+        yield from not_differentiable("scales", trace)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -64,6 +76,16 @@ class Diagonal(Transfer):
         for (of, on), value in zip(self.pairs, self.factors, strict=True):
             terms[of].append(align(place.gather(scene[value]), place.output, labels) * trace[on])
         return [sum(found[1:], found[0]) if found else None for found in terms]
+
+    def faults(self, trace: Sequence[TensorType]) -> Iterator[str]:
+        """A factor for each pair, at the group's positions; the trace is laid out at the output's."""
+        yield from _pair_faults(self.pairs, self.factors, trace)
+        unplaced = list(placement_faults(self.association))
+        yield from unplaced
+        if not unplaced:
+            place = Placement(self.association)
+            yield from misshapen("trace", trace, place.output_shape if self.at_output else place.shape)
+            yield from misshapen("factor", kinds_of(self.factors), self.association.group.shape)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -90,6 +112,34 @@ class Neighbourhood(Transfer):
         for (of, on), coupling, value in zip(self.pairs, self.couplings, self.factors, strict=True):
             terms[of].append(_spread(place, coupling, scene[value], trace[on]))
         return [sum(found[1:], found[0]) if found else None for found in terms]
+
+    def faults(self, trace: Sequence[TensorType]) -> Iterator[str]:
+        """A factor and a coupling for each pair, at the group's positions; the trace is laid out on the reach."""
+        yield from _pair_faults(self.pairs, self.factors, trace)
+        yield from not_as_many(self.couplings, "couplings", self.pairs, "pairs of arrays")
+        unplaced = list(placement_faults(self.association, self.reach))
+        yield from unplaced
+        if not unplaced:
+            yield from misshapen("trace", trace, Placement(self.association, self.reach).shape)
+        group = self.association.group.shape
+        for coupling, factor in zip(self.couplings, self.factors, strict=False):
+            if (coupling.in_shape, coupling.out_shape) != (group, group):
+                yield "has a coupling between other positions than its group's"
+            else:
+                slots = positions_of(coupling).shape[-1]
+                yield from misshapen("factor", [factor.type], ((slots,) if slots > 1 else ()) + group)
+
+
+def _pair_faults(
+    pairs: Sequence[tuple[int, int]], factors: Sequence[Value], trace: Sequence[TensorType]
+) -> Iterator[str]:
+    """A factor for each pair of arrays that the trace has."""
+    yield from not_as_many(factors, "factors", pairs, "pairs of arrays")
+    for (of, on), factor in zip(pairs, factors, strict=False):
+        if not (0 <= of < len(trace) and 0 <= on < len(trace)):
+            yield f"is carried from array {on} to array {of}, of a trace of {len(trace)}"
+        else:
+            yield from too_narrow(trace[of], [factor.type, trace[on]])
 
 
 def _spread(place: Placement, coupling: Coupling, factor: Any, trace: Any) -> Any:
@@ -122,12 +172,17 @@ def positions_of(coupling: Coupling) -> Any:
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Drive(Part):
+class Drive(Part, ABC):
     """`b`: what a step adds to a trace."""
 
+    @abstractmethod
     def terms(self, scene: Scene) -> list[Any]:
         """`b`, for the arrays of a trace; None for one to which nothing is added."""
-        raise NotImplementedError
+
+    def faults(self, trace: Sequence[TensorType]) -> Iterator[str]:
+        """What keeps it from adding to arrays of these types: half sentences about its operation."""
+        del trace
+        yield from ()
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -140,6 +195,13 @@ class Plain(Drive):
     def terms(self, scene: Scene) -> list[Any]:
         """The values."""
         return [None if value is None else scene[value] for value in self.values]
+
+    def faults(self, trace: Sequence[TensorType]) -> Iterator[str]:
+        """A value for each array of the trace, of its shape."""
+        yield from not_as_many(self.values, "values to add", trace, "arrays")
+        for value, kind in zip(kinds_of(self.values), trace, strict=False):
+            yield from misshapen("value to add", [value], kind.shape)
+            yield from too_narrow(kind, [value])
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -158,6 +220,28 @@ class Outer(Drive):
         place = Placement(self.association, self.reach)
         data = None if self.data is None else scene[self.data]
         return [None if f is None else place.outer(scene[f], data) for f in self.factors]
+
+    def faults(self, trace: Sequence[TensorType]) -> Iterator[str]:
+        """A factor for each array of the trace, and data as the site has them; the trace is laid out on the reach."""
+        yield from not_as_many(self.factors, "factors to add", trace, "arrays")
+        yield from data_faults(self.association.site, self.data)
+        unplaced = list(placement_faults(self.association, self.reach))
+        yield from unplaced
+        if not unplaced:
+            place = Placement(self.association, self.reach)
+            yield from misshapen("trace", trace, place.shape)
+            yield from misshapen("factor", kinds_of(self.factors), place.output_shape)
+        for factor, kind in zip(self.factors, trace, strict=False):
+            if factor is not None:
+                yield from too_narrow(kind, kinds_of([factor, self.data]))
+
+
+def data_faults(site: Site, data: Value | None) -> Iterator[str]:
+    """What is wrong with an array that stands in the place of a site's data."""
+    if (data is None) != (site.data is None):
+        yield "has no data where its site has some" if data is None else "has data where its site has none"
+    elif data is not None and site.data is not None:
+        yield from misshapen("data array", [data.type], site.data.type.shape)
 
 
 def total(carried: Sequence[Any], added: Sequence[Any], trace: Arrays) -> list[Any]:
