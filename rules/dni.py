@@ -36,7 +36,8 @@ class Dni(Rule):
     Where a window ends, a predictor `g` gives the derivative of all later losses by the states `h_K` that leave, and
     reverse mode sends it on: `h_bar = dl/dh_0 + (dh_K/dh_0)^T c`, `c = scale g(h_K)`. The same `h_bar` is what the
     predictor should have said of the states `h_0` that entered: at the window's end one step of Adam lessens `|g(h_0) -
-    h_bar|^2 / 2`, a mean over samples. A target thus holds the next prediction, as in temporal-difference learning.
+    h_bar|^2 / 2`, a mean over samples. A target thus holds the next prediction, as in temporal-difference learning, and
+    like it can run away; smaller steps, or a `scale` below one, calm it.
 
     No trace of a weight is carried: the plan's traces are the predictor's parameters and Adam's moments. They learn
     from call to call as the carry is handed on, also where no weight is moved. Memory: three times the predictor. Cost:
@@ -66,14 +67,8 @@ class Dni(Rule):
     initial: Callable[[Any], Any] | None = None
     """Your predictor's parameters at the beginning, a tree of real arrays, from a PRNG key; None where it has none."""
 
-    def write(self, plan: Writer, task: Task) -> None:
-        """The prediction before reverse mode, and the predictor's step after it."""
-        self._check()
-        if task.reaching:
-            _Writing(self, plan).write()
-
-    def _check(self) -> None:
-        """Refuse options that are out of range, or that do not go together."""
+    def __post_init__(self) -> None:
+        """Refuse options that are out of range, or that do not go together, with EtirError."""
         layers = self.hidden if isinstance(self.hidden, tuple) else (self.hidden,)
         found: list[str] = []
         if not all(isinstance(n, int) and n >= 0 for n in layers):
@@ -92,6 +87,11 @@ class Dni(Rule):
             found.append(f"hidden={self.hidden!r}, which is of its own predictor, beside one of yours")
         if found:
             raise EtirError([Diagnostic(code="rule-option", message=f"dni has {what}") for what in found])
+
+    def write(self, plan: Writer, task: Task) -> None:
+        """The prediction before reverse mode, and the predictor's step after it."""
+        if task.reaching:
+            _Writing(self, plan).write()
 
 
 def _is_number(value: Any) -> bool:
@@ -149,11 +149,11 @@ class _Writing:
         if self.rule.learning_rate == 0:
             self.plan.carry(vector, vector)
             return
-        count = self.plan.trace(TensorType("int32"), "the predictor's steps", "steps")
         mean, square = (
             self.plan.trace(vector.type, f"running mean of the predictor's {what}", hint)
             for what, hint in (("gradient", "mean"), ("squared gradient", "square"))
         )
+        count = self.plan.trace(TensorType("int32"), "the predictor's steps", "steps")
         traces = (vector, mean, square, count)
         entered = [state.before for state in self.seen]
         new = self.plan.apply(

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import pytest
 from snippets import expected
-from stages import lowered
+from stages import lowered, section
 
 import etir
 from etir.ir.diagnostics import EtirError
+from etir.ir.verify import verify
 from etir.rules import Dni, Rule
 
 STEP = """
@@ -26,6 +27,34 @@ def transition():
     return etir.analyse(lowered(STEP, *TYPES))
 
 
+def test_the_program_in_text(transition):
+    planned = etir.plan(transition, "dni", window=4)
+    assert section(planned, "plan") == expected("""
+        plan dni window=4 credit=full {
+          trace %predictor -> %predictor_step : f32[72] "predictor of later credit" start @start_predictor
+          trace %mean -> %predictor_step1 : f32[72] "running mean of the predictor's gradient"
+          trace %square -> %predictor_step2 : f32[72] "running mean of the predictor's squared gradient"
+          trace %steps -> %predictor_step3 : i32[] "the predictor's steps"
+          window {
+            %later_credit, %later_credit1 : f32[4] = apply(region="later_credit", values=[%predictor, %c1, %h1])
+            %c_bar, %h_bar : f32[4],
+            %U_bar : f32[4,4],
+            %W_bar : f32[3,4],
+            %out_bar : f32[4,2]
+              = vjp(region="forward", exit=[%later_credit, %later_credit1])
+            %predictor_step, %predictor_step1, %predictor_step2 : f32[72],
+            %predictor_step3 : i32[]
+              = apply(region="predictor_step", values=[%predictor, %mean, %square, %steps, %c, %h, %c_bar, %h_bar])
+            %grad_U : f32[4,4],
+            %grad_W : f32[3,4],
+            %grad_out : f32[4,2]
+              = pullback(reverse=[%U_bar, %W_bar, %out_bar])
+          }
+        }
+    """)
+    assert verify(planned) == []
+
+
 def zeros(_: Any, states: Any) -> Any:
     return {path: jnp.zeros_like(x) for path, x in states.items()}
 
@@ -34,6 +63,10 @@ REFUSED = {
     "hidden": (
         {"hidden": (4, -1)},
         "error: dni has hidden=(4, -1); wanted a number of units, or a tuple of them [rule-option]",
+    ),
+    "a list": (
+        {"hidden": [4]},
+        "error: dni has hidden=[4]; wanted a number of units, or a tuple of them [rule-option]",
     ),
     "numbers": (
         {"learning_rate": -1.0, "scale": float("inf")},
