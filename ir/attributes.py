@@ -133,5 +133,6 @@ def _places(node: Any) -> Iterator[Loc | None]:
         if isinstance(item, Node):
             of = getattr(item, "site", None) if isinstance(item, Association) and item.loc is None else item
             yield getattr(of, "loc", None)
-        elif isinstance(item, Part):
-            yield from _places(item)
+        for part in item if isinstance(item, tuple) else (item,):
+            if isinstance(part, Part):
+                yield from _places(part)

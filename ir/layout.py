@@ -64,8 +64,9 @@ def spread(start: str, piece: Piece, tail: str) -> list[str]:
     if len(short) <= WIDTH or isinstance(piece, str) or not piece.items:
         return [short]
     head = start + piece.head
-    if all(isinstance(item, str) for item in piece.items) and not piece.stacked:
-        return wrap(head, [str(item) for item in piece.items], piece.tail + tail)
+    texts = [str(item) for item in piece.items]
+    if not piece.stacked and len(head) + max(map(len, texts)) < WIDTH:
+        return wrap(head, texts, piece.tail + tail)
     hanging = " " * len(head)
     lines: list[str] = []
     for k, item in enumerate(piece.items):

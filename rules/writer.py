@@ -11,7 +11,8 @@ import jax.numpy as jnp
 
 from ..coupling import Coupling
 from ..ir import jaxpr as jx
-from ..ir.diagnostics import error
+from ..ir.attributes import mnemonic, place
+from ..ir.diagnostics import Diagnostic, EtirError, error
 from ..ir.loc import Loc
 from ..ir.plan import (
     Apply,
@@ -87,11 +88,22 @@ class Writer:
                 "to a plan; wanted an Operation",
                 help="subclass etir.ir.Operation",
             )
+        self._check(operation)
         kinds = operation.types(self.transition)
         names = [*hints, *[type(operation).__name__.lower()] * (len(kinds) - len(hints))]
         made = replace(operation, results=tuple(Value(type=k, hint=n) for k, n in zip(kinds, names, strict=False)))
         phase.append(made)
         return made.results
+
+    def _check(self, operation: Operation) -> None:
+        """Refuse an operation that does not fit its operands: to run it would fail, or mean something else."""
+        faults = [f"'{mnemonic(type(operation))}' {fault}" for fault in operation.faults(self.transition)]
+        if faults:
+            raise EtirError([
+                Diagnostic(code="operation-type", message=f"rule '{self.rule.name}' adds what does not fit: {fault}",
+                           loc=operation.loc or place(operation))
+                for fault in faults
+            ])  # fmt: skip
 
     def apply(
         self,

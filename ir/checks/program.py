@@ -97,9 +97,25 @@ def operations_stay_in_the_transition(t: Transition, sheet: Sheet) -> Iterator[D
     """Every group, association, parameter, state, site or weight that an operation names is one of the transition."""
     for operation in t.plan.operations if t.plan else ():
         for name, node in foreign_nodes(t, operation):
-            noun = type(node).__name__.lower()
-            message = f"'{mnemonic(type(operation))}' has a {noun} as its {name} that is not in this transition"
-            yield sheet.about("ir-foreign", message, operation, f"{name}=")
+            noun = "parameter" if isinstance(node, Param) else type(node).__name__.lower()
+            article = "an" if noun[0] in "aeiou" else "a"
+            message = f"'{mnemonic(type(operation))}' has {article} {noun} of another transition as its {name}"
+            yield sheet.about("ir-foreign", message, operation, _mark(node, name, sheet))
+
+
+def _mark(node: Any, field: str, sheet: Sheet) -> str:
+    """How the text of an operation shows a node: by the value that names it, or else by the field."""
+    match node:
+        case Association():
+            return sheet.name(node.site.output)
+        case Site():
+            return sheet.name(node.output)
+        case State():
+            return sheet.name(node.before)
+        case Param() | Weight():
+            return sheet.name(node.value)
+        case _:
+            return f"{field}="
 
 
 def foreign_nodes(t: Transition, operation: Operation) -> Iterator[tuple[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import cached_property
 
-from ..attributes import mnemonic
+from ..attributes import mnemonic, place
 from ..diagnostics import Diagnostic
 from ..loc import Loc
 from ..names import Names
@@ -64,7 +64,7 @@ class Sheet:
         lines = self.operation_lines(operation)
         begins = next((line for line in lines if f"= {mnemonic(type(operation))}(" in line), None)
         marked = next((line for line in lines if mark and _find(mark, line) >= 0), begins)
-        return _quoting(code, message, marked, mark, operation.loc)
+        return _quoting(code, message, marked, mark, operation.loc or place(operation))
 
     def operation_lines(self, operation: Operation) -> list[str]:
         """The lines that show an operation: its results, then up to the parenthesis that closes it."""

@@ -46,4 +46,8 @@ class Advance(Operation):
         """What its transfer and its drive say of the trace."""
         del t
         kinds = [value.type for value in self.trace]
-        yield from dict.fromkeys([*self.by.faults(kinds), *self.add.faults(kinds)])
+        found = dict.fromkeys([*self.by.faults(kinds), *self.add.faults(kinds)])
+        yield from found
+        carried, added = self.by.placement, self.add.placement
+        if not found and carried and added and carried.followed != added.followed:
+            yield f"is carried on positions {carried.followed}, but added to on positions {added.followed}"

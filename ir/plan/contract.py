@@ -50,7 +50,7 @@ class Contract(Operation):
     def faults(self, t: Transition) -> Iterator[str]:
         """As many cotangents as arrays, at the group's positions; the trace is laid out on the reach."""
         del t
-        yield from not_as_many(self.cotangents, "cotangents", self.trace, "arrays")
+        yield from not_as_many(self.cotangents, "cotangent", self.trace, "array")
         unplaced = list(placement_faults(self.association, self.reach))
         yield from unplaced
         if not unplaced:
@@ -94,7 +94,7 @@ class Project(Operation):
     def faults(self, t: Transition) -> Iterator[str]:
         """As many cotangents as factors, these at the output's positions and those at the group's."""
         del t
-        yield from not_as_many(self.cotangents, "cotangents", self.factors, "factors")
+        yield from not_as_many(self.cotangents, "cotangent", self.factors, "factor")
         unplaced = list(placement_faults(self.association))
         yield from unplaced
         if not unplaced:

@@ -48,7 +48,11 @@ def not_differentiable(verb: str, kinds: Kinds) -> Iterator[str]:
 def not_as_many(found: Sequence[object], noun: str, wanted: Sequence[object], of: str) -> Iterator[str]:
     """A fault where two lists that go together have different lengths."""
     if len(found) != len(wanted):
-        yield f"has {len(found)} {noun} for {len(wanted)} {of}"
+        yield f"has {_counted(len(found), noun)} for {_counted(len(wanted), of)}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def region_missing(t: Transition, name: str, verb: str = "runs") -> Iterator[str]:

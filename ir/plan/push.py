@@ -52,10 +52,11 @@ class Push(Operation):
         kinds, states = [value.type for value in self.tangents], [state.before.type for state in t.hidden]
         if not states:
             yield "has no hidden state to push forward"
-        vectors = kinds[0].shape[:1] if kinds and states and kinds[0].shape != states[0].shape else ()
+            return
+        vectors = kinds[0].shape[:1] if kinds and kinds[0].shape != states[0].shape else ()
         wanted = [replace(kind, shape=(*vectors, *kind.shape)) for kind in states]
         if kinds != wanted:
-            yield f"has tangents of {type_list(kinds)}; wanted {type_list(wanted)}, of the hidden states"
+            yield f"has tangents of {type_list(kinds)}; wanted {type_list(wanted)}, those of the hidden states"
 
     def cost(self, window: int) -> Cost:
         """As unknown as the model's step is: counted by its results alone."""

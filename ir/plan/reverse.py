@@ -13,7 +13,7 @@ from .. import jaxpr as jx
 from ..types import TensorType
 from ..values import Value
 from .cost import Cost
-from .faults import not_of_hidden, region_missing, type_list
+from .faults import not_as_many, not_of_hidden, region_missing, type_list
 from .operation import WINDOW, Operation
 from .scene import Arrays, Scene
 
@@ -144,8 +144,7 @@ class Pullback(Operation):
             ("weight", self.weights, self.on_weights),
             ("parameter", self.params, self.on_params),
         ):
-            if len(nodes) != len(values):
-                yield f"has {len(values)} contributions to {len(nodes)} {noun}s"
+            yield from not_as_many(values, "contribution", nodes, noun)
             for node, value in zip(nodes, values, strict=False):
                 if node.value.type != value.type:
                     yield f"adds {value.type} to a {noun} of {node.value.type}"

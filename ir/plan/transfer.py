@@ -33,6 +33,11 @@ class Transfer(Part, ABC):
     def apply(self, scene: Scene, trace: Arrays) -> list[Any]:
         """`A E`, for the arrays of a trace; None for one of which nothing is carried on."""
 
+    @property
+    def placement(self) -> Placement | None:
+        """Where it takes the trace to lie; None where that is the same to it."""
+        return None
+
     def faults(self, trace: Sequence[TensorType]) -> Iterator[str]:
         """What keeps it from carrying arrays of these types: half sentences about its operation."""
         del trace
@@ -68,9 +73,14 @@ class Diagonal(Transfer):
     at_output: bool = False
     """Whether the trace has the output's axes alone, as the row factor of a rank-one trace does."""
 
+    @property
+    def placement(self) -> Placement:
+        """At the positions that the site feeds."""
+        return Placement(self.association)
+
     def apply(self, scene: Scene, trace: Arrays) -> list[Any]:
         """`D E`."""
-        place = Placement(self.association)
+        place = self.placement
         labels = place.output if self.at_output else place.trace
         terms: list[list[Any]] = [[] for _ in trace]
         for (of, on), value in zip(self.pairs, self.factors, strict=True):
@@ -83,9 +93,9 @@ class Diagonal(Transfer):
         unplaced = list(placement_faults(self.association))
         yield from unplaced
         if not unplaced:
-            place = Placement(self.association)
+            place = self.placement
             yield from misshapen("trace", trace, place.output_shape if self.at_output else place.shape)
-            yield from misshapen("factor", kinds_of(self.factors), self.association.group.shape)
+            yield from misshapen("carrying factor", kinds_of(self.factors), self.association.group.shape)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -105,9 +115,14 @@ class Neighbourhood(Transfer):
     factors: tuple[Value, ...]
     """`[slots?, *group]`: at each old position the derivatives of the new positions that it feeds."""
 
+    @property
+    def placement(self) -> Placement:
+        """On the reach."""
+        return Placement(self.association, self.reach)
+
     def apply(self, scene: Scene, trace: Arrays) -> list[Any]:
         """`D E` on the reach."""
-        place = Placement(self.association, self.reach)
+        place = self.placement
         terms: list[list[Any]] = [[] for _ in trace]
         for (of, on), coupling, value in zip(self.pairs, self.couplings, self.factors, strict=True):
             terms[of].append(_spread(place, coupling, scene[value], trace[on]))
@@ -116,25 +131,25 @@ class Neighbourhood(Transfer):
     def faults(self, trace: Sequence[TensorType]) -> Iterator[str]:
         """A factor and a coupling for each pair, at the group's positions; the trace is laid out on the reach."""
         yield from _pair_faults(self.pairs, self.factors, trace)
-        yield from not_as_many(self.couplings, "couplings", self.pairs, "pairs of arrays")
+        yield from not_as_many(self.couplings, "coupling", self.pairs, "pair")
         unplaced = list(placement_faults(self.association, self.reach))
         yield from unplaced
         if not unplaced:
-            yield from misshapen("trace", trace, Placement(self.association, self.reach).shape)
+            yield from misshapen("trace", trace, self.placement.shape)
         group = self.association.group.shape
         for coupling, factor in zip(self.couplings, self.factors, strict=False):
             if (coupling.in_shape, coupling.out_shape) != (group, group):
                 yield "has a coupling between other positions than its group's"
             else:
                 slots = positions_of(coupling).shape[-1]
-                yield from misshapen("factor", [factor.type], ((slots,) if slots > 1 else ()) + group)
+                yield from misshapen("carrying factor", [factor.type], ((slots,) if slots > 1 else ()) + group)
 
 
 def _pair_faults(
     pairs: Sequence[tuple[int, int]], factors: Sequence[Value], trace: Sequence[TensorType]
 ) -> Iterator[str]:
     """A factor for each pair of arrays that the trace has."""
-    yield from not_as_many(factors, "factors", pairs, "pairs of arrays")
+    yield from not_as_many(factors, "factor", pairs, "pair")
     for (of, on), factor in zip(pairs, factors, strict=False):
         if not (0 <= of < len(trace) and 0 <= on < len(trace)):
             yield f"is carried from array {on} to array {of}, of a trace of {len(trace)}"
@@ -179,6 +194,11 @@ class Drive(Part, ABC):
     def terms(self, scene: Scene) -> list[Any]:
         """`b`, for the arrays of a trace; None for one to which nothing is added."""
 
+    @property
+    def placement(self) -> Placement | None:
+        """Where it takes the trace to lie; None where that is the same to it."""
+        return None
+
     def faults(self, trace: Sequence[TensorType]) -> Iterator[str]:
         """What keeps it from adding to arrays of these types: half sentences about its operation."""
         del trace
@@ -198,7 +218,7 @@ class Plain(Drive):
 
     def faults(self, trace: Sequence[TensorType]) -> Iterator[str]:
         """A value for each array of the trace, of its shape."""
-        yield from not_as_many(self.values, "values to add", trace, "arrays")
+        yield from not_as_many(self.values, "value", trace, "array")
         for value, kind in zip(kinds_of(self.values), trace, strict=False):
             yield from misshapen("value to add", [value], kind.shape)
             yield from too_narrow(kind, [value])
@@ -215,22 +235,27 @@ class Outer(Drive):
     """`x`; None for an operation without data."""
     reach: Coupling | None = None
 
+    @property
+    def placement(self) -> Placement:
+        """On the reach."""
+        return Placement(self.association, self.reach)
+
     def terms(self, scene: Scene) -> list[Any]:
         """`f (x) x` in the trace's layout."""
-        place = Placement(self.association, self.reach)
+        place = self.placement
         data = None if self.data is None else scene[self.data]
         return [None if f is None else place.outer(scene[f], data) for f in self.factors]
 
     def faults(self, trace: Sequence[TensorType]) -> Iterator[str]:
         """A factor for each array of the trace, and data as the site has them; the trace is laid out on the reach."""
-        yield from not_as_many(self.factors, "factors to add", trace, "arrays")
+        yield from not_as_many(self.factors, "factor", trace, "array")
         yield from data_faults(self.association.site, self.data)
         unplaced = list(placement_faults(self.association, self.reach))
         yield from unplaced
         if not unplaced:
-            place = Placement(self.association, self.reach)
+            place = self.placement
             yield from misshapen("trace", trace, place.shape)
-            yield from misshapen("factor", kinds_of(self.factors), place.output_shape)
+            yield from misshapen("factor to add", kinds_of(self.factors), place.output_shape)
         for factor, kind in zip(self.factors, trace, strict=False):
             if factor is not None:
                 yield from too_narrow(kind, kinds_of([factor, self.data]))

@@ -10,7 +10,7 @@ from etir.coupling import Coupling
 from etir.ir.attributes import place
 from etir.ir.expression import Expression
 from etir.ir.loc import Loc
-from etir.ir.plan import Operation
+from etir.ir.plan import Operation, Part
 from etir.ir.transition import Association
 from etir.ir.types import TensorType
 
@@ -20,7 +20,7 @@ UNSEEN = ("body", "flow", "hint")
 
 
 def differences(left: Any, right: Any) -> list[str]:
-    """Where two transitions differ; nodes and values correspond one to one."""
+    """Where two transitions differ; nodes and values correspond one to one, parts of operations by what they hold."""
     return list(_differences(left, right, "transition", {}, {}))
 
 
@@ -38,7 +38,7 @@ def _differences(left: Any, right: Any, where: str, there: dict[int, Any], back:
     elif not is_dataclass(left) or isinstance(left, LEAVES):
         if left != right:
             yield f"{where}: {left!r} and {right!r}"
-    elif type(left).__eq__ is object.__eq__ and (id(left) in there or id(right) in back):
+    elif not isinstance(left, Part) and type(left).__eq__ is object.__eq__ and (id(left) in there or id(right) in back):
         if there.get(id(left)) is not right or back.get(id(right)) is not left:
             yield f"{where}: another {type(left).__name__}"
     else:
