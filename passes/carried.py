@@ -67,6 +67,7 @@ class Carriage:
         self.foreign: dict[Weight, Reason] = {}
         """Weights that something is added to which follows none of their uses."""
         self._refuse_double_reading()
+        self._refuse_prediction_of_what_is_traced()
         for weight, value in zip(self.pullback.weights, self.pullback.on_weights, strict=True):
             self._weight(weight, value)
         for param, value in zip(self.pullback.params, self.pullback.on_params, strict=True):
@@ -96,6 +97,23 @@ class Carriage:
                         help="read each trace by one contraction, and give each contribution to the pull-back once",
                     )
                 seen.add(key)
+
+    def _refuse_prediction_of_what_is_traced(self) -> None:
+        """Later credit comes to a trace when it is there; where reverse mode begins with a guess, it comes twice."""
+        if not self.vjp.exit:
+            return
+        predicting = {v for given in self.vjp.exit for v in self._slice(given)}
+        for value in (*self.pullback.on_weights, *self.pullback.on_params):
+            made_from = self._slice(value)
+            traces = [t for t in self.plan.traces if t.before in made_from and t.before not in predicting]
+            if traces and made_from.intersection(self.hidden_bars):
+                raise error(
+                    "plan-exit",
+                    f"trace '{traces[0].label}' is read with what reverse mode sends back, which begins with a "
+                    "prediction of later credit: that credit would count twice, when predicted and when it comes",
+                    loc=traces[0].loc,
+                    help="give all parameters that reach a hidden state the rule that predicts, or none",
+                )
 
     def _readings(self, value: Value) -> list[Any]:
         """What identifies the reading that a contribution is: the value itself, and each trace with its cotangent."""

@@ -5,11 +5,18 @@ from __future__ import annotations
 from .base import Rule, Task
 from .bptt import Bptt
 from .d_rtrl import DRtrl
+from .dni import Dni
 from .pp_prop import PpProp
 from .rtrl import Rtrl
 from .writer import Writer
 
-KNOWN: tuple[Rule, ...] = (Bptt(), DRtrl(), PpProp(), Rtrl())
+KNOWN: tuple[Rule, ...] = (
+    Bptt(),
+    DRtrl(),
+    Dni(),
+    PpProp(),
+    Rtrl(),
+)
 """The rules that can be given by name; any other `Rule` can be given as an object."""
 
 DEFAULT = "d_rtrl"
@@ -17,4 +24,16 @@ DEFAULT = "d_rtrl"
 
 RULES: dict[str, Rule] = {rule.name: rule for rule in KNOWN}
 
-__all__ = ["DEFAULT", "KNOWN", "RULES", "Bptt", "DRtrl", "PpProp", "Rtrl", "Rule", "Task", "Writer"]
+__all__ = [
+    "DEFAULT",
+    "KNOWN",
+    "RULES",
+    "Bptt",
+    "DRtrl",
+    "Dni",
+    "PpProp",
+    "Rtrl",
+    "Rule",
+    "Task",
+    "Writer",
+]

@@ -28,6 +28,7 @@ from ..ir.plan import (
     Trace,
     Vjp,
 )
+from ..ir.plan.reverse import type_list
 from ..ir.regions import make_region, with_regions
 from ..ir.transition import Association, Group, Param, Region, Site, Transition, Weight
 from ..ir.types import TensorType
@@ -62,6 +63,7 @@ class Writer:
     _takers: list[Param] = field(default_factory=list[Param])
     _detached: list[Site] = field(default_factory=list[Site])
     _exit: tuple[Value, ...] = ()
+    _leaver: Any = None
 
     def __post_init__(self) -> None:
         t = self.transition
@@ -152,7 +154,8 @@ class Writer:
     ) -> Value:
         """A trace's value before a step (or a window). Say with `carry` what it becomes.
 
-        It begins as zeros, or as `start(key)`, where `key` is a PRNG key of its own made from learner.init's.
+        It begins as zeros, or as `start(key)`, where `key` is a PRNG key of its own made from learner.init's; a start
+        that does not use its key needs none there.
         """
         before, after = Value(type=kind, hint=hint), Value(type=kind, hint=f"{hint}_next")
         region = None
@@ -276,8 +279,19 @@ class Writer:
             self._detached.append(site)
 
     def leave_with(self, cotangents: Sequence[Value]) -> None:
-        """Begin reverse mode with cotangents of the hidden states that leave the window, one for each hidden state."""
-        self._exit = tuple(cotangents)
+        """Begin reverse mode with cotangents of the hidden states that leave the window, one for each hidden state.
+
+        They concern reverse mode as a whole: the gradient of every parameter that reaches a hidden state by it.
+        """
+        if self._leaver is not None:
+            raise error("plan-exit", f"rule '{self.rule.name}' gives what reverse mode begins with at a window's end, "
+                        f"and so does another rule of the same plan, '{self._leaver.name}'",
+                        help="give all parameters that reach a hidden state one and the same of them")  # fmt: skip
+        found, wanted = [v.type for v in cotangents], [s.after.type for s in self.transition.hidden]
+        if found != wanted:
+            raise error("plan-exit", f"rule '{self.rule.name}' begins reverse mode with {type_list(found)}; wanted "
+                        f"{type_list(wanted)}, the types of the hidden states")  # fmt: skip
+        self._exit, self._leaver = tuple(cotangents), self.rule
 
     def finish(
         self, rule: str, rules: tuple[str, ...], window: int, credit: str, left: tuple[Param, ...] = ()

@@ -44,7 +44,7 @@ def rooms() -> nx.DiGraph:
 
 
 def files() -> nx.DiGraph:
-    """An arrow from each file to every file that it imports when it runs; imports for annotations alone are left out."""
+    """An arrow from each file to every file that it imports when it runs; imports for annotations are left out."""
     sources = dict(package_sources())
     graph: nx.DiGraph = nx.DiGraph()
     for module, file in sources.items():
