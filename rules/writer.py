@@ -267,7 +267,7 @@ class Writer:
             raise error(
                 "rule-conflict",
                 f"{paths} make one weight, but learn by different rules: '{owner.name}', '{self.rule.name}'",
-                loc=to.loc,
+                loc=to.loc or next((site.loc for site in self.transition.sites if site.weight is to), None),
                 help="give them the same rule in rules=",
             )
         self._on_weights.append((to, value))

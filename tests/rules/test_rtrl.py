@@ -28,13 +28,13 @@ def test_the_program_in_text():
             %W_bar : f32[3,4],
             %a_bar : f32[4]
               = vjp(region="forward")
-            %g_W : f32[3,4] = contract(association=none, trace=[%e_W], cotangents=[%h_bar])
-            %g_a : f32[4] = contract(association=none, trace=[%e_a], cotangents=[%h_bar])
             %e_W_next : f32[4,12] = advance_full(param=param %W, trace=%e_W)
+            %g_W : f32[3,4] = contract_full(param=param %W, trace=%e_W, cotangents=[%h_bar])
             %e_a_next : f32[4,4] = advance_full(param=param %a, trace=%e_a)
+            %g_a : f32[4] = contract_full(param=param %a, trace=%e_a, cotangents=[%h_bar])
             %grad_W : f32[3,4],
             %grad_a : f32[4]
-              = pullback(positional=[], contributions=[%g_W, %g_a], reverse=[%W_bar, %a_bar])
+              = pullback(reverse=[%W_bar, %a_bar], params=param [%W, %a], on_params=[%g_W, %g_a])
           }
         }
     """)
