@@ -28,7 +28,7 @@ from ..ir.plan import (
     Trace,
     Vjp,
 )
-from ..ir.plan.reverse import type_list
+from ..ir.plan.faults import type_list
 from ..ir.regions import make_region, with_regions
 from ..ir.transition import Association, Group, Param, Region, Site, Transition, Weight
 from ..ir.types import TensorType
