@@ -178,14 +178,14 @@ class Association:
 
     @property
     def union(self) -> Coupling | None:
-        """The union of the couplings, along which a trace is laid out; None where no positional trace is possible."""
+        """The union of the couplings, along which a trace is laid out; None where there is none."""
         present = [coupling for coupling in self.couplings if coupling is not None]
         if not present:
             return None
         union = present[0]
         for coupling in present[1:]:
             union = union if coupling == union else union.join(coupling)
-        return union if union.targets() is not None else None
+        return union
 
 
 class Verdict(StrEnum):

@@ -33,6 +33,7 @@ from ..ir.plan import (
     Trace,
     Vjp,
 )
+from ..ir.plan.links import covers
 from ..ir.transition import Association, Group, Param, Reason, Site, Transition, Weight
 from ..ir.values import Value
 
@@ -163,6 +164,10 @@ class Carriage:
             assert isinstance(advance, Advance)
             notes = self._signal_notes(op, at_exit, states)
             reach = op.reach if type(advance.by) is Neighbourhood else None
+            union = op.association.union
+            if reach is not None and union is not None and not covers(reach, union):
+                lacking = Reason(text="its trace leaves out some of the positions that it feeds", loc=op.association.site.loc)
+                notes = (*notes, lacking)
             return Carried(notes=notes, states=states, reach=reach)
         slice_ = self._slice(value)
         notes = tuple(dict.fromkeys(self._notes(value, slice_, op.association.site.weight)))
@@ -185,7 +190,7 @@ class Carriage:
         if type(add) is not Outer or add.association is not a or add.data is not a.site.data or add.reach != op.reach:
             return None
         states = self._followed(add, op)
-        if states is None or getattr(by, "association", None) is not a:
+        if states is None or getattr(by, "association", None) is not a or getattr(by, "reach", None) != op.reach:
             return None
         factors = self._jacobian_factors(by, group, states)
         return states if factors else None
@@ -196,7 +201,7 @@ class Carriage:
         for k, factor in enumerate(add.factors):
             made = self.maker.get(factor) if factor is not None else None
             if made is not None:
-                if type(made) is not Sensitivity or made.association is not op.association or made.reach != op.reach:
+                if type(made) is not Sensitivity or made.association is not op.association:
                     return None
                 found.append(made.states[made.results.index(factor)])  # pyright: ignore[reportArgumentType]
             else:

@@ -51,6 +51,7 @@ def _with_couplings(
     variables, output = state_variables(transition), site_variable(transition, association.site)
     couplings = tuple(flow.of(variables[state][1]).get(output) for state in association.group.states)
     found = replace(association, group=groups[association.group], couplings=couplings)
-    found = replace(found, traced=found.union is not None)
+    union = found.union
+    found = replace(found, traced=union is not None and union.targets() is not None)
     kept = (association.group, association.couplings, association.traced)
     return association if (found.group, found.couplings, found.traced) == kept else found

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from ..coupling import Coupling
 from ..ir import jaxpr as jx
 from ..ir.dataflow import Held
+from ..ir.plan.links import is_closed, positions_of
 from ..ir.regions import STEP
 from ..ir.transition import Association, Group, Param, Reason, Site, State, StateKind, Transition, Weight
 from .associate_weights import site_variable
-from .dataflow import analyse_dataflow, describe
 from .carried import Carried
+from .dataflow import analyse_dataflow, describe
 from .group_states import state_variables
 from .reach import Reach
 
@@ -58,7 +61,7 @@ class Evidence:
         self.associations_of: dict[Site, list[Association]] = {}
         for association in transition.associations:
             self.associations_of.setdefault(association.site, []).append(association)
-        self._of_group: dict[tuple[Group, bool], tuple[Reason, ...]] = {}
+        self._of_group: dict[tuple[Group, int | None], tuple[Reason, ...]] = {}
 
     def of(self, param: Param, carried: Mapping[Association, Carried] | None = None) -> Finding:
         """How `param` reaches the hidden states that outputs depend on, and what is not carried on from them.
@@ -73,8 +76,8 @@ class Evidence:
         dropped = [*self._plain_uses(weights), *(r for site in sites for r in self._beside_the_trace(site, followed))]
         sources = [self.weight_variables[w] for w in weights] + [site_variable(self.transition, s) for s in sites]
         buffers = self._through_buffers(sources)
-        for group, closed in dict.fromkeys((a.group, self._is_closed(a, c)) for a, c in followed.items()):
-            dropped += self._recurrence(group, closed)
+        for group, kept in dict.fromkeys((a.group, self._kept(a, c)) for a, c in followed.items()):
+            dropped += self._recurrence(group, kept)
         reaches = any(source in self.to_hidden for source in sources)
         return Finding(
             reaches=reaches or bool(buffers),
@@ -94,15 +97,13 @@ class Evidence:
     def _is_read(self, group: Group) -> bool:
         return any(state in self.read_states for state in group.states)
 
-    def _is_closed(self, association: Association, carried: Carried) -> bool:
-        """Whether a trace follows every position that the group's recurrence leads to from those that it follows."""
+    def _kept(self, association: Association, carried: Carried) -> int | None:
+        """To how many positions the recurrence is followed at most; None where that is all that it leads to."""
         if carried.reach is None:
-            return False
-        for dependence in association.group.jacobian:
-            onward = dependence.coupling.compose(carried.reach)
-            if onward is not None and carried.reach.join(onward) != carried.reach:
-                return False
-        return True
+            return 1
+        if is_closed(carried.reach, [dependence.coupling for dependence in association.group.jacobian]):
+            return None
+        return positions_of(carried.reach).shape[-1]
 
     def _plain_uses(self, weights: Iterable[Weight]) -> Iterator[Reason]:
         for weight in weights:
@@ -143,14 +144,14 @@ class Evidence:
         """The hidden states that depend on a held value without anything held between."""
         return [s for s in self.read_states if held.var in self.flow.of(self.variables[s][1])]
 
-    def _recurrence(self, group: Group, closed: bool) -> tuple[Reason, ...]:
-        """What is dropped when a trace on `group` is carried through the step; `closed` where positions are followed."""
-        if (group, closed) not in self._of_group:
-            found = (reason for state in group.states for reason in self._leaving(state, group, closed))
-            self._of_group[group, closed] = tuple(dict.fromkeys(found))
-        return self._of_group[group, closed]
+    def _recurrence(self, group: Group, kept: int | None) -> tuple[Reason, ...]:
+        """What is dropped when a trace on `group` is carried through the step, followed to so many positions."""
+        if (group, kept) not in self._of_group:
+            found = (reason for state in group.states for reason in self._leaving(state, group, kept))
+            self._of_group[group, kept] = tuple(dict.fromkeys(found))
+        return self._of_group[group, kept]
 
-    def _leaving(self, state: State, group: Group, closed: bool) -> Iterator[Reason]:
+    def _leaving(self, state: State, group: Group, kept: int | None) -> Iterator[Reason]:
         before = self.variables[state][0]
         for held in self._useful(before):
             reached = self._reached(held)
@@ -161,9 +162,12 @@ class Evidence:
             if other not in group.states:
                 yield Reason(text=f"'{state.path}' feeds '{other.path}', a state of another group", loc=other.loc)
         for dependence in group.jacobian:
-            if dependence.on is state and dependence.coupling.has_off_diagonal and not closed:
-                text = f"recurrence of '{state.path}' moves between positions {dependence.coupling}"
-                yield Reason(text=text, loc=dependence.of.loc)
+            if dependence.on is state and dependence.coupling.has_off_diagonal and kept is not None:
+                yield Reason(text=self._moves(state, group, dependence.coupling, kept), loc=dependence.of.loc)
+
+    def _moves(self, state: State, group: Group, coupling: Coupling, kept: int) -> str:
+        text = f"recurrence of '{state.path}' moves between positions {coupling}"
+        return text if kept == 1 else f"{text}, and is followed to {kept} of {math.prod(group.shape)}"
 
     @cached_property
     def _readers_of(self) -> dict[Any, list[State]]:

@@ -14,7 +14,7 @@ from ...coupling.limits import COLOURS
 from ...ir import jaxpr as jx
 from ...ir.plan import Jacobian, Placement, Plan, Scene, Sensitivity
 from ...ir.plan.jacobian import hidden_operands
-from ...ir.plan.transfer import positions_of
+from ...ir.plan.links import positions_of
 from ...ir.transition import Group, State, Transition
 
 

@@ -48,6 +48,9 @@ class Advance(Operation):
         factors = getattr(self.add, "factors", getattr(self.add, "values", None))
         if factors is not None and len(factors) != len(self.trace):
             yield f"adds {len(factors)} arrays to a trace of {len(self.trace)}"
+        carried, added = getattr(self.by, "reach", None), getattr(self.add, "reach", None)
+        if carried != added:
+            yield f"is carried on positions {carried or 'as fed'}, but added to on positions {added or 'as fed'}"
         for of, on in getattr(self.by, "pairs", ()):
             if not (0 <= of < len(self.trace) and 0 <= on < len(self.trace)):
                 yield f"is carried from array {on} to array {of}, of a trace of {len(self.trace)}"

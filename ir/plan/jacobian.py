@@ -10,14 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .. import jaxpr as jx
 from ...coupling import Coupling
+from .. import jaxpr as jx
 from ..types import TensorType
 from ..values import Value
+from .links import positions_of
 from .operation import STEP, Operation
 from .placement import Placement
 from .scene import Arrays, Scene
-from .transfer import positions_of
 
 if TYPE_CHECKING:
     from ..transition import Association, Group, State, Transition
@@ -80,14 +80,13 @@ class Jacobian(Operation):
 class Sensitivity(Operation):
     """`f = dh'/dy` of a group to a site's output, at the output's positions, mixing operations held.
 
-    One result for each state that the site feeds, `[slots?, *output]`: the slots are the state positions of the
-    association's placement, or of a wider `reach`.
+    One result for each state that the site feeds, `[slots?, *output]`: the slots are the state positions that the
+    output feeds, those of the association's placement.
     """
 
     phases: ClassVar[tuple[str, ...]] = (STEP,)
 
     association: Association
-    reach: Coupling | None = None
 
     def types(self, t: Transition) -> tuple[TensorType, ...]:
         """The group's widest element type, complex where the output is."""
@@ -98,7 +97,7 @@ class Sensitivity(Operation):
     @property
     def placement(self) -> Placement:
         """Where the results lie."""
-        return Placement(self.association, self.reach)
+        return Placement(self.association)
 
     @property
     def states(self) -> tuple[int, ...]:

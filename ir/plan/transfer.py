@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
-import numpy as np
 
 from ...coupling import Coupling
 from ..values import Value
+from .links import links, pick
 from .operation import Part
 from .placement import Placement, align
 from .scene import Arrays, Scene
@@ -71,7 +71,7 @@ class Neighbourhood(Transfer):
     """A sparse matrix over positions for each pair of states, kept on the positions that a trace is followed to.
 
     `E'_k[q, p] = sum_j sum_q' D_kj[q, q'] E_j[q', p]`, for `q` and `q'` in the reach of the output position `p`: the
-    sparse approximation SnAp of Menick et al. 2021, exact where the reach is closed under `D`.
+    sparse approximation of Menick et al. 2021, exact where the reach is closed under `D`.
     """
 
     association: Association
@@ -81,44 +81,35 @@ class Neighbourhood(Transfer):
     couplings: tuple[Coupling, ...]
     """For each factor how the new state's positions depend on the old one's."""
     factors: tuple[Value, ...]
-    """`[slots?, *group]`: at each old position the derivatives of the new positions that it feeds."""
+    """`[targets?, *group]`: at each old position the derivatives of the new positions that it feeds."""
 
     def apply(self, scene: Scene, trace: Arrays) -> list[Any]:
         """`D E` on the reach."""
         place = Placement(self.association, self.reach)
         terms: list[list[Any]] = [[] for _ in trace]
         for (of, on), coupling, value in zip(self.pairs, self.couplings, self.factors, strict=True):
-            terms[of].append(_spread(place, coupling, scene[value], trace[on]))
+            terms[of].append(spread(place, within(place, coupling, scene[value]), trace[on]))
         return [sum(found[1:], found[0]) if found else None for found in terms]
 
 
-def _spread(place: Placement, coupling: Coupling, factor: Any, trace: Any) -> Any:
-    """One factor's part of `D E`: each followed position's trace, sent on to the followed positions that it feeds."""
-    own = place.positions  # [*output, slots]
-    fed = positions_of(coupling)  # [*group, targets]
-    targets = np.where((own >= 0)[..., None], fed.reshape(-1, fed.shape[-1])[np.maximum(own, 0)], -1)
-    weights = jnp.moveaxis(factor, 0, -1) if fed.shape[-1] > 1 else factor[..., None]
-    weights = weights.reshape(-1, fed.shape[-1])[np.maximum(own, 0)]  # [*output, slots, targets]
-    # For each slot of the result, the (slot, target) pairs that lead to its position.
-    leads = (targets[..., None, :, :] == own[..., :, None, None]) & (own >= 0)[..., :, None, None]
-    matrix = jnp.where(leads, weights[..., None, :, :], 0).sum(-1)  # [*output, slots, slots]
-    output, slot = place.output[len(place.slot) :], place.slot
-    labels = place.trace
-    if not slot:
+def within(place: Placement, coupling: Coupling, factor: Any, lead: int = 0) -> Any:
+    """A Jacobian on the slots of a placement, `[..., *output, new slot, old slot]`, from `[..., targets?, *group]`.
+
+    Axes of the output along which it does not change have size one.
+    """
+    return pick(factor, links(place.followed, coupling), lead)
+
+
+def spread(place: Placement, matrix: Any, trace: Any) -> Any:
+    """`A E`: each followed position's trace, sent on to the followed positions that it feeds."""
+    labels, output = place.trace, place.output[len(place.slot) :]
+    if not place.slot:
         return align(matrix[..., 0, 0], output, labels) * trace
+    kept = [axis for axis, size in enumerate(matrix.shape[:-2]) if size > 1]
+    matrix = matrix.reshape([*(matrix.shape[axis] for axis in kept), *matrix.shape[-2:]])
     old = next(label for label in "XYZxyz" if label not in labels + output)
-    return jnp.einsum(f"{output}{slot}{old},{labels.replace(slot, old)}->{labels}", matrix, trace)
-
-
-def positions_of(coupling: Coupling) -> Any:
-    """For each input position the flat output positions that it feeds, padded with -1: `[*input, slots]`."""
-    targets = coupling.targets(limit=max(16, int(np.prod(coupling.out_shape))))
-    if targets is not None:
-        return targets.positions()
-    fed = coupling.dense().reshape(int(np.prod(coupling.out_shape)), -1).T
-    slots = int(fed.sum(1).max(initial=1))
-    order = np.argsort(~fed, axis=1, kind="stable")[:, :slots]
-    return np.where(np.take_along_axis(fed, order, 1), order, -1).reshape(*coupling.in_shape, slots)
+    within = "".join(output[axis] for axis in kept)
+    return jnp.einsum(f"{within}{place.slot}{old},{labels.replace(place.slot, old)}->{labels}", matrix, trace)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -148,22 +139,23 @@ class Outer(Drive):
 
     association: Association
     factors: tuple[Value | None, ...]
-    """`f`, `[slots?, *output]`, for each array of the trace; None where it is zero."""
+    """`f`, `[slots?, *output]`, for each array of the trace; None where it is zero. Slots are what the site feeds."""
     data: Value | None
     """`x`; None for an operation without data."""
     reach: Coupling | None = None
+    """The positions that the trace is followed to, where they are not what the site feeds."""
 
     def terms(self, scene: Scene) -> list[Any]:
         """`f (x) x` in the trace's layout."""
         place = Placement(self.association, self.reach)
         data = None if self.data is None else scene[self.data]
-        return [None if f is None else place.outer(scene[f], data) for f in self.factors]
+        return [None if f is None else place.outer(place.widened(scene[f]), data) for f in self.factors]
 
 
 def total(carried: Sequence[Any], added: Sequence[Any], trace: Arrays) -> list[Any]:
     """`A E + b`, in the element types of the trace."""
     new: list[Any] = []
     for old, a, b in zip(trace, carried, added, strict=True):
-        parts = [x for x in (a, b) if x is not None]
+        parts: list[Any] = [x for x in (a, b) if x is not None]
         new.append(sum(parts[1:], parts[0]).astype(old.dtype) if parts else jnp.zeros_like(old))
     return new
