@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from ..coupling import Coupling
 from ..ir.plan import Advance, Contract, Diagonal, Outer, Placement
 from ..ir.plan.jacobian import trace_dtype
 from ..ir.transition import Association
@@ -21,6 +22,8 @@ class Positional(NamedTuple):
     """The places of the followed states in their group."""
     before: tuple[Value, ...]
     after: tuple[Value, ...]
+    reach: Coupling | None = None
+    """The positions that it is followed to, where they are not what the site feeds."""
 
 
 def followed_states(sensitivity: Sequence[int], pairs: Sequence[Pair]) -> tuple[int, ...]:
@@ -71,6 +74,7 @@ def read_at_entry(plan: Writer, trace: Positional) -> None:
         association=association,
         trace=trace.before,
         cotangents=tuple(entering[k] for k in trace.states),
+        reach=trace.reach,
         loc=association.loc,
     )
     plan.contribute(weight, *plan.window(read, f"g_{weight.value.hint}"))

@@ -9,7 +9,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..coupling import Coupling
 from ..ir import jaxpr as jx
 from ..ir.diagnostics import error
 from ..ir.loc import Loc
@@ -151,11 +150,11 @@ class Writer:
             self._shared[key] = dict(zip(pairs, self.step(operation, *names), strict=True)) if pairs else {}
         return self._shared[key]
 
-    def sensitivity(self, association: Association, reach: Coupling | None = None) -> dict[int, Value]:
+    def sensitivity(self, association: Association) -> dict[int, Value]:
         """`f = dh'/dy` at this step, by the place of the state in its group: `[slots?, *output]`."""
-        key = ("sensitivity", association, reach)
+        key = ("sensitivity", association)
         if key not in self._shared:
-            operation = Sensitivity(association=association, reach=reach, loc=association.loc)
+            operation = Sensitivity(association=association, loc=association.loc)
             hint = f"f_{association.site.output.hint}"
             self._shared[key] = dict(zip(operation.states, self.step(operation, *[hint] * len(operation.states)), strict=True))
         return self._shared[key]
