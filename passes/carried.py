@@ -34,7 +34,7 @@ from ..ir.plan import (
     Vjp,
 )
 from ..ir.plan.links import covers
-from ..ir.transition import Association, Group, Param, Reason, Site, Transition, Weight
+from ..ir.transition import Association, Group, Param, Reason, Site, State, Transition, Weight
 from ..ir.values import Value
 
 
@@ -48,6 +48,11 @@ class Carried:
     """The places in the group of the states that are followed."""
     reach: Coupling | None = None
     """The state positions that are followed, where they are more than the site feeds; then off the diagonal too."""
+
+    def of(self, association: Association) -> tuple[State, ...]:
+        """The states of an association's group that are followed; all of them where it does not say which."""
+        states = association.group.states
+        return tuple(states[k] for k in self.states) or states
 
 
 class Carriage:
@@ -122,7 +127,7 @@ class Carriage:
 
     def _weight(self, weight: Weight, value: Value) -> None:
         op = self._source(value)
-        of_weight = [a for a in self.transition.associations if a.site.weight is weight]
+        of_weight = [a for a in self.transition.every_association if a.site.weight is weight]
         if type(op) is Contract and op.association in of_weight:
             at_exit = isinstance(self.maker.get(value), Total)
             carried = self._contracted(op, at_exit, value)

@@ -2,23 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from ..coupling import Coupling
 from ..ir import jaxpr as jx
 from ..ir.diagnostics import error
 from ..ir.loc import Loc
-from ..ir.plan import Apply, ExitSignal, Jacobian, LossSignal, Operation, Plan, Pullback, Sensitivity, Signal, Trace, Vjp
+from ..ir.plan import (
+    Apply,
+    ExitSignal,
+    Jacobian,
+    LossSignal,
+    Operation,
+    Plan,
+    Pullback,
+    Sensitivity,
+    Signal,
+    Trace,
+    Vjp,
+)
 from ..ir.regions import make_region, with_regions
 from ..ir.transition import Association, Group, Param, Region, Site, Transition, Weight
 from ..ir.types import TensorType
 from ..ir.values import Value
 
 Pair = tuple[int, int]
+
+
+class Followed(NamedTuple):
+    """Where a trace of an association would be followed to."""
+
+    states: tuple[int, ...]
+    """The places of the states in their group."""
+    reach: Coupling
+    """The positions."""
 
 
 @dataclass
@@ -30,6 +52,10 @@ class Writer:
     """The region that reverse mode differentiates."""
     exit_region: Callable[[Group], Region]
     """Makes the region of an exit signal."""
+    with_open_scope: Callable[[Transition], Transition]
+    """Adds the open scope to a transition that has none."""
+    follows_all: Callable[[Transition, Param, Mapping[Association, Followed]], bool]
+    """Whether traces in the open scope leave out no path from a parameter to a hidden state."""
     rule: Any = None
     """The rule that writes now."""
     params: tuple[Param, ...] = ()
@@ -133,7 +159,7 @@ class Writer:
     # What rules share
 
     def jacobian(self, group: Group, *, whole: bool = False) -> dict[Pair, Value]:
-        """`D = dh'/dh` of a group at this step, mixing operations held, by (new state, old state) as places in it.
+        """`D = dh'/dh` of a group at this step, in the group's scope, by (new state, old state) as places in it.
 
         The diagonal over positions, `[*group]`, of the pairs that have one; with `whole` every entry.
         """
@@ -158,6 +184,25 @@ class Writer:
             hint = f"f_{association.site.output.hint}"
             self._shared[key] = dict(zip(operation.states, self.step(operation, *[hint] * len(operation.states)), strict=True))
         return self._shared[key]
+
+    def open_associations(self) -> tuple[Association, ...]:
+        """The uses of this rule's weights that reach hidden states, in the scope in which no operation is held.
+
+        There a group's Jacobian is whole: a dense recurrence couples every position with every other one. Groups are
+        of the open scope, too.
+        """
+        self.transition = self.with_open_scope(self.transition)
+        assert self.transition.open is not None
+        own = set(self.params)
+        found = self.transition.open.associations
+        return tuple(a for a in found if a.traced and own.intersection(a.site.weight.params))
+
+    def is_followed(self, param: Param, traces: Mapping[Association, Followed]) -> bool:
+        """Whether traces of open associations, followed so far, leave out no path from a parameter to a hidden state.
+
+        Credit through states that were declared not hidden does not count: no trace follows it.
+        """
+        return self.follows_all(self.transition, param, traces)
 
     def entering(self, group: Group) -> tuple[Value, ...]:
         """What reverse mode sends back to a group's states as they entered the window."""
@@ -191,8 +236,11 @@ class Writer:
 
     # Gradients
 
-    def contribute(self, to: Weight | Param, value: Value) -> None:
-        """Add a value, made at a window's end, to the gradient of a weight or of a parameter."""
+    def contribute(self, to: Weight | Param, value: Value, *, takers: Sequence[Param] | None = None) -> None:
+        """Add a value, made at a window's end, to the gradient of a weight or of a parameter.
+
+        What is added to a weight is pulled back to the parameters of the rule, or to the `takers` among them.
+        """
         if isinstance(to, Param):
             self._on_params.append((to, value))
             return
@@ -202,7 +250,7 @@ class Writer:
             raise error("rule-conflict", f"{paths} make one weight, but learn by different rules: "
                         f"'{owner.name}', '{self.rule.name}'", loc=to.loc, help="give them the same rule in rules=")  # fmt: skip
         self._on_weights.append((to, value))
-        self._takers += [p for p in self.params if p not in self._takers]
+        self._takers += [p for p in (self.params if takers is None else takers) if p not in self._takers]
 
     def detach(self, site: Site) -> None:
         """Leave a site's weight out of reverse mode: its gradient is what the rule reads at each step's exit."""

@@ -84,8 +84,8 @@ def _trace_faults(trace: Trace, results: set[Value], seen: set[Value], sheet: Sh
 def operations_stay_in_the_transition(t: Transition, sheet: Sheet) -> Iterator[Diagnostic]:
     """Every group, association, parameter, state, site or weight that an operation names is one of the transition."""
     homes: dict[type, set[Any]] = {
-        Group: set(t.groups),
-        Association: set(t.associations),
+        Group: set(t.every_group),
+        Association: set(t.every_association),
         Param: set(t.params),
         State: set(t.states),
         Site: set(t.sites),

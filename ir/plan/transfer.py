@@ -157,5 +157,6 @@ def total(carried: Sequence[Any], added: Sequence[Any], trace: Arrays) -> list[A
     new: list[Any] = []
     for old, a, b in zip(trace, carried, added, strict=True):
         parts: list[Any] = [x for x in (a, b) if x is not None]
-        new.append(sum(parts[1:], parts[0]).astype(old.dtype) if parts else jnp.zeros_like(old))
+        whole: Any = sum(parts[1:], parts[0]) if parts else jnp.zeros_like(old)
+        new.append(whole.astype(old.dtype))
     return new
