@@ -8,7 +8,7 @@ from ..coupling import Coupling
 from ..ir.plan import Advance, Neighbourhood, Outer, Placement
 from ..ir.plan.jacobian import trace_dtype
 from ..ir.plan.links import is_closed
-from ..ir.transition import Association, Group
+from ..ir.transition import Association
 from ..ir.types import TensorType
 from .positional import Positional, followed_states, new_traces, positional_trace
 from .writer import Writer
@@ -22,7 +22,7 @@ def reach_after(association: Association, steps: int | None) -> Coupling:
     """
     reach = association.union
     assert reach is not None, "an untraced association reaches nothing"
-    recurrence = _recurrence(association.group)
+    recurrence = _recurrence(association)
     if recurrence is None:
         return reach
     if steps is None:
@@ -34,12 +34,30 @@ def reach_after(association: Association, steps: int | None) -> Coupling:
     return reach
 
 
-def _recurrence(group: Group) -> Coupling | None:
-    """How any new state of a group depends on any old one; None where none does."""
+def _recurrence(association: Association) -> Coupling | None:
+    """How any new state that is followed depends on any old one; None where none does."""
     found: Coupling | None = None
-    for dependence in group.jacobian:
-        found = dependence.coupling if found is None else found.join(dependence.coupling)
+    for coupling in _followed(association):
+        found = coupling if found is None else found.join(coupling)
     return found
+
+
+def fed_states(association: Association) -> tuple[int, ...]:
+    """The places of the states that an association feeds, at once or by way of each other."""
+    place = {state: k for k, state in enumerate(association.group.states)}
+    pairs = [(place[d.of], place[d.on]) for d in association.group.jacobian]
+    return followed_states([k for k, coupling in enumerate(association.couplings) if coupling is not None], pairs)
+
+
+def _followed(association: Association) -> list[Coupling]:
+    """The group's dependences on the states that are followed."""
+    states = [association.group.states[k] for k in fed_states(association)]
+    return [d.coupling for d in association.group.jacobian if d.on in states]
+
+
+def trace_type(association: Association, reach: Coupling) -> TensorType:
+    """The type of each of a trace's arrays, one for each state that is followed."""
+    return TensorType(trace_dtype(association), Placement(association, reach).shape)
 
 
 def _onward(reach: Coupling, recurrence: Coupling) -> Coupling:
@@ -50,18 +68,18 @@ def _onward(reach: Coupling, recurrence: Coupling) -> Coupling:
 def neighbourhood_trace(plan: Writer, association: Association, reach: Coupling) -> Positional:
     """`E' = D E + f (x) x` on the positions of a reach, for one association, written into the plan.
 
-    Where each position is followed to itself alone, or the recurrence leads from no position to another one, `D` is
-    diagonal, and the trace is the positional one.
+    Where each output is followed to one position, or the recurrence leads from no position to another one, `D` is
+    diagonal on the reach, and the trace is the positional one.
     """
     group, site = association.group, association.site
     place = Placement(association, reach)
-    moves = any(d.coupling.has_off_diagonal for d in group.jacobian)
-    if not moves or place.is_identity:
+    recurrence = _followed(association)
+    moves = any(coupling.has_off_diagonal for coupling in recurrence)
+    if not moves or (place.slots == 1 and not is_closed(reach, recurrence)):
         return positional_trace(plan, association)
     jacobian, sensitivity = plan.jacobian(group, whole=True), plan.sensitivity(association)
     states = followed_states(tuple(sensitivity), tuple(jacobian))
-    before = new_traces(plan, association, states, TensorType(trace_dtype(association), place.shape),
-                        f"e_{site.weight.value.hint}")  # fmt: skip
+    before = new_traces(plan, association, states, trace_type(association, reach), f"e_{site.weight.value.hint}")
     pairs = {(states.index(i), states.index(j)): v for (i, j), v in jacobian.items() if i in states and j in states}
     couplings = [group.dependence(group.states[states[i]], group.states[states[j]]) for i, j in pairs]
     after = plan.step(

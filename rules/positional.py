@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ..coupling import Coupling
 from ..ir.plan import Advance, Contract, Diagonal, Outer, Placement
 from ..ir.plan.jacobian import trace_dtype
-from ..ir.transition import Association
+from ..ir.transition import Association, Param
 from ..ir.types import TensorType
 from ..ir.values import Value
 from .writer import Pair, Writer
@@ -66,8 +66,11 @@ def new_traces(
     )
 
 
-def read_at_entry(plan: Writer, trace: Positional) -> None:
-    """Contract a trace with the cotangents of the entering states, once a window: the `entry` read-out."""
+def read_at_entry(plan: Writer, trace: Positional, takers: Sequence[Param] | None = None) -> None:
+    """Contract a trace with the cotangents of the entering states, once a window: the `entry` read-out.
+
+    The parameters of the rule take it, or the `takers` among them.
+    """
     entering, association = plan.entering(trace.association.group), trace.association
     weight = association.site.weight
     read = Contract(
@@ -77,4 +80,4 @@ def read_at_entry(plan: Writer, trace: Positional) -> None:
         reach=trace.reach,
         loc=association.loc,
     )
-    plan.contribute(weight, *plan.window(read, f"g_{weight.value.hint}"))
+    plan.contribute(weight, *plan.window(read, f"g_{weight.value.hint}"), takers=takers)

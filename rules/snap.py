@@ -40,5 +40,6 @@ class SnAp(Rule):
     def write(self, plan: Writer, task: Task) -> None:
         """One trace, one advance, one contraction for each association."""
         steps = self.steps
-        for association in task.associations:
+        del task
+        for association in plan.open_associations():
             read_at_entry(plan, neighbourhood_trace(plan, association, reach_after(association, steps)))
