@@ -41,8 +41,10 @@ class Rtrl(Rule):
         self._write_full(plan, task, [param for param in task.reaching if param not in sparse])
 
     def _is_sparse(self, plan: Writer, task: Task, param: Param, reaches: dict[Association, Followed]) -> bool:
-        """Whether a parameter's sparse traces are exact, and no larger than its influence matrix."""
+        """Whether a parameter's sparse traces are exact, no larger than its influence matrix, and this rule's alone."""
         own = {a: followed for a, followed in reaches.items() if param in a.site.weight.params}
+        if any(other not in task.params for a in own for other in a.site.weight.params):
+            return False
         size = sum(len(followed.states) * trace_type(a, followed.reach).bytes for a, followed in own.items())
         return size <= influence_type(task.transition, param).bytes and plan.is_followed(param, own)
 

@@ -33,8 +33,8 @@ OUTSIDE = '"out" exact "reaches no hidden state: its gradient needs no trace"'
         (
             "rtrl",
             {},
-            '"cell.W" exact "its influence on every hidden state is carried"\n'
-            f'"cell.b" exact "its influence on every hidden state is carried"\n{OUTSIDE}',
+            '"cell.W" exact "every path from it to a hidden state is traced"\n'
+            f'"cell.b" exact "every path from it to a hidden state is traced"\n{OUTSIDE}',
         ),
         (
             "bptt",
@@ -46,7 +46,7 @@ OUTSIDE = '"out" exact "reaches no hidden state: its gradient needs no trace"'
             "d_rtrl",
             {"cell.b": "rtrl", "cell.*": "bptt"},
             '"cell.W" truncated by bptt "bptt carries no trace: credit ends where the window begins"\n'
-            f'"cell.b" exact by rtrl "its influence on every hidden state is carried"\n{OUTSIDE}',
+            f'"cell.b" exact by rtrl "every path from it to a hidden state is traced"\n{OUTSIDE}',
         ),
     ],
     ids=["d_rtrl", "rtrl", "bptt", "the first glob that matches"],
