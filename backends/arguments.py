@@ -109,9 +109,7 @@ class Arguments:
             raise EtirError(findings)
         return _checked([jnp.asarray(given[path]) for path in wanted], self._signals, over_time=over_time)
 
-    def sequence(
-        self, xs: Any, targets: Any = (), signals: dict[str, Any] | None = None
-    ) -> tuple[Arrays, Arrays, int]:
+    def sequence(self, xs: Any, targets: Any = (), signals: dict[str, Any] | None = None) -> tuple[Arrays, Arrays, int]:
         """The leaves of a sequence's inputs and signals, and its length, in which the targets agree."""
         inputs = _checked(self._input_leaves(self._as_inputs(xs)), self._inputs, over_time=True)
         places = [(f"input '{path}'", jnp.shape(x)) for (path, _), x in zip(self._inputs, inputs, strict=True)]
@@ -145,6 +143,23 @@ class Arguments:
         if self._count == 1:
             return (xs,)
         return () if xs is None else tuple(xs) if isinstance(xs, (tuple, list)) else (xs,)
+
+
+def checked_key(key: Any) -> Any:
+    """A PRNG key, typed or raw, as it is; None for none. Raises EtirError for anything else."""
+    if key is None:
+        return None
+    dtype = getattr(key, "dtype", None)
+    typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key) and jnp.shape(key) == ()
+    raw = dtype == jnp.uint32 and len(jnp.shape(key)) == 1
+    if not typed and not raw:
+        found = type(key).__name__ if dtype is None else f"{dtype}[{','.join(map(str, jnp.shape(key)))}]"
+        raise error(
+            "key-type",
+            f"the key given to learner.init is {found}; wanted one PRNG key",
+            help="pass jax.random.key(0); jax.vmap over keys gives independent estimates",
+        )
+    return key
 
 
 def _leaves(

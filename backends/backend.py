@@ -59,8 +59,11 @@ class Kernel:
         The engine checks what comes back: a value that something outside the pattern reads, and that the kernel does
         not give, is an EtirError, and so is a pattern that is not of one phase.
         """
-        raise error("kernel-method", f"kernel '{type(self).__name__}' does not say what it matches",
-                    help="define match(self, operation, uses), which returns a Fused or None")  # fmt: skip
+        raise error(
+            "kernel-method",
+            f"kernel '{type(self).__name__}' does not say what it matches",
+            help="define match(self, operation, uses), which returns a Fused or None",
+        )
 
 
 @dataclass(frozen=True)
@@ -90,14 +93,23 @@ class Backend:
 def check_backend(backend: Any) -> Backend:
     """The backend itself. Raises EtirError for what is none, or has no name, or overrides what is no operation."""
     if isinstance(backend, type) and issubclass(backend, Backend):
-        raise error("backend-type", f"the class '{backend.__name__}' was given as a backend; wanted an instance",
-                    help=f"pass backend={backend.__name__}()")  # fmt: skip
+        raise error(
+            "backend-type",
+            f"the class '{backend.__name__}' was given as a backend; wanted an instance",
+            help=f"pass backend={backend.__name__}()",
+        )
     if not isinstance(backend, Backend):
-        raise error("backend-type", f"the backend is of type {type(backend).__name__}; wanted a name or a Backend",
-                    help="subclass etir.Backend and pass an instance of it")  # fmt: skip
+        raise error(
+            "backend-type",
+            f"the backend is of type {type(backend).__name__}; wanted a name or a Backend",
+            help="subclass etir.Backend and pass an instance of it",
+        )
     if not backend.name:
-        raise error("backend-method", f"backend '{type(backend).__name__}' has no name",
-                    help="give the class a name: ClassVar[str]")  # fmt: skip
+        raise error(
+            "backend-method",
+            f"backend '{type(backend).__name__}' has no name",
+            help="give the class a name: ClassVar[str]",
+        )
     return backend
 
 
@@ -115,10 +127,16 @@ class Table:
         for key, function in overrides.items():
             if not (isinstance(key, type) and issubclass(key, Operation) and callable(function)):
                 name = getattr(key, "__name__", repr(key))
-                raise error("backend-override", f"backend '{backend.name}' overrides '{name}', which is no operation, "
-                            "or by what is no function", help="map subclasses of Operation to (operation, scene) -> results")  # fmt: skip
+                raise error(
+                    "backend-override",
+                    f"backend '{backend.name}' overrides '{name}', which is no operation, or by what is no function",
+                    help="map subclasses of Operation to (operation, scene) -> results",
+                )
         for kernel in kernels:
             if not isinstance(kernel, Kernel):
-                raise error("backend-override", f"backend '{backend.name}' has a {type(kernel).__name__} among its kernels",
-                            help="subclass etir.backends.Kernel and give instances")  # fmt: skip
+                raise error(
+                    "backend-override",
+                    f"backend '{backend.name}' has a {type(kernel).__name__} among its kernels",
+                    help="subclass etir.backends.Kernel and give instances",
+                )
         return cls(overrides=overrides, kernels=kernels)

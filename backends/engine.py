@@ -50,8 +50,9 @@ class Engine:
 
     @property
     def needs_key(self) -> bool:
-        """Whether some trace begins as a function of a key."""
-        return any(trace.start is not None for trace in self.calls.plan.traces)
+        """Whether some trace begins as a function of a key; one that begins as a constant needs none."""
+        starts = [trace.start for trace in self.calls.plan.traces if trace.start is not None]
+        return any(jx.reads_arguments(self.transition.region(name).body) for name in starts)
 
     def start(self, key: jax.Array | None = None) -> Traces:
         """The traces at the beginning of a sequence, from a key where some trace is drawn.
@@ -64,12 +65,13 @@ class Engine:
                 f"rule '{self.calls.plan.rule}' draws random numbers, and learner.init was given no key",
                 help="pass learner.init(params, states, key=jax.random.key(0))",
             )
+        given = jax.random.key(0) if key is None else key
         found: list[Any] = []
         for k, (trace, dtype) in enumerate(zip(self.calls.plan.traces, self.held, strict=True)):
-            if trace.start is None or key is None:
+            if trace.start is None:
                 found.append(jnp.zeros(trace.before.type.shape, dtype))
                 continue
-            own = jax.random.bits(jax.random.fold_in(key, k), (2,), jnp.uint32)
+            own = jax.random.bits(jax.random.fold_in(given, k), (2,), jnp.uint32)
             (value,) = jx.evaluate(self.transition.region(trace.start).body, [own])
             found.append(value.astype(dtype))
         return tuple(found)
@@ -110,9 +112,9 @@ class Engine:
         if self.program.driver_only:
             raise error(
                 "loss-in-trace",
-                f"'{self.program.driver_only[0].label}' is advanced by what the loss sends back, which a step or a "
-                "window alone does not know",
-                help="use learner.grad or learner.train",
+                f"trace '{self.program.driver_only[0].label}' is advanced by what the loss sends back, which a step or "
+                "a window alone does not know",
+                help="use learner.grad or learner.train, which are given the loss",
             )
 
     def _advanced(self, run: Run, given: Given, steps: int) -> tuple[Any, Any, Any]:
@@ -134,7 +136,12 @@ class Engine:
         return [trace.after for trace in self.program.window_traces]
 
     def traces(
-        self, old: Traces, early: Iterable[Any], late: Iterable[Any], values: Mapping[Any, Any], deferred: Mapping[Trace, Any]
+        self,
+        old: Traces,
+        early: Iterable[Any],
+        late: Iterable[Any],
+        values: Mapping[Any, Any],
+        deferred: Mapping[Trace, Any],
     ) -> Traces:
         """All traces after a window, from where each of them was advanced."""
         program = self.program

@@ -15,7 +15,7 @@ from ..ir.plan import Cost
 from ..ir.step import Signature
 from ..ir.transition import Certificate, Transition
 from ..view import summary, write_graph
-from .arguments import Arguments
+from .arguments import Arguments, checked_key
 from .calls import Arrays
 from .drivers import scan_windows, train_by_windows
 from .engine import Engine
@@ -103,7 +103,7 @@ class Learner:
         """
         given = self._arguments.beginning(params, self.states if states is None else states)
         copies = [jnp.copy(x) for x in refuse_by_initial_states(given)]
-        return Carry(jax.tree.unflatten(self._signature.states, copies), self._engine.start(key))
+        return Carry(jax.tree.unflatten(self._signature.states, copies), self._engine.start(checked_key(key)))
 
     def step(self, params: Any, carry: Carry, *inputs: Any, **signals: Any) -> tuple[Carry, Any]:
         """One step: the new carry and the outputs. `jax.grad` through it gives the gradient of a window of one.
@@ -203,7 +203,8 @@ class Learner:
             params: Arrays, states: Arrays, traces: Any, inputs: Arrays, signals: Arrays, length: int
         ) -> tuple[Carry, Any]:
             def body(now: Any, at: Any, steps: int) -> tuple[Any, Arrays]:
-                states, traces, outputs = self._engine.window(params, *now, *at, steps)
+                (before, held), (x, given) = now, at
+                states, traces, outputs = self._engine.window(params, before, held, x, given, steps)
                 return (states, traces), outputs
 
             arrays = self._warned_of(inputs), signals

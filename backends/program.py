@@ -114,8 +114,11 @@ class Program:
         """Refuse a pattern that is not whole: something outside reads what the kernel does not give, or gives late."""
         places = [operations.index(op) for op in fused.operations if op in operations]
         if len(places) != len(fused.operations) or places != sorted(places):
-            raise error("kernel-pattern", f"kernel '{fused.name}' matched operations of several phases, or out of order",
-                        help="a pattern lies in one phase, and is given in program order")  # fmt: skip
+            raise error(
+                "kernel-pattern",
+                f"kernel '{fused.name}' matched operations of several phases, or out of order",
+                help="a pattern lies in one phase, and is given in program order",
+            )
         inside = {v for op in fused.operations for v in op.results}
         last = operations[places[-1]]
         for value in inside:
@@ -124,8 +127,12 @@ class Program:
             lost = (readers or value in self.uses.carried) and value not in fused.results
             if lost or early:
                 what = "does not give" if lost else "gives too late"
-                raise error("kernel-pattern", f"kernel '{fused.name}' {what} a value of the pattern that is read outside it",
-                            loc=last.loc, help="match only where uses.of(value) lies inside the pattern, or list the value in results")  # fmt: skip
+                raise error(
+                    "kernel-pattern",
+                    f"kernel '{fused.name}' {what} a value of the pattern that is read outside it",
+                    loc=last.loc,
+                    help="match only where uses.of(value) lies inside the pattern, or list the value in results",
+                )
 
     def _late(self, step: list[Action]) -> tuple[set[Action], set[Value]]:
         """The actions that run once the loss is known, and the values that are known only then.
@@ -182,6 +189,9 @@ class Program:
 def _only(plan: Plan, kind: type[Any]) -> Any:
     found = [op for op in plan.at_window if type(op) is kind]
     if len(found) != 1:
-        raise error("plan-ends", f"the plan has {len(found)} operations '{kind.__name__}' at a window's end; wanted one",
-                    help="reverse mode begins every plan's window, and the pull-back ends it")  # fmt: skip
+        raise error(
+            "plan-ends",
+            f"the plan has {len(found)} operations '{kind.__name__}' at a window's end; wanted one",
+            help="reverse mode begins every plan's window, and the pull-back ends it",
+        )
     return found[0]

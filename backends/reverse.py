@@ -203,7 +203,7 @@ class BySites(Reverse):
         by_shift = dict(zip(self.shifted, sent, strict=True))
         for k in self.product_sites:
             site, cotangent = self.transition.sites[k], by_shift[self.shift_of[k]]
-            data = None if site.data is None else record[site.data]
+            data: Any = None if site.data is None else record[site.data]
             own = [(x, y) for of, x, y in rows if of is site]
             for _, y in [pair for pair in own if pair[0] is data]:
                 cotangent = cotangent + y

@@ -121,7 +121,7 @@ class SequenceGradient:
             inner, result = scan_pieces(self._window, inner, xt, windows, window)
         states, moved, sums = inner
         sums, deferred = self._close(start, held, sums, result)
-        new = tuple(deferred[t] if t in deferred else x for t, x in zip(self.program.plan.traces, moved, strict=True))
+        new = tuple(deferred.get(t, x) for t, x in zip(self.program.plan.traces, moved, strict=True))
         return (states, new, sums), jax.tree.map(merged, (result.losses, result.aux))
 
     def _without_deferred(self, traces: Traces) -> Traces:
@@ -158,7 +158,7 @@ class SequenceGradient:
         moved = self.engine.traces(traces, found.early, late, scene.values, {})
         rows = [(scene[op.data], scene[op.cotangent]) for op in self._deferred_products]
         entering = dict(enumerate(bars["hidden"])) if program.sweeps.units else {}
-        kept = Shared({k: v for k, v in enumerate(record.values())})
+        kept = Shared(dict(enumerate(record.values())))
         return (found.states, moved, sums), WindowResult(kept, reverse.sites(bars["own"]), entering, rows, losses, aux)
 
     def _no_credit(self, states: Arrays) -> list[Any]:

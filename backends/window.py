@@ -77,8 +77,8 @@ class Windows:
         """Run a window, and its pull-back.
 
         The pull-back takes a pair: the cotangent of the summed losses, or those of the outputs, and those of the states
-        that leave and carry credit. It gives those of the entering `hidden` states, of what the reverse mode differentiates
-        (`own`), of the `inputs` that carry credit, and of the `outputs` at every step.
+        that leave and carry credit. It gives those of the entering `hidden` states, of what the reverse mode
+        differentiates (`own`), of the `inputs` that carry credit, and of the `outputs` at every step.
         """
         hidden = [given.states[k] for k in self.calls.hidden_places]
         variables = self._variables(run, hidden, steps, given)
@@ -101,9 +101,7 @@ class Windows:
             "outputs": [jnp.zeros((steps, *kind.shape), kind.dtype) for kind in kinds],
         }
 
-    def _steps(
-        self, run: Run, given: Given, steps: int, loss: Any, variables: dict[str, Any]
-    ) -> Forward:
+    def _steps(self, run: Run, given: Given, steps: int, loss: Any, variables: dict[str, Any]) -> Forward:
         """The window's steps, from what is differentiated."""
         program, calls = self.program, self.calls
         now = list(given.states)
@@ -190,9 +188,7 @@ class Windows:
         )
         return held, dict(zip(sums, totals, strict=True))
 
-    def end(
-        self, run: Run, given: Given, leaving: Arrays, steps: int, totals: Mapping[Value, Any]
-    ) -> Scene:
+    def end(self, run: Run, given: Given, leaving: Arrays, steps: int, totals: Mapping[Value, Any]) -> Scene:
         """The scene at a window's end, nothing of it run yet."""
         t = self.calls.transition
         values: dict[Value, Any] = dict(run.constants)
@@ -218,4 +214,3 @@ def replaced(whole: Arrays, part: Arrays, chosen: Callable[[Any], Any]) -> Array
 def _like(value: Any, old: Any) -> Any:
     """A trace's new value, held in the element type that the trace is held in."""
     return value if value.dtype == old.dtype else value.astype(old.dtype)
-

@@ -82,9 +82,12 @@ class _Trial:
 
     def learnt(self, learner: Learner, states: Any, steps: int) -> Gradients:
         """The learner's gradient over the first steps, from these states and zero traces."""
-        params, carry = self.program.params, learner.init(self.program.params, states)
+        params, key = self.program.params, jax.random.key(0)
+        carry = learner.init(params, states, key=key)
         xs, directions = _first(steps, self.xs), _first(steps, self.directions)
-        result = learner.grad(projected_loss)(params, carry, xs[0] if len(xs) == 1 else xs, directions)
+        plan = learner.transition.plan
+        signals = {s.path: jax.random.normal(key, (steps, *s.value.type.shape)) for s in (plan.signals if plan else ())}
+        result = learner.grad(projected_loss)(params, carry, xs[0] if len(xs) == 1 else xs, directions, **signals)
         return dict(leaf_paths(result.grads, "param"))
 
     @property

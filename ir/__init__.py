@@ -33,6 +33,9 @@ from .types import TensorType
 from .values import Value
 from .verify import check, verify
 
+# The printer reads transitions, so they cannot import it: their text is given to them here.
+Transition.__str__ = render
+
 __all__ = [
     "Association",
     "Certificate",

@@ -236,6 +236,13 @@ def reaching(eqns: Sequence[Equation], targets: Iterable[Any]) -> list[Equation]
     return kept[::-1]
 
 
+def reads_arguments(jaxpr: Any) -> bool:
+    """Whether some result of a jaxpr depends on an argument, as far as its equations say."""
+    arguments, results = set(argument_vars(jaxpr)), outvars(jaxpr)
+    atoms = [atom for eqn in reaching(equations(jaxpr), results) for atom in eqn.invars] + results
+    return any(not is_literal(atom) and atom in arguments for atom in atoms)
+
+
 def current_trace() -> object:
     """The trace that JAX records into now: two results are equal where they are the same trace, or both are eager."""
     return core.get_opaque_trace_state()

@@ -1,9 +1,10 @@
-"""Laying out text: aligned columns, and argument lists that wrap."""
+"""Laying out text: aligned columns, lists that fill lines, and nested lists that open where they are too long."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 WIDTH = 112
 WIDEST_COLUMN = 88
@@ -27,23 +28,48 @@ def wrap(head: str, items: Sequence[str], tail: str, indent: str = "") -> list[s
     for position, item in enumerate(items):
         text = item + ("," if position + 1 < len(items) else "")
         room = WIDTH - (len(tail) if position + 1 == len(items) else 0)
-        started = lines[-1].strip() != "" and not lines[-1].endswith(head)
-        if started and len(lines[-1]) + 1 + len(text) > room:
+        if position and len(lines[-1]) + 1 + len(text) > room:
             lines.append(hanging + text)
         else:
-            lines[-1] += (" " if started else "") + text
+            lines[-1] += (" " if position else "") + text
     lines[-1] += tail
     return lines
 
 
-def fold(line: str) -> list[str]:
-    """A line that is too long, its first list in brackets wrapped; any other line as it is."""
-    start = line.find("[") + 1
-    if len(line) <= WIDTH or not start:
-        return [line]
-    return wrap(line[:start], _split(line[start:]), "")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """A list whose items may be lists too: `head` ends with the opening bracket, `tail` is the closing one."""
+
+    head: str
+    items: tuple[Piece, ...]
+    tail: str
+    stacked: bool = False
+    """Where it is too long for a line: one item on each line, in place of as many as fit."""
+
+    def __str__(self) -> str:
+        return f"{self.head}{', '.join(map(str, self.items))}{self.tail}"
 
 
-def _split(text: str) -> list[str]:
-    """The parts of a text between commas, quoted strings left whole."""
-    return [part.strip() for part in re.findall(r'(?:"(?:[^"\\]|\\.)*"|(?!, )[^"])+', text)]
+Piece: TypeAlias = str | Listing
+
+
+def prefixed(prefix: str, piece: Piece) -> Piece:
+    """A piece of text with something in front."""
+    return prefix + piece if isinstance(piece, str) else replace(piece, head=prefix + piece.head)
+
+
+def spread(start: str, piece: Piece, tail: str) -> list[str]:
+    """`start`, the piece, `tail`, on one line; where that is too long, the piece's items under each other."""
+    short = f"{start}{piece}{tail}"
+    if len(short) <= WIDTH or isinstance(piece, str) or not piece.items:
+        return [short]
+    head = start + piece.head
+    texts = [str(item) for item in piece.items]
+    if not piece.stacked and len(head) + max(map(len, texts)) < WIDTH:
+        return wrap(head, texts, piece.tail + tail)
+    hanging = " " * len(head)
+    lines: list[str] = []
+    for k, item in enumerate(piece.items):
+        last = k + 1 == len(piece.items)
+        lines += spread(hanging if k else head, item, piece.tail + tail if last else ",")
+    return lines

@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import MISSING
+from dataclasses import replace
 from typing import Any
 
-from . import plan
-from .attributes import attribute_fields, mnemonic
+from .attributes import Node, attribute_fields, is_required, place
 from .expression import Expression
 from .lexer import Token
 from .plan import Operation, Part, Plan, Signal, Trace
 from .plan_printer import PHASES
 from .scope import Scope
-from .transition import Association
+from .transition import Association, Param
 from .values import Value
+from .vocabulary import vocabulary
 
 
-def known_operations(more: Iterable[type[Operation | Part]] = ()) -> dict[str, type[Any]]:
-    """Operations, and parts of them, by the name that the text calls them: those of `etir.ir.plan`, and `more`."""
-    own = [c for c in vars(plan).values() if isinstance(c, type) and issubclass(c, (Operation, Part))]
-    return {mnemonic(kind): kind for kind in (*own, *more) if kind not in (Operation, Part)}
-
-
-def parse_plan(
-    scope: Scope, operations: Iterable[type[Operation | Part]], rule: str, window: int, credit: str
-) -> Plan:
+def parse_plan(scope: Scope, operations: Iterable[type[Operation | Part]], rule: str, window: int, credit: str) -> Plan:
     """The plan whose header has been read."""
-    lexer, known = scope.lexer, known_operations(operations)
+    lexer = scope.lexer
     loc = lexer.loc()
     lexer.expect("{")
-    rules = _rules(scope) if lexer.accept("rules") else ()
+    rules, left = _rules(scope, rule)
     signals: list[Signal] = []
     while lexer.accept("signal"):
         signals.append(_signal(scope))
@@ -38,19 +30,57 @@ def parse_plan(
     while lexer.accept("trace"):
         traces.append(_trace(scope))
     phases: dict[str, tuple[Operation, ...]] = {}
+    known = vocabulary(operations)
     while not lexer.accept("}"):
         token = lexer.take("word", "a phase: step or window")
         if token.text not in PHASES:
             raise lexer.unknown("phase", token, PHASES)
+        if PHASES[token.text] in phases:
+            raise lexer.error("ir-syntax", f"phase {token} is there already", token)
         phases[PHASES[token.text]] = _phase(scope, known)
     return Plan(
-        rule=rule, window=window, credit=credit, rules=rules, signals=tuple(signals), traces=tuple(traces), loc=loc, **phases
+        rule=rule,
+        window=window,
+        credit=credit,
+        rules=rules,
+        left=left,
+        signals=tuple(signals),
+        traces=tuple(traces),
+        loc=loc,
+        **phases,
     )
 
 
-def _rules(scope: Scope) -> tuple[str, ...]:
-    scope.lexer.expect("[")
-    return tuple(scope.lexer.take("word", "the name of a rule").text for _ in scope.lexer.until("]"))
+def _rules(scope: Scope, rule: str) -> tuple[tuple[str, ...], tuple[Param, ...]]:
+    """The rule of each parameter, nothing where each has the plan's own; and those whose rule carries no trace."""
+    lexer = scope.lexer
+    given: dict[Param, str] = {}
+    while lexer.accept("rule"):
+        other = lexer.name("the name of a rule")
+        for token in _after(scope, "for"):
+            param = scope.param(token)
+            if param in given:
+                raise lexer.error("ir-name", f"{token} has a rule already", token)
+            given[param] = other
+    left = ()
+    if lexer.accept("no"):
+        lexer.expect("trace")
+        left = tuple(scope.param(token) for token in _after(scope, "for"))
+    return tuple(given.get(param, rule) for param in scope.params) if given else (), left
+
+
+def _after(scope: Scope, word: str) -> list[Token]:
+    """A word, and the names that follow it, with commas between them."""
+    scope.lexer.expect(word)
+    return _names(scope)
+
+
+def _names(scope: Scope) -> list[Token]:
+    """One name or more, with commas between them."""
+    found = [scope.lexer.take("value")]
+    while scope.lexer.accept(","):
+        found.append(scope.lexer.take("value"))
+    return found
 
 
 def _signal(scope: Scope) -> Signal:
@@ -73,7 +103,7 @@ def _trace(scope: Scope) -> Trace:
     label, start = lexer.string(), None
     if lexer.accept("start"):
         lexer.expect("@")
-        start = lexer.take("word", "the name of a region").text
+        start = lexer.name("the name of a region")
     return Trace(before=values[0], after=values[1], label=label, start=start, loc=lexer.loc())
 
 
@@ -92,49 +122,53 @@ def _operation(scope: Scope, known: dict[str, type[Any]]) -> Operation:
     operations = {name: kind for name, kind in known.items() if issubclass(kind, Operation)}
     if token.text not in operations:
         raise lexer.unknown("operation", token, operations)
-    arguments = _arguments(scope, token, operations[token.text], known)
-    return operations[token.text](results=results, loc=lexer.loc(), **arguments)
-
-
-def _arguments(scope: Scope, token: Token, kind: type[Any], known: dict[str, type[Any]]) -> dict[str, Any]:
-    """The fields of an operation, or of a part of one, in parentheses."""
-    lexer = scope.lexer
-    lexer.expect("(")
-    arguments: dict[str, Any] = {}
-    for _ in lexer.until(")"):
-        name = lexer.take("word", "a field of the operation")
-        allowed = [f.name for f in attribute_fields(kind)]
-        if name.text not in allowed:
-            raise lexer.unknown(f"field of '{token.text}'", name, allowed)
-        lexer.expect("=")
-        arguments[name.text] = _attribute(scope, known)
-    _check_complete(scope, token, kind, arguments)
-    return arguments
-
-
-def _check_complete(scope: Scope, token: Token, operation: type[Any], arguments: dict[str, Any]) -> None:
-    required = [f.name for f in attribute_fields(operation) if f.default is MISSING and f.default_factory is MISSING]
-    lacking = [name for name in required if name not in arguments]
-    if lacking:
-        raise scope.lexer.error("ir-syntax", f"operation {token} lacks its field '{lacking[0]}'", token)
+    arguments = _arguments(scope, token, operations[token.text], known, {})
+    made = operations[token.text](results=results, loc=lexer.loc(), **arguments)
+    return made if made.loc is not None else replace(made, loc=place(made))
 
 
 def _results(scope: Scope) -> tuple[Value, ...]:
     """Typed results and an equals sign; nothing where an operation has no result."""
     lexer = scope.lexer
     found: list[Value] = []
-    if lexer.peek().kind == "value":
-        more = True
-        while more:
-            token = lexer.take("value")
-            lexer.expect(":")
-            found.append(scope.declare(token, lexer.type()))
-            more = lexer.accept(",") is not None
+    more = lexer.peek().kind == "value"
+    while more:
+        tokens = _names(scope)
+        lexer.expect(":")
+        kind = lexer.type()
+        found += [scope.declare(token, kind) for token in tokens]
+        more = lexer.accept(",") is not None
     lexer.expect("=")
     return tuple(found)
 
 
-def _attribute(scope: Scope, known: dict[str, type[Any]]) -> Any:
+def _arguments(
+    scope: Scope, token: Token, kind: type[Any], known: dict[str, type[Any]], said: dict[str, Node]
+) -> dict[str, Any]:
+    """The fields of an operation or a part, in parentheses; `said` has what the operation has named so far."""
+    lexer = scope.lexer
+    lexer.expect("(")
+    arguments: dict[str, Any] = {}
+    allowed = {f.name: f for f in attribute_fields(kind)}
+    for _ in lexer.until(")"):
+        name = lexer.take("word", "a field of the operation")
+        if name.text not in allowed:
+            raise lexer.unknown(f"field of '{token.text}'", name, allowed)
+        if name.text in arguments:
+            raise lexer.error("ir-syntax", f"field {name} is given twice", name)
+        lexer.expect("=")
+        arguments[name.text] = item = _attribute(scope, known, said)
+        if isinstance(item, Node):
+            said[name.text] = item
+    for lacking in [name for name, f in allowed.items() if name not in arguments and is_required(f)]:
+        if not (issubclass(kind, Part) and lacking in said):
+            noun = "part" if issubclass(kind, Part) else "operation"
+            raise lexer.error("ir-syntax", f"{noun} {token} lacks its field '{lacking}'", token)
+        arguments[lacking] = said[lacking]
+    return arguments
+
+
+def _attribute(scope: Scope, known: dict[str, type[Any]], said: dict[str, Node]) -> Any:
     lexer = scope.lexer
     token = lexer.peek()
     match token.kind:
@@ -148,11 +182,11 @@ def _attribute(scope: Scope, known: dict[str, type[Any]]) -> Any:
             return lexer.type()
         case "mark" if token.text == "[":
             lexer.next()
-            return tuple(_attribute(scope, known) for _ in lexer.until("]"))
+            return tuple(_attribute(scope, known, said) for _ in lexer.until("]"))
         case "mark" if token.text == "#":
             return scope.group()
         case "word":
-            return _word(scope, known)
+            return _word(scope, known, said)
         case _:
             raise lexer.error("ir-syntax", f"expected a field's value, found {token}", token)
 
@@ -170,26 +204,31 @@ def _value_or_association(scope: Scope) -> Value | Association:
     raise lexer.error("ir-name", f"no association leads from {token} to group #{group.index}", token)
 
 
-def _word(scope: Scope, known: dict[str, type[Any]]) -> Any:
+def _word(scope: Scope, known: dict[str, type[Any]], said: dict[str, Node]) -> Any:
     lexer = scope.lexer
     parts = {name: kind for name, kind in known.items() if issubclass(kind, Part)}
     readers: dict[str, Callable[[], Any]] = {
         "none": lambda: None,
         "true": lambda: True,
         "false": lambda: False,
-        "param": scope.param,
-        "weight": scope.weight,
-        "state": scope.state,
-        "site": scope.site,
+        "param": lambda: _one_or_list(scope, scope.param),
+        "weight": lambda: _one_or_list(scope, scope.weight),
+        "state": lambda: _one_or_list(scope, scope.state),
+        "site": lambda: _one_or_list(scope, scope.site),
         "expression": lambda: Expression.parse(lexer.string()),
         "coupling": lambda: _coupling(scope),
     }
     token = lexer.next()
     if token.text in parts:
-        return parts[token.text](**_arguments(scope, token, parts[token.text], known))
+        return parts[token.text](**_arguments(scope, token, parts[token.text], known, said))
     if token.text not in readers:
         raise lexer.unknown("kind of field", token, {**readers, **parts})
     return readers[token.text]()
+
+
+def _one_or_list(scope: Scope, read: Callable[[], Any]) -> Any:
+    """What `read` reads, or a list of it in brackets."""
+    return tuple(read() for _ in scope.lexer.until("]")) if scope.lexer.accept("[") else read()
 
 
 def _coupling(scope: Scope) -> Any:

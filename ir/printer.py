@@ -29,7 +29,7 @@ def render(transition: Transition, names: Names | None = None) -> str:
         _readable(_stray_associations, t, names),
         _readable(_open_scope, t.open, names),
         _readable(_certificate, t.certificate),
-        _readable(plan_lines, t.plan, names),
+        _readable(plan_lines, t.plan, nodes(t.params), names),
     ]
     body = "\n\n".join("\n".join(INDENT + line for line in section) for section in sections if section)
     head = f"transition @{word(transition.name)}{loc_cell(transition)} {{"

@@ -17,6 +17,8 @@ STEP = "step"
 WEIGHTS = "weights"
 FORWARD = "forward"
 RESTRICTED = "restricted"
+MODEL = (STEP, WEIGHTS, FORWARD, HIDDEN, RESTRICTED)
+"""The regions that slice the model's step; a plan may have more of its own."""
 
 
 def make_region(name: str, body: Any, inputs: Sequence[Value], outputs: Sequence[Value]) -> Region:

@@ -26,7 +26,11 @@ def word(text: Any) -> str:
 
 def loc_cell(node: Any) -> str:
     """A node's location as the last cell of its line; empty where it has none."""
-    loc = getattr(node, "loc", None)
+    return loc_text(getattr(node, "loc", None))
+
+
+def loc_text(loc: Any) -> str:
+    """A location as the last cell of a line; empty for none."""
     if loc is None:
         return ""
     text = str(loc)

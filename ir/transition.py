@@ -329,8 +329,3 @@ class Transition:
     def hidden_places(self) -> tuple[int, ...]:
         """The places of the hidden states among the states."""
         return tuple(k for k, state in enumerate(self.states) if state.kind is StateKind.HIDDEN)
-
-    def __str__(self) -> str:
-        from .printer import render
-
-        return render(self)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..ir import jaxpr as jx
+from ..ir.regions import STEP, make_region, with_regions
 from ..ir.transition import Transition
 from .base import Pass
-from ..ir.regions import STEP, make_region, with_regions
 
 
 @dataclass(frozen=True)

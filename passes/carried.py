@@ -73,6 +73,7 @@ class Carriage:
         self.foreign: dict[Weight, Reason] = {}
         """Weights that something is added to which follows none of their uses."""
         self._refuse_double_reading()
+        self._refuse_prediction_of_what_is_traced()
         for weight, value in zip(self.pullback.weights, self.pullback.on_weights, strict=True):
             self._weight(weight, value)
         for param, value in zip(self.pullback.params, self.pullback.on_params, strict=True):
@@ -102,6 +103,23 @@ class Carriage:
                         help="read each trace by one contraction, and give each contribution to the pull-back once",
                     )
                 seen.add(key)
+
+    def _refuse_prediction_of_what_is_traced(self) -> None:
+        """Later credit comes to a trace when it is there; where reverse mode begins with a guess, it comes twice."""
+        if not self.vjp.exit:
+            return
+        predicting = {v for given in self.vjp.exit for v in self._slice(given)}
+        for value in (*self.pullback.on_weights, *self.pullback.on_params):
+            made_from = self._slice(value)
+            traces = [t for t in self.plan.traces if t.before in made_from and t.before not in predicting]
+            if traces and made_from.intersection(self.hidden_bars):
+                raise error(
+                    "plan-exit",
+                    f"trace '{traces[0].label}' is read with what reverse mode sends back, which begins with a "
+                    "prediction of later credit: that credit would count twice, when predicted and when it comes",
+                    loc=traces[0].loc,
+                    help="give all parameters that reach a hidden state the rule that predicts, or none",
+                )
 
     def _readings(self, value: Value) -> list[Any]:
         """What identifies the reading that a contribution is: the value itself, and each trace with its cotangent."""
@@ -135,14 +153,16 @@ class Carriage:
             self._add(op.association, replace(carried, notes=notes))
             return
         slice_ = self._slice(value)
-        touched = [a for a in of_weight if self._depends_on(slice_, a)]
+        touched = self._touched(slice_, of_weight)
         own = tuple(self._notes(value, slice_, weight))
         for association in touched:
             beside = self._counted_beside(association.site, isinstance(self.maker.get(value), Total))
             notes = tuple(dict.fromkeys((*own, *beside)))
             self._add(association, Carried(notes=notes, states=tuple(range(len(association.group.states)))))
         if not touched:
-            self.foreign[weight] = Reason(text="something is added to its gradient that follows none of its uses", loc=weight.loc)
+            self.foreign[weight] = Reason(
+                text="something is added to its gradient that follows none of its uses", loc=weight.loc
+            )
 
     def _counted_beside(self, site: Site, at_exit: bool) -> Iterator[Reason]:
         """What reverse mode counts that the reading counts too, or leaves out that it leaves out too."""
@@ -150,7 +170,9 @@ class Carriage:
         if at_exit and not detached:
             yield Reason(text="reverse mode counts again what is read at each step's exit", loc=site.loc)
         if detached and not at_exit:
-            yield Reason(text="reverse mode leaves its use out, and its trace is read at the window's entry", loc=site.loc)
+            yield Reason(
+                text="reverse mode leaves its use out, and its trace is read at the window's entry", loc=site.loc
+            )
 
     def _add(self, association: Association, carried: Carried) -> None:
         known = self.by_association.get(association)
@@ -179,8 +201,7 @@ class Carriage:
         return Carried(notes=notes, states=tuple(range(len(op.association.group.states))), reach=op.reach)
 
     def _exact_trace(self, op: Contract, at_exit: bool) -> tuple[int, ...] | None:
-        """The followed states of a trace that `E' = D E + f (x) x` advances, `D`, `f` and `x` what the step has; else
-        None."""
+        """The followed states of a trace that `E' = D E + f (x) x` advances; None where `D`, `f` or `x` is another."""
         a, group = op.association, op.association.group
         traces = [self.trace_of.get(v) for v in op.trace]
         if None in traces or not op.trace or any(t is not None and t.start is not None for t in traces):
@@ -189,7 +210,9 @@ class Carriage:
         advance = self.maker.get(traces[0].after) if traces[0] is not None else None
         if list(op.trace) != wanted or type(advance) is not Advance:
             return None
-        if [t.before for t in traces if t] != list(advance.trace) or [t.after for t in traces if t] != list(advance.results):
+        if [t.before for t in traces if t] != list(advance.trace) or [t.after for t in traces if t] != list(
+            advance.results
+        ):
             return None
         add, by = advance.add, advance.by
         if type(add) is not Outer or add.association is not a or add.data is not a.site.data or add.reach != op.reach:
@@ -201,7 +224,7 @@ class Carriage:
         return states if factors else None
 
     def _followed(self, add: Outer, op: Contract) -> tuple[int, ...] | None:
-        """Which state each array of a trace is of, by the sensitivities that drive it; by its cotangent where none does."""
+        """Which state each array of a trace is of, by the sensitivity that drives it, or else by its cotangent."""
         found: list[int] = []
         for k, factor in enumerate(add.factors):
             made = self.maker.get(factor) if factor is not None else None
@@ -257,9 +280,13 @@ class Carriage:
         return () if right and at_entry != at_exit else tuple(self._read_with(op.cotangents, op.association.site))
 
     def _read_with(self, cotangents: tuple[Value, ...], site: Site) -> Iterator[Reason]:
-        given = [s.path for s in self.plan.signals if any(s.value in self._slice(c) or s.value is c for c in cotangents)]
+        given = [
+            s.path for s in self.plan.signals if any(s.value in self._slice(c) or s.value is c for c in cotangents)
+        ]
         if given:
-            yield Reason(text=f"its trace is read with the signal '{given[0]}', not with the loss's derivative", loc=site.loc)
+            yield Reason(
+                text=f"its trace is read with the signal '{given[0]}', not with the loss's derivative", loc=site.loc
+            )
         else:
             text = "its trace is read with a learning signal of the rule's own, not with the loss's derivative"
             yield Reason(text=text, loc=site.loc)
@@ -281,14 +308,12 @@ class Carriage:
             pending += (trace.after,) if trace is not None and v is trace.before else ()
         return found
 
-    def _depends_on(self, values: set[Value], association: Association) -> bool:
-        """Whether some value is the association's sensitivity, or its site's data in a product of the site's own."""
+    def _touched(self, values: set[Value], associations: list[Association]) -> list[Association]:
+        """The associations that some values are of: those that their operations name, or else whose site they name."""
         makers = [self.maker[v] for v in values if v in self.maker]
-        return any(
-            (isinstance(op, (Sensitivity, Project, Contract)) and op.association is association)
-            or (isinstance(op, Product) and op.site is association.site)
-            for op in makers
-        )
+        named = {op.association for op in makers if isinstance(op, (Sensitivity, Project, Contract))}
+        sites = {op.site for op in makers if isinstance(op, Product)}
+        return [a for a in associations if a in named] or [a for a in associations if a.site in sites]
 
     def _notes(self, value: Value, values: set[Value], weight: Weight) -> Iterator[Reason]:
         """What is not exact about a contribution, from the operations that it is made by."""
@@ -304,7 +329,9 @@ class Carriage:
         known = isinstance(op, (Product, Contract)) or estimates
         if not known:
             name = getattr(op, "region", type(op).__name__)
-            yield Reason(text=f"its credit is what the rule's own operation '{name}' makes of its trace", loc=weight.loc)
+            yield Reason(
+                text=f"its credit is what the rule's own operation '{name}' makes of its trace", loc=weight.loc
+            )
         at_exit = isinstance(self.maker.get(value), Total)
         if at_exit and isinstance(op, (Product, Contract)):
             yield from self._exit_notes(op)
@@ -338,13 +365,18 @@ class Carriage:
 
     def _param(self, param: Param, value: Value) -> None:
         op = self._source(value)
-        if type(op) is ContractFull and op.param is param and op.cotangents == self.hidden_bars and param not in self.by_param:
+        if (
+            type(op) is ContractFull
+            and op.param is param
+            and op.cotangents == self.hidden_bars
+            and param not in self.by_param
+        ):
             trace = self.trace_of.get(op.trace)
             advance = self.maker.get(trace.after) if trace is not None else None
-            if trace is not None and trace.start is None and op.trace is trace.before and type(advance) is AdvanceFull:
-                if advance.param is param and advance.trace is trace.before:
-                    self.by_param[param] = Carried()
-                    return
+            known = isinstance(advance, AdvanceFull) and advance.param is param and advance.trace is op.trace
+            if known and trace is not None and trace.start is None and op.trace is trace.before:
+                self.by_param[param] = Carried()
+                return
         makers = [self.maker[v] for v in self._slice(value) if v in self.maker]
         estimates = next((m.estimates for m in makers if isinstance(m, Apply) and m.estimates), "")
         if estimates:

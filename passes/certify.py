@@ -82,7 +82,7 @@ class _Judge:
         dropped = (*finding.dropped, *finding.buffers)
         if not finding.traced:
             if beside:
-                return entry(Verdict.APPROXIMATE, *beside)
+                return entry(Verdict.APPROXIMATE, *beside, *finding.buffers)
             return entry(Verdict.TRUNCATED, *self._truncated(param, rule, dropped))
         seen = [a for a in finding.traced if self._sees(a, carried[a])]
         if not seen and not beside:
@@ -124,13 +124,17 @@ class _Judge:
         if carriage.replaced(param):
             yield Reason(text="reverse mode's gradient is replaced by something else", loc=param.loc)
         yield from (carriage.foreign[w] for w in weights if w in carriage.foreign and param in carriage.pullback.takers)
-        sites = [s for w in weights for s in self.evidence.sites_of.get(w, ()) if s in carriage.vjp.detached]
-        for site in sites:
+        sites = [s for w in weights for s in self.evidence.sites_of.get(w, ())]
+        detached = [s for s in sites if s in carriage.vjp.detached]
+        for site in detached:
             if not any(a.site is site for a in carried):
                 yield Reason(text="reverse mode leaves its use out, and no trace is read in its place", loc=site.loc)
             elif self._goes_past(site, [a for a in carried if a.site is site]):
-                yield Reason(text="what reaches an output in the same step, past the traced states, is dropped", loc=site.loc)
-        if carriage.vjp.exit and any(self.evidence.of(param, carried).reaches for _ in (0,)):
+                yield Reason(
+                    text="what reaches an output in the same step, past the traced states, is dropped", loc=site.loc
+                )
+        reversed_ = len(detached) < len(sites) or self.evidence.uses_plainly(weights)
+        if carriage.vjp.exit and reversed_ and self.evidence.reaches_states(param):
             yield Reason(text="credit from after the window is predicted, not computed", loc=param.loc)
 
     def _goes_past(self, site: Site, associations: list[Association]) -> bool:

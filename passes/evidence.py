@@ -88,12 +88,28 @@ class Evidence:
         )
 
     def reaches_states(self, param: Param) -> bool:
-        """Whether `param` reaches a hidden state, an output's or not."""
+        """Whether `param` reaches a hidden state, an output's or not, at once or later by way of buffers."""
         weights = self.weights_of.get(param, [])
         sites = [site for weight in weights for site in self.sites_of.get(weight, ())]
         sources = [self.weight_variables[w] for w in weights] + [site_variable(self.transition, s) for s in sites]
-        every = self.flow.reaching(self.variables[state][1] for state in self.transition.hidden)
-        return any(source in every for source in sources)
+        return not self._to_states.isdisjoint(sources)
+
+    @cached_property
+    def _to_states(self) -> set[Any]:
+        """Every source that reaches some hidden state in some number of steps."""
+        found = self.flow.reaching(self.variables[state][1] for state in self.transition.hidden)
+        buffers = [s for s in self.transition.states if s.kind is StateKind.BUFFER]
+        waiting = {self.variables[b][0]: self.flow.reaching([self.variables[b][1]]) for b in buffers}
+        while arrived := found.intersection(waiting):
+            for before in arrived:
+                found |= waiting.pop(before)
+        return found
+
+    def uses_plainly(self, weights: Iterable[Weight]) -> bool:
+        """Whether some weight is used by anything but an ETP operation."""
+        variables = {self.weight_variables[w] for w in weights}
+        users = [e for e in self.equations if e.primitive.name != "etp"]
+        return any(a in variables for e in users for a in e.invars if not jx.is_literal(a))
 
     def _is_read(self, group: Group) -> bool:
         return any(state in self.read_states for state in group.states)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from ..ir.regions import STEP
 from ..ir.transition import Transition
 from .base import Pass
 from .dataflow import analyse_dataflow
-from ..ir.regions import STEP
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from ..ir.dataflow import Prologue
 from ..ir.diagnostics import Diagnostic, EtirError, did_you_mean
 from ..ir.expression import LABELS, Expression
 from ..ir.operations import apply_expression, evaluate_expression, identity
+from ..ir.regions import STEP, make_region, with_regions
 from ..ir.transition import Param, Region, Site, Transition, Weight
 from ..ir.values import Value
 from .base import Pass
 from .canonicalise import retrace
-from ..ir.regions import STEP, make_region, with_regions
 from .ingest import hint
 from .prologue import find_prologue
 
@@ -202,7 +202,7 @@ def _sites(transition: Transition, region: Region, weight_of: dict[Any, Weight])
             continue
         weight = weight_of[eqn.invars[-1]]
         name = weight.value.hint.removesuffix("_p")
-        stem = name[1:] if name[:1] in "wW" and len(name) > 1 else ""
+        stem = name[1:] if name[:1] in "wW" and len(name) > 1 else f"_{name}"
         output = Value(type=jx.type_of(eqn.outvars[0]), hint=f"y{stem}")
         values[eqn.outvars[0]] = output
         data = None

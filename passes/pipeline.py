@@ -26,8 +26,8 @@ def parse_pipeline(
     """The passes that a text names, options set.
 
     `known` are the classes of passes that may be named. `values` are the classes, with a `name` like a pass, that may
-    be the value of an option, as in `plan-traces{rule=my_rule{decay=0.8}}`. Raises EtirError, with the text and carets, for
-    an unknown pass or option, a value of the wrong type, or text that is no pipeline.
+    be the value of an option, as in `plan-traces{rule=my_rule{decay=0.8}}`. Raises EtirError, with the text and carets,
+    for an unknown pass or option, a value of the wrong type, or text that is no pipeline.
     """
     classes = known.values() if isinstance(known, Mapping) else known
     tables = {pass_.name: pass_ for pass_ in classes}, {str(value.name): value for value in values}

@@ -61,13 +61,17 @@ class PlanTraces(Pass):
             follows_all=_Followed(),
         )
         reaching = _reaching(transition, assigned)
+        left: set[Param] = set()
         for rule in dict.fromkeys(assigned):
             plan.rule = rule
             plan.params = tuple(p for p, own in zip(transition.params, assigned, strict=True) if own == rule)
+            known = plan.traces
             rule.write(plan, _task(transition, plan.params, reaching))
+            if plan.traces == known and not rule.needs_sites:
+                left.update(plan.params)
         name = self.rule if isinstance(self.rule, str) else self.rule.name
-        left = tuple(p for p, own in zip(transition.params, assigned, strict=True) if not own.needs_sites)
-        return plan.finish(name, tuple(own.name for own in assigned), self.window, self.credit, left)
+        without = tuple(param for param in transition.params if param in left)
+        return plan.finish(name, tuple(own.name for own in assigned), self.window, self.credit, without)
 
     def _check(self) -> None:
         findings: list[Diagnostic] = []
@@ -111,7 +115,9 @@ def _known(rule: str | Rule, findings: list[Diagnostic]) -> Rule | None:
     if isinstance(rule, Rule):
         if not rule.name:
             message = f"rule '{type(rule).__name__}' has no name"
-            findings.append(Diagnostic(code="rule-method", message=message, help="give the class a name: ClassVar[str]"))
+            findings.append(
+                Diagnostic(code="rule-method", message=message, help="give the class a name: ClassVar[str]")
+            )
         return rule
     if isinstance(rule, type) and issubclass(rule, Rule):
         message = f"the class '{rule.__name__}' was given as a learning rule; wanted an instance"

@@ -51,8 +51,7 @@ class Reach:
     def sees(self, association: Association, states: Iterable[int], reach: Coupling | None, window: int) -> bool:
         """Whether some output within `window` steps reads a position that a trace follows, as it entered."""
         coupling = reach or association.union
-        assert coupling is not None
-        if 0 in (*coupling.in_shape, *coupling.out_shape):
+        if coupling is None or 0 in (*coupling.in_shape, *coupling.out_shape):
             return True
         followed = _forward(coupling)
         own = [association.group.states[k] for k in states]
@@ -97,7 +96,10 @@ class Reach:
     def _spread(self, atom: Any, mask: Mask, add: Any) -> None:
         """Add what the marked positions of a value depend on."""
         for source, coupling in self.flow.of(atom).items():
-            add(source, _back(coupling, mask) if coupling.out_shape == mask.shape else np.ones(jx.shape_of(source), bool))
+            add(
+                source,
+                _back(coupling, mask) if coupling.out_shape == mask.shape else np.ones(jx.shape_of(source), bool),
+            )
 
 
 def _back(coupling: Coupling, mask: Mask) -> Mask:
@@ -107,7 +109,7 @@ def _back(coupling: Coupling, mask: Mask) -> Mask:
     targets = coupling.targets(limit=max(16, math.prod(coupling.out_shape)))
     if targets is None:
         return np.full(coupling.in_shape, bool(mask.any()))
-    return np.asarray(targets.gather(mask.astype(np.int8))).any(-1)
+    return np.any(np.asarray(targets.gather(mask.astype(np.int8))), axis=-1, keepdims=False).astype(bool)
 
 
 def _forward(coupling: Coupling) -> Mask:

@@ -9,8 +9,8 @@ from typing import Any
 import jax
 
 from ..ir import jaxpr as jx
-from ..ir.transition import Region, Transition
 from ..ir.regions import FORWARD, RESTRICTED
+from ..ir.transition import Region, Transition
 from .slice_regions import Slicer
 
 

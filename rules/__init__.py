@@ -5,12 +5,20 @@ from __future__ import annotations
 from .base import Rule, Task
 from .bptt import Bptt
 from .d_rtrl import DRtrl
+from .dni import Dni
 from .pp_prop import PpProp
 from .rtrl import Rtrl
 from .snap import SnAp
 from .writer import Writer
 
-KNOWN: tuple[Rule, ...] = (Bptt(), DRtrl(), PpProp(), Rtrl(), SnAp())
+KNOWN: tuple[Rule, ...] = (
+    Bptt(),
+    DRtrl(),
+    Dni(),
+    PpProp(),
+    Rtrl(),
+    SnAp(),
+)
 """The rules that can be given by name; any other `Rule` can be given as an object."""
 
 DEFAULT = "d_rtrl"
@@ -18,4 +26,17 @@ DEFAULT = "d_rtrl"
 
 RULES: dict[str, Rule] = {rule.name: rule for rule in KNOWN}
 
-__all__ = ["DEFAULT", "KNOWN", "RULES", "Bptt", "DRtrl", "PpProp", "Rtrl", "Rule", "SnAp", "Task", "Writer"]
+__all__ = [
+    "DEFAULT",
+    "KNOWN",
+    "RULES",
+    "Bptt",
+    "DRtrl",
+    "Dni",
+    "PpProp",
+    "Rtrl",
+    "Rule",
+    "SnAp",
+    "Task",
+    "Writer",
+]

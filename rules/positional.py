@@ -11,7 +11,7 @@ from ..ir.plan.jacobian import trace_dtype
 from ..ir.transition import Association, Param
 from ..ir.types import TensorType
 from ..ir.values import Value
-from .writer import Pair, Writer
+from .writer import Pair, Writer, state_hint
 
 
 class Positional(NamedTuple):
@@ -62,7 +62,8 @@ def new_traces(
     """A trace for each of some states of an association's group."""
     paths, group = "+".join(association.site.weight.paths), association.group
     return tuple(
-        plan.trace(kind, f"{paths} on {group.states[k].path}", hint, loc=association.site.loc) for k in states
+        plan.trace(kind, f"{paths} on {group.states[k].path}", state_hint(hint, group, k), loc=association.site.loc)
+        for k in states
     )
 
 

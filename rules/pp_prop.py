@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
 
 from ..ir.diagnostics import error
-from ..ir.plan import Advance, Diagonal, Placement, Plain, Product, Project, Scalar, Scale
+from ..ir.plan import Advance, Diagonal, Placement, Plain, Product, Project, Scalar
 from ..ir.plan.jacobian import real_dtype, trace_dtype
 from ..ir.transition import Association
 from ..ir.types import TensorType
@@ -40,36 +41,43 @@ class PpProp(Rule):
     @property
     def factor(self) -> float:
         """`a`. Raises EtirError where it is not from 0 to 1."""
-        found = self.decay if self.rank is None else (self.rank - 1) / (self.rank + 1)
-        if not 0 <= found <= 1:
-            given = f"decay={self.decay}" if self.rank is None else f"rank={self.rank}"
+        chosen, least, most = (self.decay, 0, 1) if self.rank is None else (self.rank, 1, math.inf)
+        if not isinstance(chosen, (int, float)) or not (least <= chosen <= most and math.isfinite(chosen)):
+            given = f"{'decay' if self.rank is None else 'rank'}={chosen!r}"
             raise error("rule-option", f"pp_prop has {given}; wanted a decay from 0 to 1, or a rank of at least 1")
-        return found
+        return float(chosen if self.rank is None else (self.rank - 1) / (self.rank + 1))
 
     def write(self, plan: Writer, task: Task) -> None:
         """Two vectors for each association, advanced apart and multiplied when read."""
+        a = self.factor
+        factored = [association for association in task.associations if factors(association)]
+        age = _age(plan) if factored and self.corrected and a < 1 else None
         for association in task.associations:
-            if factors(association):
-                self._factored(plan, association)
+            if association in factored:
+                self._factored(plan, association, a, age)
             else:
                 read_at_entry(plan, positional_trace(plan, association))
 
-    def _factored(self, plan: Writer, association: Association) -> None:
-        site, a = association.site, self.factor
+    def _factored(self, plan: Writer, association: Association, a: float, age: Value | None) -> None:
+        site = association.site
         data = site.data
         assert data is not None
-        column = plan.trace(column_type(association), f"data of {'+'.join(site.weight.paths)}", f"x_{site.weight.value.hint}",
-                            loc=site.loc)  # fmt: skip
+        label = f"data of {'+'.join(site.weight.paths)}"
+        column = plan.trace(column_type(association), label, f"X_{site.weight.value.hint}", loc=site.loc)
         advance = Advance(trace=(column,), by=Scalar(factor=a), add=Plain(values=(data,)), loc=site.loc)
         plan.carry(column, *plan.step(advance, f"{column.hint}_next"))
         states, rows = self._rows(plan, association, a)
         entering = plan.entering(association.group)
         cotangents = tuple(entering[k] for k in states)
-        (credit,) = plan.window(Project(association=association, factors=rows, cotangents=cotangents, loc=site.loc),
-                                f"{site.output.hint}_bar")  # fmt: skip
-        if self.corrected and a < 1:
-            credit = self._corrected(plan, credit, a)
-        (read,) = plan.window(Product(site=site, data=column, cotangent=credit, loc=site.loc), f"g_{site.weight.value.hint}")
+        (credit,) = plan.window(
+            Project(association=association, factors=rows, cotangents=cotangents, loc=site.loc),
+            f"{site.output.hint}_bar",
+        )
+        if age is not None:
+            credit = _corrected(plan, credit, a, age)
+        (read,) = plan.window(
+            Product(site=site, data=column, cotangent=credit, loc=site.loc), f"g_{site.weight.value.hint}"
+        )
         plan.contribute(site.weight, read)
 
     def _rows(self, plan: Writer, association: Association, a: float) -> tuple[tuple[int, ...], tuple[Value, ...]]:
@@ -77,14 +85,14 @@ class PpProp(Rule):
         jacobian, sensitivity = plan.jacobian(association.group), plan.sensitivity(association)
         states = followed_states(tuple(sensitivity), tuple(jacobian))
         kind = TensorType(trace_dtype(association), Placement(association).output_shape)
-        rows = new_traces(plan, association, states, kind, f"f_{association.site.weight.value.hint}")
+        rows = new_traces(plan, association, states, kind, f"F_{association.site.weight.value.hint}")
         pairs = {(states.index(i), states.index(j)): v for (i, j), v in jacobian.items() if i in states and j in states}
-        slower = [*plan_scaled(plan, tuple(pairs.values()), a)]
-        added = dict(zip(sensitivity, plan_scaled(plan, tuple(sensitivity.values()), 1 - a), strict=True))
+        slower = tuple(plan.scaled(value, a) for value in pairs.values())
+        added = {k: plan.scaled(value, 1 - a) for k, value in sensitivity.items()}
         after = plan.step(
             Advance(
                 trace=rows,
-                by=Diagonal(association=association, pairs=tuple(pairs), factors=tuple(slower), at_output=True),
+                by=Diagonal(association=association, pairs=tuple(pairs), factors=slower, at_output=True),
                 add=Plain(values=tuple(added.get(k) for k in states)),
                 loc=association.loc,
             ),
@@ -94,22 +102,24 @@ class PpProp(Rule):
             plan.carry(old, new)
         return states, rows
 
-    def _corrected(self, plan: Writer, credit: Value, a: float) -> Value:
-        """The credit, divided by the weight that a decaying mean of this age has."""
-        age = plan.trace(TensorType("float32"), "steps since the traces began", "age")
-        plan.carry(age, *plan.apply(lambda n: n + 1, age, name="older"))
 
-        def divide(credit: Any, age: Any) -> Any:
-            weight = jnp.where(age > 0, 1 - a ** jnp.maximum(age, 1), 1)
-            return (credit / weight.astype(credit.real.dtype)).astype(credit.dtype)
-
-        (found,) = plan.apply(divide, credit, age, name="corrected", at_window=True)
-        return found
+def _age(plan: Writer) -> Value:
+    """The number of steps that the traces hold."""
+    age = plan.trace(TensorType("int32"), "steps since the traces began", "age")
+    plan.carry(age, *plan.apply(lambda n: n + 1, age, name="older"))
+    return age
 
 
-def plan_scaled(plan: Writer, values: tuple[Value, ...], factor: float) -> list[Value]:
-    """Values times a number, at every step."""
-    return [plan.step(Scale(value=value, factor=factor), value.hint)[0] for value in values]
+def _corrected(plan: Writer, credit: Value, a: float, age: Value) -> Value:
+    """The credit, divided by the weight `1 - a^age` that the decaying mean of so many steps has."""
+
+    def divide(credit: Any, age: Any) -> Any:
+        wide = jnp.promote_types(credit.real.dtype, jnp.float32)
+        weight = jnp.where(age > 0, 1 - a ** age.astype(wide), 1)
+        return (credit / weight).astype(credit.dtype)
+
+    (found,) = plan.apply(divide, credit, age, name="corrected", at_window=True)
+    return found
 
 
 def column_type(association: Association) -> TensorType:

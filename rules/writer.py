@@ -11,7 +11,8 @@ import jax.numpy as jnp
 
 from ..coupling import Coupling
 from ..ir import jaxpr as jx
-from ..ir.diagnostics import error
+from ..ir.attributes import mnemonic, place
+from ..ir.diagnostics import Diagnostic, EtirError, error
 from ..ir.loc import Loc
 from ..ir.plan import (
     Apply,
@@ -21,11 +22,13 @@ from ..ir.plan import (
     Operation,
     Plan,
     Pullback,
+    Scale,
     Sensitivity,
     Signal,
     Trace,
     Vjp,
 )
+from ..ir.plan.reverse import type_list
 from ..ir.regions import make_region, with_regions
 from ..ir.transition import Association, Group, Param, Region, Site, Transition, Weight
 from ..ir.types import TensorType
@@ -73,6 +76,7 @@ class Writer:
     _takers: list[Param] = field(default_factory=list[Param])
     _detached: list[Site] = field(default_factory=list[Site])
     _exit: tuple[Value, ...] = ()
+    _leaver: Any = None
 
     def __post_init__(self) -> None:
         t = self.transition
@@ -91,18 +95,38 @@ class Writer:
 
     def _add(self, phase: list[Operation], operation: Operation, hints: Sequence[str]) -> tuple[Value, ...]:
         if not isinstance(operation, Operation):
-            raise error("plan-operation", f"rule '{self.rule.name}' adds something of type {type(operation).__name__} "
-                        "to a plan; wanted an Operation", help="subclass etir.ir.Operation")  # fmt: skip
+            raise error(
+                "plan-operation",
+                f"rule '{self.rule.name}' adds something of type {type(operation).__name__} "
+                "to a plan; wanted an Operation",
+                help="subclass etir.ir.Operation",
+            )
+        self._check(operation)
         kinds = operation.types(self.transition)
         names = [*hints, *[type(operation).__name__.lower()] * (len(kinds) - len(hints))]
         made = replace(operation, results=tuple(Value(type=k, hint=n) for k, n in zip(kinds, names, strict=False)))
         phase.append(made)
         return made.results
 
+    def _check(self, operation: Operation) -> None:
+        """Refuse an operation that does not fit its operands: to run it would fail, or mean something else."""
+        faults = [f"'{mnemonic(type(operation))}' {fault}" for fault in operation.faults(self.transition)]
+        if faults:
+            raise EtirError([
+                Diagnostic(code="operation-type", message=f"rule '{self.rule.name}' adds what does not fit: {fault}",
+                           loc=operation.loc or place(operation))
+                for fault in faults
+            ])  # fmt: skip
+
     def apply(
-        self, function: Callable[..., Any], *values: Value, name: str, at_window: bool = False,
-        before_reverse: bool = False, estimates: str = "",
-    ) -> tuple[Value, ...]:  # fmt: skip
+        self,
+        function: Callable[..., Any],
+        *values: Value,
+        name: str,
+        at_window: bool = False,
+        before_reverse: bool = False,
+        estimates: str = "",
+    ) -> tuple[Value, ...]:
         """The results of a function of your own on some values: what is no linear recurrence.
 
         The function is traced once, for arrays of the values' types, and gives one array or a tuple of them. It must
@@ -133,27 +157,44 @@ class Writer:
     # Traces
 
     def trace(
-        self, kind: TensorType, label: str, hint: str, *, start: Callable[[Any], Any] | None = None, loc: Loc | None = None
+        self,
+        kind: TensorType,
+        label: str,
+        hint: str,
+        *,
+        start: Callable[[Any], Any] | None = None,
+        loc: Loc | None = None,
     ) -> Value:
         """A trace's value before a step (or a window). Say with `carry` what it becomes.
 
-        It begins as zeros, or as `start(key)`, where `key` is a PRNG key of its own made from learner.init's.
+        It begins as zeros, or as `start(key)`, where `key` is a PRNG key of its own made from learner.init's; a start
+        that does not use its key needs none there.
         """
         before, after = Value(type=kind, hint=hint), Value(type=kind, hint=f"{hint}_next")
         region = None
         if start is not None:
-            made = self._trace(f"start_{hint}", lambda raw: [_drawn(start, raw, kind)], [jax.ShapeDtypeStruct((2,), "uint32")])
+            made = self._trace(
+                f"start_{hint}", lambda raw: [_drawn(start, raw, kind)], [jax.ShapeDtypeStruct((2,), "uint32")]
+            )
             self.transition = with_regions(self.transition, made)
             region = made.name
         self._traces.append(Trace(before=before, after=after, label=label, start=region, loc=loc))
         return before
 
+    @property
+    def traces(self) -> tuple[Trace, ...]:
+        """What is carried so far."""
+        return tuple(self._traces)
+
     def carry(self, before: Value, after: Value) -> None:
         """Say what a trace becomes."""
         place = next((k for k, trace in enumerate(self._traces) if trace.before is before), None)
         if place is None:
-            raise error("plan-trace", f"rule '{self.rule.name}' carries a value that is no trace's",
-                        help="make it with plan.trace(...)")  # fmt: skip
+            raise error(
+                "plan-trace",
+                f"rule '{self.rule.name}' carries a value that is no trace's",
+                help="make it with plan.trace(...)",
+            )
         self._traces[place] = replace(self._traces[place], after=after)
 
     # What rules share
@@ -181,8 +222,16 @@ class Writer:
         key = ("sensitivity", association)
         if key not in self._shared:
             operation = Sensitivity(association=association, loc=association.loc)
-            hint = f"f_{association.site.output.hint}"
-            self._shared[key] = dict(zip(operation.states, self.step(operation, *[hint] * len(operation.states)), strict=True))
+            hint, group = f"f_{association.site.output.hint}", association.group
+            found = self.step(operation, *[state_hint(hint, group, k) for k in operation.states])
+            self._shared[key] = dict(zip(operation.states, found, strict=True))
+        return self._shared[key]
+
+    def scaled(self, value: Value, factor: float) -> Value:
+        """A value of each step times a number."""
+        key = ("scaled", value, factor)
+        if key not in self._shared:
+            (self._shared[key],) = self.step(Scale(value=value, factor=factor), f"{value.hint}_scaled")
         return self._shared[key]
 
     def open_associations(self) -> tuple[Association, ...]:
@@ -230,8 +279,11 @@ class Writer:
         """An array that every step of the learner is given beside the model's inputs, as `path=...`."""
         known = self._signals.setdefault(path, Signal(path=path, value=Value(type=kind, hint=path)))
         if known.value.type != kind:
-            raise error("signal-type", f"signal '{path}' is asked for as {kind}, and as {known.value.type} elsewhere",
-                        help="give rules that share a signal the same shape")  # fmt: skip
+            raise error(
+                "signal-type",
+                f"signal '{path}' is asked for as {kind}, and as {known.value.type} elsewhere",
+                help="give rules that share a signal the same shape",
+            )
         return known.value
 
     # Gradients
@@ -247,8 +299,12 @@ class Writer:
         owner = self._owners.setdefault(to, self.rule)
         if owner != self.rule:
             paths = " and ".join(f"'{path}'" for path in to.paths)
-            raise error("rule-conflict", f"{paths} make one weight, but learn by different rules: "
-                        f"'{owner.name}', '{self.rule.name}'", loc=to.loc, help="give them the same rule in rules=")  # fmt: skip
+            raise error(
+                "rule-conflict",
+                f"{paths} make one weight, but learn by different rules: '{owner.name}', '{self.rule.name}'",
+                loc=to.loc or next((site.loc for site in self.transition.sites if site.weight is to), None),
+                help="give them the same rule in rules=",
+            )
         self._on_weights.append((to, value))
         self._takers += [p for p in (self.params if takers is None else takers) if p not in self._takers]
 
@@ -258,22 +314,41 @@ class Writer:
             self._detached.append(site)
 
     def leave_with(self, cotangents: Sequence[Value]) -> None:
-        """Begin reverse mode with cotangents of the hidden states that leave the window, one for each hidden state."""
-        self._exit = tuple(cotangents)
+        """Begin reverse mode with cotangents of the hidden states that leave the window, one for each hidden state.
+
+        They concern reverse mode as a whole: the gradient of every parameter that reaches a hidden state by it.
+        """
+        if self._leaver is not None:
+            raise error("plan-exit", f"rule '{self.rule.name}' gives what reverse mode begins with at a window's end, "
+                        f"and so does another rule of the same plan, '{self._leaver.name}'",
+                        help="give all parameters that reach a hidden state one and the same of them")  # fmt: skip
+        found, wanted = [v.type for v in cotangents], [s.after.type for s in self.transition.hidden]
+        if found != wanted:
+            raise error("plan-exit", f"rule '{self.rule.name}' begins reverse mode with {type_list(found)}; wanted "
+                        f"{type_list(wanted)}, the types of the hidden states")  # fmt: skip
+        self._exit, self._leaver = tuple(cotangents), self.rule
 
     def finish(
         self, rule: str, rules: tuple[str, ...], window: int, credit: str, left: tuple[Param, ...] = ()
     ) -> Transition:
         """The transition with the plan, and with the regions that it runs; `rules` has the name of each parameter's."""
-        vjp = Vjp(region=self.region, detached=tuple(self._detached), exit=self._exit,
-                  results=(*self.cotangents, *self.reverse))  # fmt: skip
+        vjp = Vjp(
+            region=self.region,
+            detached=tuple(self._detached),
+            exit=self._exit,
+            results=(*self.cotangents, *self.reverse),
+        )
         weights, on_weights = zip(*self._on_weights, strict=True) if self._on_weights else ((), ())
         params, on_params = zip(*self._on_params, strict=True) if self._on_params else ((), ())
         pullback = Pullback(
-            reverse=tuple(self.reverse), weights=weights, on_weights=on_weights, takers=tuple(self._takers),
-            params=params, on_params=on_params,
+            reverse=tuple(self.reverse),
+            weights=weights,
+            on_weights=on_weights,
+            takers=tuple(self._takers),
+            params=params,
+            on_params=on_params,
             results=tuple(Value(type=p.value.type, hint=f"grad_{p.value.hint}") for p in self.transition.params),
-        )  # fmt: skip
+        )
         plan = Plan(
             rule=rule,
             window=window,
@@ -286,6 +361,11 @@ class Writer:
             at_window=(*self._before, vjp, *self._window, pullback),
         )
         return replace(self.transition, plan=plan)
+
+
+def state_hint(hint: str, group: Group, place: int) -> str:
+    """What to call the one of several arrays that is for the state at this place of a group: `e_W_V`."""
+    return f"{hint}_{group.states[place].before.hint}" if len(group.states) > 1 else hint
 
 
 def _drawn(start: Callable[[Any], Any], raw: Any, kind: TensorType) -> Any:

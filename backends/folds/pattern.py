@@ -8,7 +8,6 @@ windows send back through the fold's own history comes out as cotangents of the 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from ...ir.plan import Advance, Contract, Diagonal, LossSignal, Operation, Outer, Placement, Plan, Pullback, Trace, Vjp
 from ...ir.transition import Group, Site, Transition
@@ -106,7 +105,9 @@ class _Matcher:
         if add.association is not association or add.reach is not None or None in traces:
             return None
         advanced = all(t is not None and t.after is after for t, after in zip(traces, op.results, strict=True))
-        local = not self.carried.intersection([*by.factors, *(f for f in add.factors if f), *([add.data] if add.data else [])])
+        local = not self.carried.intersection(
+            [*by.factors, *(f for f in add.factors if f), *([add.data] if add.data else [])]
+        )
         contract = self._contraction(op)
         if not advanced or not local or contract is None or len(set(by.pairs)) != len(by.pairs):
             return None

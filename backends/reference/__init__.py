@@ -1,4 +1,4 @@
-"""The reference backend: every operation by its definition, once a step and once a window. Slow, and obviously right."""
+"""The reference backend: every operation by its definition, step by step. Slow, and obviously right."""
 
 from __future__ import annotations
 

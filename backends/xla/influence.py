@@ -47,7 +47,11 @@ class Influence:
         """The pull-backs of every unit cotangent, to the entering states and to the parameters, in real coordinates."""
         assert self.hidden is not None
         hidden, columns = self.hidden, [RealCoordinates([p.value.type]) for p in self.params]
-        pull = self._of_its_own(scene) if self.apart or "pull to params" not in scene.memo else scene.memo["pull to params"]
+        pull = (
+            self._of_its_own(scene)
+            if self.apart or "pull to params" not in scene.memo
+            else scene.memo["pull to params"]
+        )
         places = [self.transition.params.index(p) for p in self.params]
 
         def unit(vector: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
@@ -59,7 +63,7 @@ class Influence:
         return jax.vmap(unit)(jnp.eye(hidden.size, dtype=hidden.dtype))
 
     def _of_its_own(self, scene: Scene) -> Any:
-        """The pull-back of the window's last hidden states; what passes through other states is dropped at each step."""
+        """The pull-back of the window's last hidden states; what passes through other states is dropped."""
         t, window = self.transition, scene.window
         assert window is not None
         places = [t.params.index(param) for param in self.params]

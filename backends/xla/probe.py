@@ -26,7 +26,9 @@ class Probes:
         self.of: dict[Group, GroupProbe] = {}
         producers: dict[str, jx.Producers] = {}
         for op in plan.step:
-            group = op.group if isinstance(op, Jacobian) else op.association.group if isinstance(op, Sensitivity) else None
+            group = (
+                op.group if isinstance(op, Jacobian) else op.association.group if isinstance(op, Sensitivity) else None
+            )
             if group is not None and group not in self.of:
                 wanted = [o for o in plan.step if isinstance(o, Sensitivity) and o.association.group is group]
                 if group.region not in producers:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import sys
 import types
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import Field, fields
 from functools import lru_cache
+from inspect import get_annotations
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from .. import plan, transition
@@ -52,9 +54,9 @@ def _misfits(node: Any, where: str, seen: set[int]) -> Iterator[tuple[str, Any, 
     if id(node) in seen:
         return
     seen.add(id(node))
-    hints = _hints(type(node))
+    hints = annotations_of(type(node))
     for f in fields(node):
-        item, hint = getattr(node, f.name), hints.get(f.name, Any)
+        item, hint = getattr(node, f.name), hints[f.name]
         place = f"{where}.{f.name}" if where else f.name
         if not fits(item, hint):
             loc = getattr(node, "loc", None)
@@ -69,14 +71,23 @@ def _numbered(place: str, items: tuple[Any, ...]) -> list[tuple[str, Any]]:
 
 
 @lru_cache(maxsize=256)
-def _hints(cls: type) -> dict[str, Any]:
-    """The annotations of a class, none where they name something that is not there at run time."""
+def annotations_of(cls: type) -> dict[str, Any]:
+    """The annotation of each field of a dataclass; `Any` where it names something that is not there at run time.
+
+    Names that a module imports for type checkers alone are those of the transition and of plans, as they are for the
+    operations of this package.
+    """
+    return {f.name: _annotation(cls, f) for f in fields(cls)}
+
+
+def _annotation(cls: type, field: Field[Any]) -> Any:
+    owner = next(base for base in cls.__mro__ if field.name in get_annotations(base))
+    names = {**vars(plan), **vars(transition), **vars(sys.modules[owner.__module__])}
+    holder = type(owner.__name__, (), {"__annotations__": {field.name: field.type}})
     try:
-        return get_type_hints(cls, localns={**vars(transition), **vars(plan)})
-    except NameError:
-        return (
-            get_type_hints(Operation, localns={**vars(transition), **vars(plan)}) if issubclass(cls, Operation) else {}
-        )
+        return get_type_hints(holder, globalns=names)[field.name]
+    except (NameError, AttributeError, TypeError, SyntaxError):
+        return Any
 
 
 def fits(item: Any, hint: Any) -> bool:

@@ -6,26 +6,34 @@ from collections.abc import Iterator
 
 from ..attributes import mnemonic
 from ..diagnostics import Diagnostic, EtirError
-from ..plan.reverse import type_list
+from ..plan import Operation
+from ..plan.faults import type_list
 from ..transition import Transition
-from .program import about
+from .program import foreign_nodes
 from .sheet import Sheet
 
 
 def operations_fit_their_operands(t: Transition, sheet: Sheet) -> Iterator[Diagnostic]:
-    """Each operation has the results that its operands call for."""
+    """Each operation says that its operands fit, and has the results that they call for.
+
+    An operation that names something of another transition is left to the rule about that.
+    """
     for operation in t.plan.operations if t.plan else ():
-        for fault in operation.faults(t):
-            yield about("operation-type", f"'{mnemonic(type(operation))}' {fault}", operation, sheet)
+        if next(foreign_nodes(t, operation), None) is not None:
+            continue
         try:
-            wanted = operation.types(t)
+            faults = list(operation.faults(t)) or list(_misfit_results(t, operation))
         except EtirError as refusal:  # an operation without types: its own diagnostic is the finding
             yield from refusal.diagnostics
             continue
-        found = [value.type for value in operation.results]
-        if found != list(wanted):
-            message = f"'{mnemonic(type(operation))}' gives {type_list(found)}; wanted {type_list(wanted)}"
-            yield about("operation-type", message, operation, sheet)
+        for fault in faults:
+            yield sheet.about("operation-type", f"'{mnemonic(type(operation))}' {fault}", operation)
+
+
+def _misfit_results(t: Transition, operation: Operation) -> Iterator[str]:
+    found, wanted = [value.type for value in operation.results], list(operation.types(t))
+    if found != wanted:
+        yield f"gives {type_list(found)}; wanted {type_list(wanted)}"
 
 
 def operations_run_in_their_phase(t: Transition, sheet: Sheet) -> Iterator[Diagnostic]:
@@ -35,4 +43,4 @@ def operations_run_in_their_phase(t: Transition, sheet: Sheet) -> Iterator[Diagn
             if phase not in operation.phases:
                 where = "at every step" if phase == "step" else "at a window's end"
                 message = f"'{mnemonic(type(operation))}' runs {where}; it has no meaning there"
-                yield about("operation-phase", message, operation, sheet)
+                yield sheet.about("operation-phase", message, operation)

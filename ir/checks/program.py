@@ -1,4 +1,4 @@
-"""Rules about plans: static single assignment, traces that are advanced, and what each operation wants."""
+"""Rules about plans: static single assignment, traces that are advanced, and names that are known here."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def operations_read_what_is_computed(t: Transition, sheet: Sheet) -> Iterator[Di
                 why = "which is computed only later" if value in everywhere else "which nothing computes"
                 why = "which each step has of its own; take its total" if value in known else why
                 message = f"'{mnemonic(type(operation))}' reads {sheet.name(value)}, {why}"
-                yield about("ir-undefined", message, operation, sheet, sheet.name(value))
+                yield sheet.about("ir-undefined", message, operation, sheet.name(value))
         known.update(operation.results)
 
 
@@ -49,7 +49,7 @@ def values_are_computed_once(t: Transition, sheet: Sheet) -> Iterator[Diagnostic
             if value in seen or value in model:
                 what = "twice" if value in seen else "again; the model or a trace has it already"
                 message = f"'{mnemonic(type(operation))}' computes {sheet.name(value)} {what}"
-                yield about("ir-defined-twice", message, operation, sheet, sheet.name(value))
+                yield sheet.about("ir-defined-twice", message, operation, sheet.name(value))
             seen.add(value)
 
 
@@ -60,7 +60,7 @@ def traces_are_advanced(t: Transition, sheet: Sheet) -> Iterator[Diagnostic]:
     results = {value for operation in t.plan.operations for value in operation.results}
     seen: set[Value] = set()
     for trace in t.plan.traces:
-        for code, message, mark in _trace_faults(trace, results, seen, sheet):
+        for code, message, mark in (*_trace_faults(trace, results, seen, sheet), *_start_faults(t, trace)):
             yield sheet.finding(code, message, line=f"trace {sheet.name(trace.before)}", mark=mark, loc=trace.loc)
         seen.update((trace.before, trace.after))
 
@@ -71,32 +71,66 @@ def _trace_faults(trace: Trace, results: set[Value], seen: set[Value], sheet: Sh
         types = f"{before.type} -> {after.type}"
         yield "trace-type", f"trace '{trace.label}' enters as {before.type} but leaves as {after.type}", types
     if after not in results and after is not before:
-        yield (
-            "ir-undefined",
-            f"trace '{trace.label}' becomes {sheet.name(after)}, which nothing computes",
-            sheet.name(after),
-        )
+        message = f"trace '{trace.label}' becomes {sheet.name(after)}, which nothing computes"
+        yield "ir-undefined", message, sheet.name(after)
     if before in seen or after in seen:
         both = before if before in seen else after
         yield "ir-defined-twice", f"{sheet.name(both)} belongs to two traces", sheet.name(both)
 
 
+def _start_faults(t: Transition, trace: Trace) -> Iterator[tuple[str, str, str]]:
+    """A trace that does not begin as zeros begins as what a region makes of a key."""
+    if trace.start is None:
+        return
+    mark, regions = f"start @{trace.start}", [region for region in t.regions if region.name == trace.start]
+    if not regions:
+        yield "ir-undefined", f"trace '{trace.label}' starts as region @{trace.start}, which is not there", mark
+    for region in regions:
+        found = [str(v.type) for v in region.inputs], [str(v.type) for v in region.outputs]
+        if found != (["u32[2]"], [str(trace.before.type)]):
+            signature = f"({', '.join(found[0])}) -> ({', '.join(found[1])})"
+            message = f"trace '{trace.label}' starts as region @{trace.start}, which is {signature}"
+            yield "trace-type", f"{message}; wanted (u32[2]) -> ({trace.before.type})", mark
+
+
 def operations_stay_in_the_transition(t: Transition, sheet: Sheet) -> Iterator[Diagnostic]:
     """Every group, association, parameter, state, site or weight that an operation names is one of the transition."""
-    homes: dict[type, set[Any]] = {
-        Group: set(t.every_group),
-        Association: set(t.every_association),
-        Param: set(t.params),
-        State: set(t.states),
-        Site: set(t.sites),
-        Weight: set(t.weights),
-    }
     for operation in t.plan.operations if t.plan else ():
-        for name, node in _nodes_of(operation):
-            if type(node) in homes and node not in homes[type(node)]:
-                noun = type(node).__name__.lower()
-                message = f"'{mnemonic(type(operation))}' has a {noun} as its {name} that is not in this transition"
-                yield about("ir-foreign", message, operation, sheet, f"{name}=")
+        for name, node in foreign_nodes(t, operation):
+            noun = "parameter" if isinstance(node, Param) else type(node).__name__.lower()
+            article = "an" if noun[0] in "aeiou" else "a"
+            message = f"'{mnemonic(type(operation))}' has {article} {noun} of another transition as its {name}"
+            yield sheet.about("ir-foreign", message, operation, _mark(node, name, sheet))
+
+
+def _mark(node: Any, field: str, sheet: Sheet) -> str:
+    """How the text of an operation shows a node: by the value that names it, or else by the field."""
+    match node:
+        case Association():
+            return sheet.name(node.site.output)
+        case Site():
+            return sheet.name(node.output)
+        case State():
+            return sheet.name(node.before)
+        case Param() | Weight():
+            return sheet.name(node.value)
+        case _:
+            return f"{field}="
+
+
+def foreign_nodes(t: Transition, operation: Operation) -> Iterator[tuple[str, Any]]:
+    """What an operation names that is not in the transition, with the name of its field."""
+    homes: dict[type, tuple[Any, ...]] = {
+        Group: t.every_group,
+        Association: t.every_association,
+        Param: t.params,
+        State: t.states,
+        Site: t.sites,
+        Weight: t.weights,
+    }
+    for name, node in _nodes_of(operation):
+        if type(node) in homes and node not in homes[type(node)]:
+            yield name, node
 
 
 def _nodes_of(operation: Operation | Part) -> Iterator[tuple[str, Any]]:
@@ -107,11 +141,29 @@ def _nodes_of(operation: Operation | Part) -> Iterator[tuple[str, Any]]:
             yield from _nodes_of(entry) if isinstance(entry, Part) else [(f.name, entry)]
 
 
-def about(code: str, message: str, operation: Operation, sheet: Sheet, mark: str = "") -> Diagnostic:
-    """A finding about an operation's line."""
-    results = operation.results
-    if len(results) == 1:
-        line = f"{sheet.name(results[0])} :"
-    else:
-        line = f"= {mnemonic(type(operation))}("
-    return sheet.finding(code, message, line=line, mark=mark, loc=operation.loc)
+def rules_are_of_the_parameters(t: Transition, sheet: Sheet) -> Iterator[Diagnostic]:
+    """A plan with several rules has one for each parameter; those without a trace are parameters."""
+    if t.plan is None:
+        return
+    if t.plan.rules and len(t.plan.rules) != len(t.params):
+        message = f"the plan has {len(t.plan.rules)} rules for {len(t.params)} parameters"
+        yield sheet.finding("ir-settings", message, line="plan", loc=t.plan.loc)
+    for param in t.plan.left:
+        if param not in t.params:
+            message = f"the plan has no trace for '{param.path}', which is no parameter of this transition"
+            yield sheet.finding("ir-foreign", message, line="no trace for", mark=sheet.name(param.value))
+
+
+def signals_are_arguments(t: Transition, sheet: Sheet) -> Iterator[Diagnostic]:
+    """A signal has a path and a value of its own."""
+    signals = t.plan.signals if t.plan else ()
+    taken = model_values(t) if signals else set[Value]()
+    for k, signal in enumerate(signals):
+        line = f"signal {sheet.name(signal.value)}"
+        if signal.path in [other.path for other in signals[:k]]:
+            message = f"two signals are called '{signal.path}'; wanted one"
+            yield sheet.finding("ir-path", message, line=line, mark=f'"{signal.path}"', loc=signal.loc)
+        if signal.value in taken:
+            message = f"signal '{signal.path}' is {sheet.name(signal.value)}, which is something else already"
+            yield sheet.finding("ir-argument", message, line=line, mark=sheet.name(signal.value), loc=signal.loc)
+        taken.add(signal.value)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from functools import cached_property
 
+from ..attributes import mnemonic, place
 from ..diagnostics import Diagnostic
 from ..loc import Loc
 from ..names import Names
+from ..plan import Operation
 from ..printer import render
 from ..text import type_text
 from ..transition import Association, Site, State, Transition
 from ..values import Value
+
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
 class Sheet:
@@ -21,11 +25,18 @@ class Sheet:
         self.transition = transition
 
     @cached_property
+    def _text(self) -> tuple[Names, list[str]]:
+        names = Names()
+        return names, render(self.transition, names).splitlines()
+
+    @property
     def names(self) -> Names:
         """The names of the values, as the text has them."""
-        names = Names()
-        self._lines = render(self.transition, names).splitlines()
-        return names
+        return self._text[0]
+
+    @property
+    def _lines(self) -> list[str]:
+        return self._text[1]
 
     def name(self, value: Value | None) -> str:
         """The name of a value."""
@@ -46,14 +57,33 @@ class Sheet:
         help: str | None = None,
     ) -> Diagnostic:
         """A finding about the first line whose words begin with `line`, with carets under `mark`."""
-        text = self._line(line) if line else None
-        column = text.find(mark) if text and mark else -1
-        marks = (column, column + len(mark)) if column >= 0 else None
-        return Diagnostic(code=code, message=message, loc=loc, help=help, excerpt=text, marks=marks)
+        return _quoting(code, message, self._line(line) if line else None, mark, loc, help)
+
+    def about(self, code: str, message: str, operation: Operation, mark: str = "") -> Diagnostic:
+        """A finding about an operation: the line of it that has `mark`, else the one that begins the operation."""
+        lines = self.operation_lines(operation)
+        begins = next((line for line in lines if f"= {mnemonic(type(operation))}(" in line), None)
+        marked = next((line for line in lines if mark and _find(mark, line) >= 0), begins)
+        return _quoting(code, message, marked, mark, operation.loc or place(operation))
+
+    def operation_lines(self, operation: Operation) -> list[str]:
+        """The lines that show an operation: its results, then up to the parenthesis that closes it."""
+        call = f"= {mnemonic(type(operation))}("
+        first = re.escape(self.name(operation.results[0])) + r"(,| +:)" if operation.results else re.escape(call)
+        start = next((k for k, line in enumerate(self._lines) if re.match(first, line.strip())), len(self._lines))
+        found: list[str] = []
+        called, depth = False, 0
+        for line in self._lines[start:]:
+            found.append(line.strip())
+            bare = _STRING.sub("", line)
+            called = called or call in bare
+            depth += bare.count("(") - bare.count(")")
+            if called and depth <= 0:
+                break
+        return found
 
     def _line(self, start: str) -> str | None:
         """The first line of the text that begins with these words, whatever the space between them."""
-        _ = self.names
         end = r"(?![\w.])" if start[-1].isalnum() else ""
         wanted = re.compile(r"\s+".join(map(re.escape, start.split())) + end)
         return next((line.strip() for line in self._lines if wanted.match(line.strip())), None)
@@ -69,3 +99,17 @@ class Sheet:
     def association_line(self, association: Association) -> str:
         """How the line of an association begins."""
         return f"associate {self.name(association.site.weight.value)} at {self.name(association.site.output)}"
+
+
+def _quoting(
+    code: str, message: str, line: str | None, mark: str, loc: Loc | None, help: str | None = None
+) -> Diagnostic:
+    column = _find(mark, line) if line and mark else -1
+    marks = (column, column + len(mark)) if column >= 0 else None
+    return Diagnostic(code=code, message=message, loc=loc, help=help, excerpt=line, marks=marks)
+
+
+def _find(mark: str, line: str) -> int:
+    """Where `mark` stands in a line, not as the beginning of a longer name; -1 where it does not."""
+    found = re.search(re.escape(mark) + (r"(?![\w.])" if mark[-1].isalnum() else ""), line)
+    return found.start() if found else -1

@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import jaxpr as jx
 from ..diagnostics import Diagnostic
+from ..regions import MODEL
 from ..transition import Region, Transition
 from ..types import TensorType
 from ..values import Value
@@ -96,15 +97,19 @@ def known_values(t: Transition) -> set[Value]:
 def regions_read_known_values(t: Transition, sheet: Sheet) -> Iterator[Diagnostic]:
     """A region reads arguments, weights, sites and other regions' results; its own arguments come last.
 
-    These are what a backend gives a site when it takes derivatives: a shift of its output, or a weight of its own.
+    These are what is given where derivatives are taken: a shift of a site's output or of a new state, or a weight of a
+    site's own. A region that a plan has made for itself is a function of its own arguments alone, or such a slice.
     """
     known = known_values(t)
+    shifted = {value.type for site in t.sites for value in (site.output, site.weight.value)}
+    shifted |= {state.after.type for state in t.hidden}
     for region in t.regions:
         here = known.union(*(other.outputs for other in t.regions if other is not region))
         unknown = [value for value in region.inputs if value not in here]
-        at_sites = {value.type for site in t.sites for value in (site.output, site.weight.value)}
         come_last = unknown == list(region.inputs[len(region.inputs) - len(unknown) :])
-        if come_last and all(value.type in at_sites for value in unknown):
+        if come_last and all(value.type in shifted for value in unknown):
+            continue
+        if len(unknown) == len(region.inputs) and region.name not in MODEL:
             continue
         names = ", ".join(map(sheet.name, unknown))
         message = f"region @{region.name} reads {names}, which nothing defines"

@@ -43,14 +43,11 @@ class Advance(Operation):
         return Cost(flops=2.0 * size) + Cost(flops=1.0 * size, read=moved, written=moved).over(window)
 
     def faults(self, t: Transition) -> Iterator[str]:
-        """The arrays that the transfer and the drive speak of are those of the trace."""
+        """What its transfer and its drive say of the trace."""
         del t
-        factors = getattr(self.add, "factors", getattr(self.add, "values", None))
-        if factors is not None and len(factors) != len(self.trace):
-            yield f"adds {len(factors)} arrays to a trace of {len(self.trace)}"
-        carried, added = getattr(self.by, "reach", None), getattr(self.add, "reach", None)
-        if carried != added:
-            yield f"is carried on positions {carried or 'as fed'}, but added to on positions {added or 'as fed'}"
-        for of, on in getattr(self.by, "pairs", ()):
-            if not (0 <= of < len(self.trace) and 0 <= on < len(self.trace)):
-                yield f"is carried from array {on} to array {of}, of a trace of {len(self.trace)}"
+        kinds = [value.type for value in self.trace]
+        found = dict.fromkeys([*self.by.faults(kinds), *self.add.faults(kinds)])
+        yield from found
+        carried, added = self.by.placement, self.add.placement
+        if not found and carried and added and carried.followed != added.followed:
+            yield f"is carried on positions {carried.followed}, but added to on positions {added.followed}"

@@ -12,6 +12,7 @@ from .. import jaxpr as jx
 from ..types import TensorType
 from ..values import Value
 from .cost import Cost
+from .faults import not_differentiable, region_missing, type_list
 from .operation import Operation
 from .scene import Scene
 
@@ -47,11 +48,11 @@ class Apply(Operation):
 
     def faults(self, t: Transition) -> Iterator[str]:
         """The region is there, and takes values of these types."""
-        region = next((r for r in t.regions if r.name == self.region), None)
-        if region is None:
-            yield f"runs region @{self.region}, which is not there"
-        elif [v.type for v in region.inputs] != [v.type for v in self.values]:
-            yield f"gives region @{self.region} other types than it takes"
+        yield from region_missing(t, self.region)
+        for region in t.regions:
+            wanted, found = [v.type for v in region.inputs], [v.type for v in self.values]
+            if region.name == self.region and found != wanted:
+                yield f"gives region @{self.region} {type_list(found)}; wanted {type_list(wanted)}"
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -70,3 +71,8 @@ class Scale(Operation):
         """The product, in the value's element type."""
         value = scene[self.value]
         return (value * jax.numpy.asarray(self.factor, value.dtype),)
+
+    def faults(self, t: Transition) -> Iterator[str]:
+        """The value holds numbers that the factor can scale."""
+        del t
+        yield from not_differentiable("scales", [self.value.type])

@@ -12,9 +12,11 @@ from ...coupling import Coupling
 from ..types import TensorType
 from ..values import Value
 from .cost import Cost
+from .faults import kinds_of, misshapen, not_as_many
 from .operation import Operation
-from .placement import Placement, as_type_of
+from .placement import Placement, as_type_of, placement_faults
 from .scene import Scene
+from .transfer import data_faults
 
 if TYPE_CHECKING:
     from ..transition import Association, Site, Transition
@@ -46,9 +48,14 @@ class Contract(Operation):
         return Cost(flops=2.0 * sum(value.type.size for value in self.trace))
 
     def faults(self, t: Transition) -> Iterator[str]:
-        """As many cotangents as arrays."""
+        """As many cotangents as arrays, at the group's positions; the trace is laid out on the reach."""
         del t
-        yield from _as_many(self.trace, self.cotangents)
+        yield from not_as_many(self.cotangents, "cotangent", self.trace, "array")
+        unplaced = list(placement_faults(self.association, self.reach))
+        yield from unplaced
+        if not unplaced:
+            yield from misshapen("trace", kinds_of(self.trace), Placement(self.association, self.reach).shape)
+            yield from misshapen("cotangent", kinds_of(self.cotangents), self.association.group.shape)
 
 
 def contraction(place: Placement, trace: list[Any], gathered: list[Any], without: str = "") -> Any:
@@ -81,12 +88,18 @@ class Project(Operation):
         kind = self.association.site.output.type
         if not terms:
             return (jnp.zeros(kind.shape, kind.dtype),)
-        return (as_type_of(place.sum_slots(sum(terms[1:], terms[0])), kind.dtype),)
+        total: Any = sum(terms[1:], terms[0])
+        return (as_type_of(place.sum_slots(total), kind.dtype),)
 
     def faults(self, t: Transition) -> Iterator[str]:
-        """As many cotangents as factors."""
+        """As many cotangents as factors, these at the output's positions and those at the group's."""
         del t
-        yield from _as_many(self.factors, self.cotangents)
+        yield from not_as_many(self.cotangents, "cotangent", self.factors, "factor")
+        unplaced = list(placement_faults(self.association))
+        yield from unplaced
+        if not unplaced:
+            yield from misshapen("factor", kinds_of(self.factors), Placement(self.association).output_shape)
+            yield from misshapen("cotangent", kinds_of(self.cotangents), self.association.group.shape)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -107,6 +120,12 @@ class Product(Operation):
         """The operation's own pull-back to the weight."""
         return (product(self.site, None if self.data is None else scene[self.data], scene[self.cotangent]),)
 
+    def faults(self, t: Transition) -> Iterator[str]:
+        """Data as the site has them, and a cotangent of its output."""
+        del t
+        yield from data_faults(self.site, self.data)
+        yield from misshapen("cotangent", [self.cotangent.type], self.site.output.type.shape)
+
 
 def product(site: Site, data: Any, cotangent: Any, lead: str = "") -> Any:
     """A site's weight cotangent, summed over leading axes `lead` (labels that the expression lacks) of both."""
@@ -116,8 +135,3 @@ def product(site: Site, data: Any, cotangent: Any, lead: str = "") -> Any:
     else:
         value = jnp.einsum(f"{lead}{site.data_labels},{spec}", data, cotangent)
     return as_type_of(value, site.weight.value.type.dtype)
-
-
-def _as_many(factors: tuple[Any, ...], cotangents: tuple[Any, ...]) -> Iterator[str]:
-    if len(factors) != len(cotangents):
-        yield f"reads {len(factors)} arrays with {len(cotangents)} cotangents"

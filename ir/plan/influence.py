@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,6 +13,7 @@ from ..types import TensorType
 from ..values import Value
 from .coordinates import RealCoordinates
 from .cost import Cost
+from .faults import misshapen, not_differentiable, not_of_hidden
 from .jacobian import real_dtype
 from .operation import WINDOW, Operation
 from .reverse import run_step, weights_of
@@ -64,6 +66,10 @@ class AdvanceFull(Operation):
         (_, trace), _ = jax.lax.scan(body, start, window.inputs, length=window.steps)
         return (trace,)
 
+    def faults(self, t: Transition) -> Iterator[str]:
+        """The trace is the influence of a parameter that carries credit."""
+        yield from _influence_faults(t, self.param, self.trace)
+
     def cost(self, window: int) -> Cost:
         """The product with the old trace."""
         del window
@@ -94,10 +100,22 @@ class ContractFull(Operation):
         row = hidden.flatten([jnp.conj(c) for c in scene.read(self.cotangents)]) @ scene[self.trace]
         return tuple(jnp.conj(x) for x in param.unflatten(row))
 
+    def faults(self, t: Transition) -> Iterator[str]:
+        """The trace is the influence of a parameter that carries credit; the cotangents are of the hidden states."""
+        yield from _influence_faults(t, self.param, self.trace)
+        yield from not_of_hidden(t, "cotangents", self.cotangents)
+
     def cost(self, window: int) -> Cost:
         """Two operations an entry."""
         del window
         return Cost(flops=2.0 * self.trace.type.size)
+
+
+def _influence_faults(t: Transition, param: Param, trace: Value) -> Iterator[str]:
+    unfit = list(not_differentiable("differentiates by", [param.value.type]))
+    if not t.hidden:
+        unfit.append("has no hidden state to follow")
+    yield from unfit or misshapen("trace", [trace.type], influence_type(t, param).shape)
 
 
 def hidden_coordinates(t: Transition) -> RealCoordinates:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,7 +17,7 @@ from ..types import TensorType
 from ..values import Value
 from .links import positions_of
 from .operation import STEP, Operation
-from .placement import Placement
+from .placement import Placement, placement_faults
 from .scene import Arrays, Scene
 
 if TYPE_CHECKING:
@@ -48,6 +49,16 @@ class Jacobian(Operation):
         dtype = widest(real, "complex64") if any(kind.is_complex for kind in pair) else real
         slots = positions_of(self.coupling(of, on)).shape[-1] if self.whole else 1
         return TensorType(dtype, (*((slots,) if slots > 1 else ()), *self.group.shape))
+
+    def faults(self, t: Transition) -> Iterator[str]:
+        """Each pair is of states of the group, of which the first depends on the second."""
+        del t
+        count = len(self.group.states)
+        for of, on in self.pairs:
+            if not (0 <= of < count and 0 <= on < count):
+                yield f"is of state {of} by state {on}, of a group of {count}"
+            elif self.group.dependence(self.group.states[of], self.group.states[on]) is None:
+                yield f"is of state {of} by state {on}, on which it does not depend"
 
     def coupling(self, of: int, on: int) -> Coupling:
         """How the new values of one state depend on the old ones of another."""
@@ -101,6 +112,11 @@ class Sensitivity(Operation):
     def states(self) -> tuple[int, ...]:
         """The places in the group of the states that the site feeds."""
         return tuple(k for k, coupling in enumerate(self.association.couplings) if coupling is not None)
+
+    def faults(self, t: Transition) -> Iterator[str]:
+        """The association has a placement."""
+        del t
+        yield from placement_faults(self.association)
 
     def evaluate(self, scene: Scene) -> tuple[Any, ...]:
         """Entries of the dense Jacobian by a shift of the site's output."""

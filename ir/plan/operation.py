@@ -1,4 +1,4 @@
-"""What a plan operation is: typed results, a value, a cost. One class in one file says everything about one operation."""
+"""What a plan operation is: typed results, a value, a cost. One class says everything about one operation."""
 
 from __future__ import annotations
 
@@ -41,13 +41,21 @@ class Operation:
 
     def types(self, t: Transition) -> tuple[TensorType, ...]:
         """The types of the results, by the operands: the verifier compares them."""
-        raise error("operation-types", f"plan operation '{type(self).__name__}' does not say what types it gives",
-                    loc=self.loc, help="define types(self, transition), a tuple of one TensorType a result")  # fmt: skip
+        raise error(
+            "operation-types",
+            f"plan operation '{type(self).__name__}' does not say what types it gives",
+            loc=self.loc,
+            help="define types(self, transition), a tuple of one TensorType a result",
+        )
 
     def evaluate(self, scene: Scene) -> tuple[Any, ...]:
         """The results, in `jax.numpy`: the operation's definition."""
-        raise error("operation-value", f"plan operation '{type(self).__name__}' does not say what it computes",
-                    loc=self.loc, help="define evaluate(self, scene), a tuple of one array a result")  # fmt: skip
+        raise error(
+            "operation-value",
+            f"plan operation '{type(self).__name__}' does not say what it computes",
+            loc=self.loc,
+            help="define evaluate(self, scene), a tuple of one array a result",
+        )
 
     def cost(self, window: int) -> Cost:
         """What it takes each time it runs, its operands' own cost left out; `window` is the plan's."""

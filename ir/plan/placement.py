@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -126,7 +127,7 @@ class Placement:
         with jax.ensure_compile_time_eval():
             return np.asarray(self.gather(jnp.asarray(values)))
 
-    def sum_slots(self, values: jax.Array) -> jax.Array:
+    def sum_slots(self, values: Any) -> Any:
         """Values at slots and output positions, summed over the slots: `[..., slots?, *output] -> [..., *output]`."""
         return values.sum(axis=-1 - self.rank) if self.slot else values
 
@@ -168,6 +169,16 @@ class Placement:
             labels = "".join(label for label in labels if label not in summed)
         step = next(label for label in "tuvTUV" if label not in self.trace + (self.data or "")) if time else ""
         return jnp.einsum(f"{step}{output},{step}{labels}->{trace}", factor, data)
+
+
+def placement_faults(association: Association, reach: Coupling | None = None) -> Iterator[str]:
+    """What keeps a trace from being laid out for an association: half sentences that follow an operation's name."""
+    output, group = association.site.output.type.shape, association.group.shape
+    if association.union is None or (reach is None and not association.traced):
+        yield "is about an association that no positional trace follows"
+    elif reach is not None and (reach.in_shape, reach.out_shape) != (output, group):
+        shapes = [f"[{','.join(map(str, s))}]" for s in (reach.in_shape, reach.out_shape, output, group)]
+        yield "has a reach from {} to {}; wanted {} to {}".format(*shapes)
 
 
 def align(array: jax.Array, labels: str, onto: str) -> jax.Array:

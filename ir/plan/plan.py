@@ -50,7 +50,7 @@ class Plan:
     rules: tuple[str, ...] = ()
     """The rule of each parameter, where they are not all `rule`."""
     left: tuple[Param, ...] = ()
-    """The parameters whose rule carries no trace by its nature, for what labels say of them; not in the text."""
+    """The parameters whose rule carries no trace by its nature, for what labels say of them."""
     signals: tuple[Signal, ...] = ()
     traces: tuple[Trace, ...] = ()
     step: tuple[Operation, ...] = ()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
@@ -10,6 +11,7 @@ import jax
 from ..types import TensorType
 from ..values import Value
 from .cost import Cost
+from .faults import not_differentiable, not_of_hidden, type_list
 from .operation import STEP, Operation
 from .reverse import run_step, weights_of
 from .scene import Arrays, Scene
@@ -45,6 +47,17 @@ class Push(Operation):
         found = (jax.vmap(lambda *v: push(list(v))) if many else lambda *v: push(list(v)))(*tangents)
         return tuple(x.astype(v.dtype) for x, v in zip(found, tangents, strict=True))
 
+    def faults(self, t: Transition) -> Iterator[str]:
+        """One tangent, or as many vectors, for each hidden state."""
+        kinds, states = [value.type for value in self.tangents], [state.before.type for state in t.hidden]
+        if not states:
+            yield "has no hidden state to push forward"
+            return
+        vectors = kinds[0].shape[:1] if kinds and kinds[0].shape != states[0].shape else ()
+        wanted = [replace(kind, shape=(*vectors, *kind.shape)) for kind in states]
+        if kinds != wanted:
+            yield f"has tangents of {type_list(kinds)}; wanted {type_list(wanted)}, those of the hidden states"
+
     def cost(self, window: int) -> Cost:
         """As unknown as the model's step is: counted by its results alone."""
         del window
@@ -75,6 +88,11 @@ class Pull(Operation):
         pull, _ = pull_of_step(scene, self.params)
         return tuple(pull(tuple(scene.read(self.cotangents)))[1])
 
+    def faults(self, t: Transition) -> Iterator[str]:
+        """Parameters that carry credit, and one cotangent for each hidden state."""
+        yield from not_differentiable("differentiates by", [param.value.type for param in self.params])
+        yield from not_of_hidden(t, "cotangents", self.cotangents)
+
     def needs(self, t: Transition) -> tuple[Value, ...]:
         """The cotangents, and what the step takes."""
         return (*self.cotangents, *step_operands(t))
@@ -89,7 +107,9 @@ def pull_of_step(scene: Scene, params: tuple[Param, ...] = ()) -> tuple[Any, Arr
     """The pull-back of new hidden states to old ones and to `params`, and the new hidden states."""
     t = scene.transition
     fixed = [jax.lax.stop_gradient(scene[p.value]) for p in t.params]
-    before = [jax.lax.stop_gradient(scene[s.before]) if s.before.type.carries_credit else scene[s.before] for s in t.states]
+    before = [
+        jax.lax.stop_gradient(scene[s.before]) if s.before.type.carries_credit else scene[s.before] for s in t.states
+    ]
     inputs = scene.read([i.value for i in t.inputs])
     places = [t.params.index(p) for p in params]
 

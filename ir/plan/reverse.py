@@ -13,6 +13,7 @@ from .. import jaxpr as jx
 from ..types import TensorType
 from ..values import Value
 from .cost import Cost
+from .faults import not_as_many, not_of_hidden, region_missing, type_list
 from .operation import WINDOW, Operation
 from .scene import Arrays, Scene
 
@@ -51,11 +52,10 @@ class Vjp(Operation):
 
     def faults(self, t: Transition) -> Iterator[str]:
         """The region is there; an exit names every hidden state."""
-        names = [region.name for region in t.regions]
-        if names and self.region not in names:
-            yield f"differentiates region @{self.region}, which is not there"
-        if self.exit and [v.type for v in self.exit] != [s.after.type for s in t.hidden]:
-            yield f"has {len(self.exit)} exit cotangents; wanted one of each hidden state's type"
+        if t.regions:
+            yield from region_missing(t, self.region, "differentiates")
+        if self.exit:
+            yield from not_of_hidden(t, "exit cotangents", self.exit)
 
 
 def weights_of(t: Transition, params: Sequence[Any]) -> Arrays:
@@ -67,7 +67,7 @@ def run_step(
     t: Transition, region: Region, weights: Arrays, states: Arrays, inputs: Arrays, detached: Sequence[Site] = ()
 ) -> tuple[Arrays, Arrays]:
     """New states and outputs of one step, by a region with the signature of `forward`."""
-    of = {weight: w for weight, w in zip(t.weights, weights, strict=True)}
+    of = dict(zip(t.weights, weights, strict=True))
     own = [jax.lax.stop_gradient(of[s.weight]) if s in detached else of[s.weight] for s in t.sites]
     shifts = [jnp.zeros(site.output.type.shape, site.output.type.dtype) for site in t.sites]
     results = jx.evaluate(region.body, [*weights, *states, *inputs, *own, *shifts])
@@ -75,9 +75,14 @@ def run_step(
 
 
 def run_window(
-    t: Transition, region: Region, params: Arrays, states: Arrays, inputs: Arrays, steps: int,
+    t: Transition,
+    region: Region,
+    params: Arrays,
+    states: Arrays,
+    inputs: Arrays,
+    steps: int,
     detached: Sequence[Site] = (),
-) -> tuple[Arrays, Arrays]:  # fmt: skip
+) -> tuple[Arrays, Arrays]:
     """A window's new states and its outputs, `[time, ...]`, by a region with the signature of `forward`."""
     weights = weights_of(t, params)
     body = lambda now, x: run_step(t, region, weights, now, x, detached)  # noqa: E731
@@ -135,17 +140,14 @@ class Pullback(Operation):
         found, params = [v.type for v in self.reverse], [param.value.type for param in t.params]
         if found != params:
             yield f"has reverse-mode gradients {type_list(found)}; wanted {type_list(params)}, those of the parameters"
-        for noun, nodes, values in (("weight", self.weights, self.on_weights), ("parameter", self.params, self.on_params)):
-            if len(nodes) != len(values):
-                yield f"has {len(values)} contributions to {len(nodes)} {noun}s"
+        for noun, nodes, values in (
+            ("weight", self.weights, self.on_weights),
+            ("parameter", self.params, self.on_params),
+        ):
+            yield from not_as_many(values, "contribution", nodes, noun)
             for node, value in zip(nodes, values, strict=False):
                 if node.value.type != value.type:
                     yield f"adds {value.type} to a {noun} of {node.value.type}"
-
-
-def type_list(items: Sequence[TensorType]) -> str:
-    """Some types in words."""
-    return ", ".join(map(str, items)) or "nothing"
 
 
 def pull_back(t: Transition, params: Arrays, bars: dict[Weight, Any]) -> dict[int, Any]:

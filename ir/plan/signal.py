@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from .. import jaxpr as jx
 from ..types import TensorType
 from ..values import Value
+from .faults import region_missing, type_list
 from .operation import STEP, WINDOW, Operation
 from .scene import Scene
 
@@ -72,9 +73,18 @@ class ExitSignal(Operation):
         return (*self.signals, *region.inputs[: len(region.inputs) - len(self.group.states)])
 
     def faults(self, t: Transition) -> Iterator[str]:
-        """The region is there."""
-        if self.region not in [region.name for region in t.regions]:
-            yield f"runs region @{self.region}, which is not there"
+        """The region is there, takes a shift for each state of the group, and gives what the signals are of."""
+        yield from region_missing(t, self.region)
+        shifts = [state.after.type for state in self.group.states]
+        signals = [value.type for value in self.signals]
+        for region in t.regions:
+            if region.name != self.region:
+                continue
+            taken, given = [v.type for v in region.inputs], [v.type for v in region.outputs]
+            if taken[-len(shifts) :] != shifts:
+                yield f"shifts {type_list(shifts)} in region @{self.region}, which takes {type_list(taken)}"
+            if given != signals:
+                yield f"pulls {type_list(signals)} back through region @{self.region}, which gives {type_list(given)}"
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

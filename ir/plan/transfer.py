@@ -5,30 +5,43 @@ A transfer says how a trace is carried from one step to the next; a drive says w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 
 from ...coupling import Coupling
+from ..types import TensorType
 from ..values import Value
-from .links import links, pick
+from .faults import kinds_of, misshapen, not_as_many, not_differentiable, too_narrow
+from .links import links, pick, positions_of
 from .operation import Part
-from .placement import Placement, align
+from .placement import Placement, align, placement_faults
 from .scene import Arrays, Scene
 
 if TYPE_CHECKING:
-    from ..transition import Association
+    from ..transition import Association, Site
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Transfer(Part):
+class Transfer(Part, ABC):
     """`A`: what of a trace is carried on."""
 
+    @abstractmethod
     def apply(self, scene: Scene, trace: Arrays) -> list[Any]:
         """`A E`, for the arrays of a trace; None for one of which nothing is carried on."""
-        raise NotImplementedError
+
+    @property
+    def placement(self) -> Placement | None:
+        """Where it takes the trace to lie; None where that is the same to it."""
+        return None
+
+    def faults(self, trace: Sequence[TensorType]) -> Iterator[str]:
+        """What keeps it from carrying arrays of these types: half sentences about its operation."""
+        del trace
+        yield from ()
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -41,6 +54,10 @@ class Scalar(Transfer):
         """`a E`."""
         del scene
         return [jnp.asarray(self.factor, e.dtype) * e for e in trace]
+
+    def faults(self, trace: Sequence[TensorType]) -> Iterator[str]:
+        """The trace holds numbers that the factor can scale."""
+        yield from not_differentiable("scales", trace)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -56,14 +73,29 @@ class Diagonal(Transfer):
     at_output: bool = False
     """Whether the trace has the output's axes alone, as the row factor of a rank-one trace does."""
 
+    @property
+    def placement(self) -> Placement:
+        """At the positions that the site feeds."""
+        return Placement(self.association)
+
     def apply(self, scene: Scene, trace: Arrays) -> list[Any]:
         """`D E`."""
-        place = Placement(self.association)
+        place = self.placement
         labels = place.output if self.at_output else place.trace
         terms: list[list[Any]] = [[] for _ in trace]
         for (of, on), value in zip(self.pairs, self.factors, strict=True):
             terms[of].append(align(place.gather(scene[value]), place.output, labels) * trace[on])
         return [sum(found[1:], found[0]) if found else None for found in terms]
+
+    def faults(self, trace: Sequence[TensorType]) -> Iterator[str]:
+        """A factor for each pair, at the group's positions; the trace is laid out at the output's."""
+        yield from _pair_faults(self.pairs, self.factors, trace)
+        unplaced = list(placement_faults(self.association))
+        yield from unplaced
+        if not unplaced:
+            place = self.placement
+            yield from misshapen("trace", trace, place.output_shape if self.at_output else place.shape)
+            yield from misshapen("carrying factor", kinds_of(self.factors), self.association.group.shape)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -83,13 +115,46 @@ class Neighbourhood(Transfer):
     factors: tuple[Value, ...]
     """`[targets?, *group]`: at each old position the derivatives of the new positions that it feeds."""
 
+    @property
+    def placement(self) -> Placement:
+        """On the reach."""
+        return Placement(self.association, self.reach)
+
     def apply(self, scene: Scene, trace: Arrays) -> list[Any]:
         """`D E` on the reach."""
-        place = Placement(self.association, self.reach)
+        place = self.placement
         terms: list[list[Any]] = [[] for _ in trace]
         for (of, on), coupling, value in zip(self.pairs, self.couplings, self.factors, strict=True):
             terms[of].append(spread(place, within(place, coupling, scene[value]), trace[on]))
         return [sum(found[1:], found[0]) if found else None for found in terms]
+
+    def faults(self, trace: Sequence[TensorType]) -> Iterator[str]:
+        """A factor and a coupling for each pair, at the group's positions; the trace is laid out on the reach."""
+        yield from _pair_faults(self.pairs, self.factors, trace)
+        yield from not_as_many(self.couplings, "coupling", self.pairs, "pair")
+        unplaced = list(placement_faults(self.association, self.reach))
+        yield from unplaced
+        if not unplaced:
+            yield from misshapen("trace", trace, self.placement.shape)
+        group = self.association.group.shape
+        for coupling, factor in zip(self.couplings, self.factors, strict=False):
+            if (coupling.in_shape, coupling.out_shape) != (group, group):
+                yield "has a coupling between other positions than its group's"
+            else:
+                slots = positions_of(coupling).shape[-1]
+                yield from misshapen("carrying factor", [factor.type], ((slots,) if slots > 1 else ()) + group)
+
+
+def _pair_faults(
+    pairs: Sequence[tuple[int, int]], factors: Sequence[Value], trace: Sequence[TensorType]
+) -> Iterator[str]:
+    """A factor for each pair of arrays that the trace has."""
+    yield from not_as_many(factors, "factor", pairs, "pair")
+    for (of, on), factor in zip(pairs, factors, strict=False):
+        if not (0 <= of < len(trace) and 0 <= on < len(trace)):
+            yield f"is carried from array {on} to array {of}, of a trace of {len(trace)}"
+        else:
+            yield from too_narrow(trace[of], [factor.type, trace[on]])
 
 
 def within(place: Placement, coupling: Coupling, factor: Any, lead: int = 0) -> Any:
@@ -113,12 +178,22 @@ def spread(place: Placement, matrix: Any, trace: Any) -> Any:
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Drive(Part):
+class Drive(Part, ABC):
     """`b`: what a step adds to a trace."""
 
+    @abstractmethod
     def terms(self, scene: Scene) -> list[Any]:
         """`b`, for the arrays of a trace; None for one to which nothing is added."""
-        raise NotImplementedError
+
+    @property
+    def placement(self) -> Placement | None:
+        """Where it takes the trace to lie; None where that is the same to it."""
+        return None
+
+    def faults(self, trace: Sequence[TensorType]) -> Iterator[str]:
+        """What keeps it from adding to arrays of these types: half sentences about its operation."""
+        del trace
+        yield from ()
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -131,6 +206,13 @@ class Plain(Drive):
     def terms(self, scene: Scene) -> list[Any]:
         """The values."""
         return [None if value is None else scene[value] for value in self.values]
+
+    def faults(self, trace: Sequence[TensorType]) -> Iterator[str]:
+        """A value for each array of the trace, of its shape."""
+        yield from not_as_many(self.values, "value", trace, "array")
+        for value, kind in zip(kinds_of(self.values), trace, strict=False):
+            yield from misshapen("value to add", [value], kind.shape)
+            yield from too_narrow(kind, [value])
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -145,18 +227,44 @@ class Outer(Drive):
     reach: Coupling | None = None
     """The positions that the trace is followed to, where they are not what the site feeds."""
 
+    @property
+    def placement(self) -> Placement:
+        """On the reach."""
+        return Placement(self.association, self.reach)
+
     def terms(self, scene: Scene) -> list[Any]:
         """`f (x) x` in the trace's layout."""
-        place = Placement(self.association, self.reach)
+        place = self.placement
         data = None if self.data is None else scene[self.data]
         return [None if f is None else place.outer(place.widened(scene[f]), data) for f in self.factors]
+
+    def faults(self, trace: Sequence[TensorType]) -> Iterator[str]:
+        """A factor for each array of the trace, and data as the site has them; the trace is laid out on the reach."""
+        yield from not_as_many(self.factors, "factor", trace, "array")
+        yield from data_faults(self.association.site, self.data)
+        unplaced = list(placement_faults(self.association, self.reach))
+        yield from unplaced
+        if not unplaced:
+            yield from misshapen("trace", trace, self.placement.shape)
+            fed = Placement(self.association).output_shape
+            yield from misshapen("factor to add", kinds_of(self.factors), fed)
+        for factor, kind in zip(self.factors, trace, strict=False):
+            if factor is not None:
+                yield from too_narrow(kind, kinds_of([factor, self.data]))
+
+
+def data_faults(site: Site, data: Value | None) -> Iterator[str]:
+    """What is wrong with an array that stands in the place of a site's data."""
+    if (data is None) != (site.data is None):
+        yield "has no data where its site has some" if data is None else "has data where its site has none"
+    elif data is not None and site.data is not None:
+        yield from misshapen("data array", [data.type], site.data.type.shape)
 
 
 def total(carried: Sequence[Any], added: Sequence[Any], trace: Arrays) -> list[Any]:
     """`A E + b`, in the element types of the trace."""
     new: list[Any] = []
     for old, a, b in zip(trace, carried, added, strict=True):
-        parts: list[Any] = [x for x in (a, b) if x is not None]
-        whole: Any = sum(parts[1:], parts[0]) if parts else jnp.zeros_like(old)
-        new.append(whole.astype(old.dtype))
+        found = b if a is None else a if b is None else a + b
+        new.append(jnp.zeros_like(old) if found is None else found.astype(old.dtype))
     return new

@@ -1,5 +1,6 @@
 """Wrong arguments, and the whole text of what is said about them."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -193,3 +194,14 @@ def test_the_per_step_form_stands_alone():
     alone = compiled(rule="rtrl")
     assert {label.label for label in alone.certificate} == {"exact"}
     assert alone.transition.plan.at_window[0].region == "forward"
+
+
+@pytest.mark.parametrize(
+    ("key", "found"),
+    [(0, "int"), (jnp.float32(1.0), "float32[]"), (jax.random.split(jax.random.key(0), 3), "key<fry>[3]")],
+)
+def test_a_key_is_a_key(key, found):
+    assert refusal(lambda: LEARNER.init(key=key)) == (
+        f"error: the key given to learner.init is {found}; wanted one PRNG key [key-type]\n"
+        "  help: pass jax.random.key(0); jax.vmap over keys gives independent estimates"
+    )

@@ -6,7 +6,7 @@ import optax
 import pytest
 
 import etir
-from etir.backends.xla.schedule import FOLD
+from etir.backends.folds.schedule import FOLD
 
 BATCH, INPUTS, HIDDEN = 8, 64, 256
 TRACE = BATCH * (INPUTS + HIDDEN) * HIDDEN * 4

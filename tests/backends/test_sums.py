@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from etir.backends.xla.sums import receivers
+from etir.backends.sums import receivers
 from etir.ir import jaxpr as jx
 
 

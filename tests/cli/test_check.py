@@ -5,7 +5,7 @@ from dataclasses import replace
 import jax
 import pytest
 
-from etir.cli import check, options
+from etir.cli import check
 from etir.ir.transition import Verdict
 
 
@@ -106,20 +106,22 @@ def test_check_of_a_weight_that_no_window_sees(irdump):
     assert "holds: zero, since no window sees it" in ran.out
 
 
-def _labelled(label):
-    """A plan whose certificate says `label` of everything, whatever is true."""
-    plan = options.plan
+def _labelled(monkeypatch, label):
+    """Learners whose certificate says `label` of everything, whatever is true."""
+    emit = check.api.emit
 
-    def lie(transition, chosen):
-        planned = plan(transition, chosen)
-        labels = tuple(replace(entry, label=label) for entry in planned.certificate)
-        return replace(planned, certificate=replace(planned.certificate, labels=labels))
+    def lie(*arguments, **options):
+        learner = emit(*arguments, **options)
+        labels = tuple(replace(entry, label=label) for entry in learner.certificate)
+        certificate = replace(learner.certificate, labels=labels)
+        learner.transition = replace(learner.transition, certificate=certificate)
+        return learner
 
-    return lie
+    monkeypatch.setattr(check.api, "emit", lie)
 
 
 def test_check_finds_a_label_that_lies(irdump, monkeypatch):
-    monkeypatch.setattr(options, "plan", _labelled(Verdict.EXACT))
+    _labelled(monkeypatch, Verdict.EXACT)
     ran = irdump("check", "model.py:model")
     verdicts = [row.split("  ")[-1].strip() for row in ran.out.splitlines()[3:-1]]
     assert ran.status == 1
@@ -128,7 +130,7 @@ def test_check_finds_a_label_that_lies(irdump, monkeypatch):
 
 
 def test_check_finds_a_label_that_is_modest_without_reason(irdump, monkeypatch):
-    monkeypatch.setattr(options, "plan", _labelled(Verdict.TRUNCATED))
+    _labelled(monkeypatch, Verdict.TRUNCATED)
     ran = irdump("check", "model.py:model")
     assert ran.status == 1
     assert ran.out.count("LIE: not the sum of BPTT's in each window") == 2
@@ -143,6 +145,7 @@ def _spoil(monkeypatch, spoil):
         def __init__(self, learner):
             self.init, self._learner = learner.init, learner
             self.certificate, self.window_size = learner.certificate, learner.window_size
+            self.transition = learner.transition
 
         def grad(self, loss):
             def run(*arguments):
@@ -163,8 +166,8 @@ def _spoil(monkeypatch, spoil):
     ],
 )
 def test_check_finds_a_gradient_that_is_wrong_under_a_label_that_promises_little(irdump, monkeypatch, spoil, verdict):
+    _labelled(monkeypatch, Verdict.APPROXIMATE)
     _spoil(monkeypatch, spoil)
-    monkeypatch.setattr(options, "plan", _labelled(Verdict.APPROXIMATE))
     ran = irdump("check", "model.py:exact")
     assert ran.status == 1
     assert verdict in ran.out
@@ -172,8 +175,8 @@ def test_check_finds_a_gradient_that_is_wrong_under_a_label_that_promises_little
 
 
 def test_check_of_the_rules_own_credit_has_no_statement_about_windows(irdump, monkeypatch):
+    _labelled(monkeypatch, Verdict.APPROXIMATE)
     _spoil(monkeypatch, lambda g: 2 * g)
-    monkeypatch.setattr(options, "plan", _labelled(Verdict.APPROXIMATE))
     assert irdump("check", "model.py:exact", "--credit", "rule").status == 0
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import jax
 import pytest
+from ir_same import differences
 
-from etir import analyse, lower, plan
+from etir import analyse, lower, plan, zoo
 from etir.ir.parser import parse
 from etir.ir.printer import isomorphic, render
 from etir.ir.transition import Transition
@@ -14,7 +15,6 @@ from etir.passes import ANALYSIS, KNOWN, Certify, PassManager, PlanTraces
 from etir.passes.instruments import Instrument, SameObject, VerifyEach
 from etir.passes.pipeline import parse_pipeline
 from etir.rules import RULES, PpProp
-from etir.zoo import case
 
 MODELS = ("gru_reset_before_fused", "lstm", "gif_recurrent", "lru", "two_layer_rnn", "weight_all_transforms")
 
@@ -30,7 +30,7 @@ class ReadBack(Instrument):
 
 
 def stages(name: str, rule: str, credit: str) -> Transition:
-    entry = case(name)
+    entry = zoo.case(name)
     model = entry.build(jax.random.key(0), batch=2 if credit == "rule" else None)
     watched = (VerifyEach(), SameObject(), ReadBack())
     step = lower(model.step, model.params, model.states, *model.inputs, buffers=entry.buffers)
@@ -45,14 +45,42 @@ def test_every_stage_is_well_formed_and_reads_back(name: str, rule: str, credit:
     assert made.certificate is not None
 
 
+@pytest.mark.parametrize("entry", zoo.ALL, ids=[entry.name for entry in zoo.ALL])
+def test_every_plan_reads_back(entry: zoo.ZooCase):
+    """Each model of the zoo, under each rule: the same thing, node by node, and as well formed as before."""
+    model = entry.build(jax.random.key(0))
+    analysed = analyse(lower(model.step, model.params, model.states, *model.inputs, buffers=entry.buffers))
+    for rule in RULES:
+        made = plan(analysed, rule, 4)
+        read = parse(render(made))
+        assert (rule, differences(made, read), verify(made), verify(read)) == (rule, [], [], [])
+        assert render(read) == render(made)
+
+
+def test_rules_of_several_parameters_read_back():
+    entry = zoo.case("lstm")
+    model = entry.build(jax.random.key(0), batch=2)
+    analysed = analyse(lower(model.step, model.params, model.states, *model.inputs))
+    made = plan(analysed, "d_rtrl", 4, rules={"Wi": "rtrl", "U*": "pp_prop", "readout": "bptt"})
+    assert "    rule pp_prop for %Uf, %Ug, %Ui, %Uo\n    rule rtrl for %Wi\n    rule bptt for %readout\n" in render(
+        made
+    )
+    assert "    no trace for %readout\n" in render(made)
+    assert differences(made, parse(render(made))) == []
+    assert verify(made) == []
+
+
 def test_the_analysis_does_nothing_twice():
     made = stages("lstm", "d_rtrl", "full")
     assert PassManager(tuple(kind() for kind in ANALYSIS)).run(made) is made
 
 
 def test_the_passes_of_the_package_read_back():
-    options = {"rule": PpProp(decay=0.5), "rules": (("cell.*", "rtrl"), ("b", PpProp())), "window": 4, "credit": "rule"}
-    passes = [*(kind() for kind in ANALYSIS), PlanTraces(**options), Certify(**options)]
+    rules = (("cell.*", "rtrl"), ("b", PpProp()))
+    planned = PlanTraces(rule=PpProp(decay=0.5), rules=rules, window=4, credit="rule")
+    passes = [*(kind() for kind in ANALYSIS), planned, Certify()]
     text = str(PassManager(tuple(passes)))
-    assert "certify{rule=pp_prop{decay=0.5}, rules=[[cell.*, rtrl], [b, pp_prop{}]], window=4, credit=rule}" in text
+    assert text.endswith(
+        "plan-traces{rule=pp_prop{decay=0.5}, rules=[[cell.*, rtrl], [b, pp_prop{}]], window=4, credit=rule},certify"
+    )
     assert parse_pipeline(text, KNOWN, values=[type(rule) for rule in RULES.values()]) == passes

@@ -2,31 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from ir_broken import broken_versions
 from ir_changes import set_at
-from ir_examples import ALL, adaptive, gru, val
+from ir_everything import everything
+from ir_examples import ALL, adaptive, at, gru, val
 from ir_faults_groups import GROUPS, gru_labels, with_certificate
+from ir_faults_operations import OPERATIONS
 from ir_faults_plan import PLAN, operand_too_early
 from ir_faults_structure import STRUCTURE
+from ir_plans import drawn_plans
 
+from etir.ir.checks.fields import annotations_of
 from etir.ir.checks.sheet import Sheet
 from etir.ir.diagnostics import EtirError
 from etir.ir.parser import parse
-from etir.ir.plan import Operation, Plan
+from etir.ir.plan import Operation, Plan, Sensitivity
 from etir.ir.printer import render
-from etir.ir.transition import Reason, Transition, Verdict
+from etir.ir.transition import Association, Reason, Transition, Verdict
+from etir.ir.types import TensorType
+from etir.ir.values import Value
 from etir.ir.verify import RULES, check, verify
+from etir.ir.vocabulary import vocabulary
 
-CASES = STRUCTURE | GROUPS | PLAN
+if TYPE_CHECKING:
+    from etir.ir.transition import Site
+
+CASES = STRUCTURE | GROUPS | PLAN | OPERATIONS
+EXAMPLES = ALL | {"everything": everything}
+BASES = tuple(make() for make in ALL.values())
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_a_good_transition_has_no_findings(name: str):
-    t = ALL[name]()
+    t = EXAMPLES[name]()
     assert verify(t) == []
     assert verify(parse(render(t))) == []
     check(t)
@@ -48,36 +63,117 @@ def test_every_rule_has_an_example():
 def test_check_raises_every_finding():
     with pytest.raises(EtirError) as failure:
         check(operand_too_early())
-    assert len(failure.value.diagnostics) == 2
+    assert len(failure.value.diagnostics) == 5
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_the_verifier_never_crashes(name: str):
-    findings = [verify(broken) for broken in broken_versions(ALL[name](), every=3)]
+    t = EXAMPLES[name]()
+    findings = [verify(broken) for broken in broken_versions(t, every=17 if name == "everything" else 3)]
     assert sum(map(len, findings)) > len(findings) / 2
     assert all(str(finding) for found in findings for finding in found)
 
 
+@pytest.mark.parametrize("name", sorted(vocabulary()))
+@given(data=st.data())
+def test_an_operation_with_any_operands_is_verified(name: str, data: st.DataObject):
+    """Whatever its fields hold, as long as it is of their types: findings, and no exception."""
+    t = data.draw(drawn_plans(data.draw(st.sampled_from(BASES)), name))
+    assert all(str(finding) for finding in verify(t))
+
+
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Halve(Operation):
-    """An operation of a user's, with a rule of its own."""
+    """An operation of a user's, which says what it wants."""
+
+    of: Value
+
+    def types(self, t: Transition) -> tuple[TensorType, ...]:
+        return (self.of.type,)
+
+    def faults(self, t: Transition) -> Iterator[str]:
+        if len(self.of.type.shape) != 2:
+            yield f"halves {self.of.type} in {t.name}; wanted a matrix"
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Silent(Operation):
+    """An operation of a user's that says nothing."""
 
     of: Any
 
 
-def test_an_operation_of_a_user_may_have_a_rule():
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Wrong(Operation):
+    """An operation of a user's that does not work."""
+
+    def types(self, t: Transition) -> tuple[TensorType, ...]:
+        raise ZeroDivisionError
+
+
+def with_mine(operation: Operation) -> Transition:
+    return replace(adaptive(), certificate=None, plan=Plan(rule="mine", window=4, credit="full", step=(operation,)))
+
+
+@pytest.mark.parametrize(
+    ("operation", "message"),
+    [
+        (lambda t: Halve(of=t.params[0].value, results=(val("f32[3,4]", "half"),)), ""),
+        (
+            lambda t: Halve(of=t.params[0].value, results=(val("f32[]", "half"),)),
+            "error: 'halve' gives f32[]; wanted f32[3,4] [operation-type]\n  %half : f32[] = halve(of=%w)",
+        ),
+        (
+            lambda t: Halve(of=t.states[0].before, results=(val("f32[4]", "half"),)),
+            "error: 'halve' halves f32[4] in adaptive; wanted a matrix [operation-type]\n"
+            "  %half : f32[4] = halve(of=%V)",
+        ),
+        (
+            lambda t: Silent(of=t.params[0].value, loc=at(2)),
+            "cells.py:2:9: error: plan operation 'Silent' does not say what types it gives [operation-types]\n"
+            "  help: define types(self, transition), a tuple of one TensorType a result",
+        ),
+    ],
+    ids=["well", "types", "faults", "neither"],
+)
+def test_an_operation_of_a_user_says_what_it_wants(operation: Callable[[Transition], Operation], message: str):
     t = adaptive()
-    halve = Halve(of=t.params[0].value, results=(val("f32[]", "half"),))
-    planned = replace(t, plan=Plan(rule="d_rtrl", window=4, credit="rule", step=(halve,)))
-    assert verify(planned) == []
+    plan = Plan(rule="d_rtrl", window=4, credit="rule", step=(operation(t),))
+    assert "\n".join(map(str, verify(replace(t, plan=plan)))) == message
 
-    def rule(operation: Halve, transition: Transition):
-        if operation.results[0].type != operation.of.type:
-            yield f"gives {operation.results[0].type} in {transition.name}"
 
-    assert [str(finding) for finding in verify(planned, operations={Halve: rule})] == [
-        "error: 'halve' gives f32[] in adaptive [operation-type]\n  %half : f32[] = halve(of=%w)"
+def test_a_mistake_in_an_operation_of_a_user_is_not_hidden():
+    with pytest.raises(ZeroDivisionError):
+        verify(with_mine(Wrong()))
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Annotated(Operation):
+    """An operation whose fields are annotated by what is not there at run time."""
+
+    of: Value
+    unknown: Unheard  # noqa: F821  # pyright: ignore[reportUndefinedVariable]
+    site: Site | None = None
+
+
+def test_a_field_is_checked_where_its_annotation_can_be_read():
+    assert annotations_of(Annotated)["unknown"] is Any
+    found = verify(with_mine(Annotated(of=3, unknown=3, site="x", results=())))  # pyright: ignore[reportArgumentType]
+    assert [str(finding) for finding in found] == [
+        "error: plan.step[0].of holds 3; wanted Value [ir-field]",
+        "error: plan.step[0].site holds 'x'; wanted Site | None [ir-field]",
     ]
+
+
+def test_operations_are_asked_only_about_a_model_that_is_well_formed():
+    t = adaptive()
+    broken = replace(t.associations[0], couplings=())
+    (finding,) = verify(replace(t, associations=(broken,), plan=plan_of_one(broken)))
+    assert finding.code == "ir-association"
+
+
+def plan_of_one(association: Association) -> Plan:
+    return Plan(rule="d_rtrl", window=4, credit="rule", step=(Sensitivity(association=association),))
 
 
 def test_a_region_may_take_weights_and_shifts_of_its_own():

@@ -24,21 +24,21 @@ def step_of(update: str):
 @pytest.mark.parametrize(
     ("update", "text"),
     [
-        ("0.5 * s['h'] + y", "associate %W at %y1 : none untraced"),
+        ("0.5 * s['h'] + y", "associate %W at %y_W : none untraced"),
         ("0.5 * s['h'] + jax.lax.stop_gradient(y)", ""),
         ("0.5 * s['h'] + (y > 0)", ""),
         (
             "0.5 * s['h'] + etir.matmul(y, p['V'])",
             """
-            associate %W at %y1 : none untraced
+            associate %W at %y_W : none untraced
               through etir.matmul "mixes positions" loc(model.py:3:24)
-            associate %V at %y2 : none untraced
+            associate %V at %y_V : none untraced
             """,
         ),
         (
             "0.5 * s['h'] + y - y.mean()",
             """
-            associate %W at %y1 : none untraced
+            associate %W at %y_W : none untraced
               through reduce_sum "mixes positions" loc(model.py:3:28)
             """,
         ),

@@ -1,12 +1,14 @@
 """certify: one label for every parameter, by the rule that learns it."""
 
+from dataclasses import replace
+
 import pytest
 from snippets import expected
 from stages import labels, lowered
 
 import etir
 from etir.ir.diagnostics import EtirError
-from etir.passes import Certify
+from etir.passes import Certify, PlanTraces
 from etir.rules import PpProp
 
 STEP = """
@@ -68,33 +70,28 @@ def test_a_discrete_parameter_has_no_label(transition):
 
 
 def test_a_certificate_that_says_the_same_stays(transition):
-    certified = Certify().run(transition)
+    planned = PlanTraces().run(transition)
+    certified = Certify().run(planned)
     assert Certify().run(certified) is certified
-    assert Certify(window=2).run(certified) is not certified
+    assert Certify().run(etir.plan(transition)).certificate == certified.certificate
+    again = replace(PlanTraces(window=2).run(transition), certificate=certified.certificate)
+    assert Certify().run(again) is not again
+    assert Certify().run(again).certificate.window == 2
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (
-            {"rule": "d_rtl"},
-            """
-            error: there is no learning rule 'd_rtl' [unknown-rule]
-              help: did you mean 'd_rtrl'?
-            """,
-        ),
-        (
-            {"rules": (("cel.*", "rtrl"), ("out", "rtlr"))},
-            """
-            error: there is no learning rule 'rtlr' [unknown-rule]
-              help: did you mean 'rtrl'?
-            error: no parameter matches 'cel.*', given in rules= [rule-path]
-              help: did you mean 'cell.b'?
-            """,
-        ),
-    ],
-)
-def test_what_cannot_be_certified(transition, options, message: str):
+def test_labels_are_those_of_the_plan_and_not_of_a_rules_name(transition):
+    """A contraction taken out of the plan by hand takes the credit out of the labels."""
+    planned = etir.plan(transition, rules={"cell.b": "rtrl"})
+    *rest, pullback = planned.plan.at_window
+    cut = replace(planned.plan, at_window=(*rest, replace(pullback, params=(), on_params=())))
+    label = Certify().run(replace(planned, plan=cut)).certificate["cell.b"]
+    assert (label.rule, label.label) == ("rtrl", "truncated")
+
+
+def test_without_a_plan_there_is_nothing_to_certify(transition):
     with pytest.raises(EtirError) as failure:
-        Certify(**options).run(transition)
-    assert str(failure.value) == expected(message)
+        Certify().run(transition)
+    assert str(failure.value) == expected("""
+        error: the transition has no plan to certify [no-plan]
+          help: run plan-traces first (etir.plan)
+    """)

@@ -11,50 +11,50 @@ CASES = {
         "0.5 * s['h'] + y[:4]",
         """
         jacobian %h <- %h : [=]
-        associate %W at %y1 : [0] traced
+        associate %W at %y_W : [0] traced
         """,
     ),
     "a neighbour": (
         "0.5 * s['h'] + jnp.roll(s['h'], 1) + y[:4]",
         """
         jacobian %h <- %h : [-1..0,3]
-        associate %W at %y1 : [0] traced
+        associate %W at %y_W : [0] traced
         """,
     ),
-    "no recurrence": ("y[:4]", "associate %W at %y1 : [0] traced"),
+    "no recurrence": ("y[:4]", "associate %W at %y_W : [0] traced"),
     "fused gates": (
         "y[:4] * s['h'] + jnp.tanh(y[4:])",
         """
         jacobian %h <- %h : [=]
-        associate %W at %y1 : [0,4] traced
+        associate %W at %y_W : [0,4] traced
         """,
     ),
     "a gather": (
         "s['h'] + y[jnp.array([2, 0, 7, 1])]",
         """
         jacobian %h <- %h : [=]
-        associate %W at %y1 : [map:2;0;7;1] traced
+        associate %W at %y_W : [map:2;0;7;1] traced
         """,
     ),
     "a pool": (
         "s['h'] + y.reshape(4, 2).sum(1)",
         """
         jacobian %h <- %h : [=]
-        associate %W at %y1 : [b2>1] traced
+        associate %W at %y_W : [b2>1] traced
         """,
     ),
     "a row repeated": (
         "s['h'] + jnp.concatenate([y[:2], y[:2]])",
         """
         jacobian %h <- %h : [=]
-        associate %W at %y1 : [map:0^2@4>2 x =@2] traced
+        associate %W at %y_W : [map:0^2@4>2 x =@2] traced
         """,
     ),
     "a broadcast": (
         "s['h'] + y[0]",
         """
         jacobian %h <- %h : [=]
-        associate %W at %y1 : none untraced
+        associate %W at %y_W : none untraced
           through add "mixes positions" loc(model.py:3:9)
         """,
     ),
@@ -62,14 +62,14 @@ CASES = {
         "s['h'] + jax.nn.softmax(y.reshape(4, 2).sum(1))",
         """
         jacobian %h <- %h : [=]
-        associate %W at %y1 : [b2>1] traced
+        associate %W at %y_W : [b2>1] traced
           through reduce_sum "mixes positions" loc(model.py:3:18)
         """,
     ),
     "a sort without recurrence": (
         "jnp.sort(y[:4])",
         """
-        associate %W at %y1 : none untraced
+        associate %W at %y_W : none untraced
           through sort "mixes positions" loc(model.py:3:9)
         """,
     ),
@@ -77,7 +77,7 @@ CASES = {
         "s['h'] + jnp.sort(y[:4])",
         """
         jacobian %h <- %h : [=]
-        associate %W at %y1 : none untraced
+        associate %W at %y_W : none untraced
           through sort "mixes positions" loc(model.py:3:18)
         """,
     ),
@@ -105,7 +105,7 @@ def test_a_site_of_two_states_has_a_coupling_for_each():
         jacobian %a <- %v : [-1..0,3]
         jacobian %v <- %a : [=]
         jacobian %v <- %v : [=]
-        associate %W at %y1 : [-1,3], [=] traced
+        associate %W at %y_W : [-1,3], [=] traced
     """)
 
 

@@ -55,8 +55,8 @@ TYPES = {"V": "f32[4,2]", "W": "f32[3,4]", "b": "f32[2]", "leak": "f32[4]"}, {"h
             ("W", "b*"),
             """
             weight %V, %W, %b, %leak
-            site %y1 : f32[4] = etp.dot(%x, %W) "a,ab->b" equation 1 held loc(model.py:2:30)
-            site %y2 : f32[2] = etp.identity(%b) "a->a" equation 4 loc(model.py:2:43)
+            site %y_W : f32[4] = etp.dot(%x, %W) "a,ab->b" equation 1 held loc(model.py:2:30)
+            site %y_b : f32[2] = etp.identity(%b) "a->a" equation 4 loc(model.py:2:43)
             """,
             "mul etp add slice etp concatenate add dot_general",
         ),
@@ -64,10 +64,10 @@ TYPES = {"V": "f32[4,2]", "W": "f32[3,4]", "b": "f32[2]", "leak": "f32[4]"}, {"h
             "auto",
             """
             weight %V, %W, %b, %leak
-            site %y1 : f32[4] = etp.identity(%leak) "a->a" equation 0 loc(model.py:2:9)
-            site %y2 : f32[4] = etp.dot(%x, %W) "a,ab->b" equation 2 held loc(model.py:2:30)
-            site %y3 : f32[2] = etp.identity(%b) "a->a" equation 5 loc(model.py:2:43)
-            site %y4 : f32[2] = etp.dot(%x1, %V) "a,ab->b" equation 8 held loc(model.py:3:22)
+            site %y_leak : f32[4] = etp.identity(%leak) "a->a" equation 0 loc(model.py:2:9)
+            site %y_W : f32[4] = etp.dot(%x, %W) "a,ab->b" equation 2 held loc(model.py:2:30)
+            site %y_b : f32[2] = etp.identity(%b) "a->a" equation 5 loc(model.py:2:43)
+            site %y_V : f32[2] = etp.dot(%x_V, %V) "a,ab->b" equation 8 held loc(model.py:3:22)
             """,
             "etp mul etp add slice etp concatenate add etp",
         ),
@@ -94,7 +94,7 @@ def test_marking_changes_no_number(sites):
         ("etir.matmul(x, p['W'])", '%x, %W) "i,ij->j" equation 1 held'),
         ("etir.matmul(p['W'].T, x)", '%x, %W_p) "i,ai->a" equation 2 held'),
         ("etir.einsum('ij,i->j', p['W'], x)", '%x, %W) "i,ij->j" equation 1 held'),
-        ("etir.scale(x[:, None], p['W']).sum(0)", '%x1, %W) "ab,ab->ab" equation 3'),
+        ("etir.scale(x[:, None], p['W']).sum(0)", '%x_W, %W) "ab,ab->ab" equation 3'),
         ("etir.bias(x.sum(), p['W'][0])", '%W_p) "a->a" equation 4'),
         ("etir.matmul(x, etir.scale(p['W'], p['W']))", '%x, %W_p) "i,ij->j" equation 2 held'),
     ],

@@ -55,9 +55,9 @@ def test_the_regions_in_text():
         weight %a_p : f64[4] = prologue(%a)
         region @step(%U, %W, %a, %h, %n, %x) -> (%h1, %n1, %y)
         region @weights(%U, %W, %a) -> (%U, %W_p, %a_p)
-        region @forward(%U, %W_p, %a_p, %h, %n, %x, %W_p1, %dy) -> (%h1, %n1, %y, %y1, %r)
-        region @hidden(%h, %y1, %a_p, %r, %dy) -> (%h1)
-        site %y1 : f64[4] = etp.dot(%x, %W_p) "i,ij->j" equation 1 held loc(model.py:2:9)
+        region @forward(%U, %W_p, %a_p, %h, %n, %x, %W_p1, %dy_W) -> (%h1, %n1, %y, %y_W, %r)
+        region @hidden(%h, %y_W, %a_p, %r, %dy_W) -> (%h1)
+        site %y_W : f64[4] = etp.dot(%x, %W_p) "i,ij->j" equation 1 held loc(model.py:2:9)
     """)
 
 

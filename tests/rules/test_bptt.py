@@ -21,6 +21,7 @@ def test_the_program_in_text():
           "a" truncated "bptt carries no trace: credit ends where the window begins"
         }
         plan bptt window=4 credit=full {
+          no trace for %W, %a
           window {
             %h_bar : f32[4],
             %W_bar : f32[3,4],
@@ -28,7 +29,7 @@ def test_the_program_in_text():
               = vjp(region="forward")
             %grad_W : f32[3,4],
             %grad_a : f32[4]
-              = pullback(positional=[], contributions=[], reverse=[%W_bar, %a_bar])
+              = pullback(reverse=[%W_bar, %a_bar])
           }
         }
     """)

@@ -41,7 +41,7 @@ def test_the_program_of_plain_uses_in_text():
             %g_a : f32[4] = contract_full(param=param %a, trace=%e_a, cotangents=[%h_bar])
             %grad_W : f32[3,4],
             %grad_a : f32[4]
-              = pullback(reverse=[%W_bar, %a_bar], params=[param %W, param %a], on_params=[%g_W, %g_a])
+              = pullback(reverse=[%W_bar, %a_bar], params=param [%W, %a], on_params=[%g_W, %g_a])
           }
         }
     """)

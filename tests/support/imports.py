@@ -12,7 +12,7 @@ ALLOWED = {
     "view": {"coupling", "ir", "view"},
     "frontend": {"ir", "frontend"},
     "zoo": {"ir", "frontend", "zoo"},
-    "rules": {"coupling", "ir", "passes", "rules"},  # of the passes, the findings alone, in annotations
+    "rules": {"coupling", "ir", "rules"},
     "passes": {"coupling", "ir", "coupling.primitives", "rules", "passes"},
     "backends": {"coupling", "ir", "coupling.primitives", "view", "backends"},
 }

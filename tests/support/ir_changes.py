@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from etir.ir.plan import Plan
+from etir.ir.plan import Operation, Plan
 from etir.ir.transition import Transition
 
 
@@ -21,3 +21,14 @@ def plan_of(t: Transition) -> Plan:
 
 def with_same(t: Transition, **changes: Any) -> Transition:
     return replace(t, plan=replace(plan_of(t), **changes))
+
+
+def with_operation(t: Transition, kind: type[Operation], nth: int = 0, **changes: Any) -> Transition:
+    """The transition with the `nth` operation of a class changed, in whichever phase it is."""
+    plan = plan_of(t)
+    chosen = [operation for operation in plan.operations if type(operation) is kind][nth]
+    phases = {
+        phase: tuple(replace(o, **changes) if o is chosen else o for o in getattr(plan, phase))
+        for phase in ("step", "at_window")
+    }
+    return with_same(t, **phases)

@@ -8,7 +8,7 @@ from etir.coupling import Coupling
 from etir.ir.dataflow import Crossing
 from etir.ir.expression import Expression
 from etir.ir.loc import Loc
-from etir.ir.plan import Advance, Contract, Jacobian, Plan, Pullback, Sensitivity, Trace, Vjp
+from etir.ir.plan import Advance, Contract, Diagonal, Jacobian, Outer, Plan, Pullback, Sensitivity, Trace, Vjp
 from etir.ir.transition import (
     Association,
     Certificate,
@@ -217,42 +217,55 @@ def adaptive() -> Transition:
 
 
 def _adaptive_plan(association: Association, group: Group, params: Sequence[Param], x: Value) -> Plan:
-    eligibility = Trace(before=val("f32[2,1,4,3]", "E"), after=val("f32[2,1,4,3]", "E"), label="w at %yw")
-    jacobian = Jacobian(group=group, results=(val("f32[2,2,4]", "D"),))
-    sensitivity = Sensitivity(association=association, results=(val("f32[2,1,4]", "f"),), loc=at(8, 15))
+    states = [state.before.hint for state in group.states]
+    traces = tuple(
+        Trace(
+            before=val("f32[3,4]", f"e_{name}"),
+            after=val("f32[3,4]", f"e_{name}_next"),
+            label=f"w on {name}",
+            loc=at(8, 15),
+        )
+        for name in states
+    )
+    pairs = tuple((i, j) for i in range(2) for j in range(2))
+    jacobian = Jacobian(
+        group=group, pairs=pairs, results=tuple(val("f32[4]", f"D_{states[i]}_{states[j]}") for i, j in pairs)
+    )
+    sensitivity = Sensitivity(association=association, results=(val("f32[4]", "f_V"),), loc=at(8, 15))
     entering = tuple(Value(type=s.before.type, hint=f"{s.before.hint}_bar") for s in group.states)
     reverse = tuple(Value(type=p.value.type, hint=f"{p.value.hint}_bar") for p in params)
     contract = Contract(
         association=association,
-        trace=(eligibility.before,),
+        trace=tuple(trace.before for trace in traces),
         cotangents=entering,
-        results=(val("f32[3,4]", "g"),),
+        results=(val("f32[3,4]", "g_w"),),
     )
     return Plan(
         rule="d_rtrl",
         window=4,
         credit="rule",
-        traces=(eligibility,),
+        rules=("d_rtrl", "bptt"),
+        left=(params[1],),
+        traces=traces,
         step=(
             jacobian,
             sensitivity,
             Advance(
-                association=association,
-                trace=eligibility.before,
-                jacobian=jacobian.results[0],
-                sensitivity=sensitivity.results[0],
-                data=x,
-                expression=DOT,
-                results=(eligibility.after,),
+                trace=tuple(trace.before for trace in traces),
+                by=Diagonal(association=association, pairs=pairs, factors=jacobian.results),
+                add=Outer(association=association, factors=(*sensitivity.results, None), data=x),
+                results=tuple(trace.after for trace in traces),
+                loc=at(9),
             ),
         ),
         at_window=(
             Vjp(region="forward", results=(*entering, *reverse)),
             contract,
             Pullback(
-                positional=tuple(params),
-                contributions=contract.results,
                 reverse=reverse,
+                weights=(association.site.weight,),
+                on_weights=contract.results,
+                takers=(params[0],),
                 results=tuple(Value(type=p.value.type, hint=f"grad_{p.value.hint}") for p in params),
             ),
         ),

@@ -1,4 +1,4 @@
-"""Transitions with a fault in their plan, and what the verifier says."""
+"""Transitions with a fault in their plan as a whole, and what the verifier says."""
 
 from __future__ import annotations
 
@@ -6,25 +6,32 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from ir_changes import plan_of, set_at, with_same
-from ir_examples import adaptive, val
+from ir_changes import plan_of, set_at, with_operation, with_same
+from ir_examples import adaptive, at, val
 
-from etir.ir.plan import Pullback, Vjp
+from etir.ir.plan import Advance, Contract, Jacobian, LossSignal, Pullback, Scale, Signal
 from etir.ir.transition import Transition
 
 
-def with_step(index: int, **changes: Any) -> Transition:
+def changed(change: Callable[[Transition, Advance], dict[str, Any]]) -> Transition:
+    """The example with its advance changed."""
     t = adaptive()
-    return replace(t, plan=replace(plan_of(t), step=set_at(plan_of(t).step, index, **changes)))
+    advance = plan_of(t).step[2]
+    assert isinstance(advance, Advance)
+    return with_operation(t, Advance, **change(t, advance))
 
 
 def operand_from_nowhere() -> Transition:
-    return with_step(2, jacobian=val("f32[2,2,4]", "lost"))
+    return with_operation(adaptive(), Contract, trace=(val("f32[3,4]", "lost"), val("f32[3,4]", "gone")))
+
+
+def operand_of_a_part_from_nowhere() -> Transition:
+    return changed(lambda t, advance: {"add": replace(advance.add, data=val("f32[3]", "lost"))})
 
 
 def operand_too_early() -> Transition:
     t = adaptive()
-    return replace(t, plan=replace(plan_of(t), step=plan_of(t).step[::-1]))
+    return with_same(t, step=plan_of(t).step[::-1])
 
 
 def operand_too_early_for_one() -> Transition:
@@ -33,15 +40,27 @@ def operand_too_early_for_one() -> Transition:
     return with_same(t, step=(jacobian, advance, sensitivity))
 
 
+def operand_of_a_step() -> Transition:
+    t = adaptive()
+    advanced = plan_of(t).step[2].results
+    return with_operation(t, Contract, trace=advanced)
+
+
 def result_twice() -> Transition:
     t = adaptive()
     first = plan_of(t).step[0]
     return with_same(t, step=(first, *plan_of(t).step))
 
 
+def result_of_the_model() -> Transition:
+    t = adaptive()
+    extra = Scale(value=t.inputs[0].value, factor=0.5, results=(t.inputs[0].value,))
+    return with_same(t, step=(*plan_of(t).step, extra))
+
+
 def trace_of_two_types() -> Transition:
     t = adaptive()
-    return with_same(t, traces=set_at(plan_of(t).traces, 0, before=val("f32[2]", "E")), step=(), at_window=())
+    return with_same(t, traces=set_at(plan_of(t).traces, 0, before=val("f32[2]", "e_V")), step=(), at_window=())
 
 
 def trace_not_advanced() -> Transition:
@@ -51,121 +70,202 @@ def trace_not_advanced() -> Transition:
 
 def trace_twice() -> Transition:
     t = adaptive()
-    return with_same(t, traces=plan_of(t).traces * 2)
+    return with_same(t, traces=(*plan_of(t).traces, plan_of(t).traces[0]))
+
+
+def start(region: str) -> Transition:
+    t = adaptive()
+    return with_same(t, traces=set_at(plan_of(t).traces, 0, start=region))
 
 
 def group_of_another() -> Transition:
+    return with_operation(adaptive(), Jacobian, group=adaptive().groups[0])
+
+
+def association_of_another_in_a_part() -> Transition:
+    return changed(
+        lambda t, advance: {"add": replace(advance.add, association=replace(t.associations[0], couplings=(None, None)))}
+    )
+
+
+def parameter_of_another_in_a_list() -> Transition:
+    return with_operation(adaptive(), Pullback, takers=adaptive().params[:1])
+
+
+def signal_of_the_model() -> Transition:
     t = adaptive()
-    return with_same(t, step=set_at(plan_of(t).step, 0, group=adaptive().groups[0]))
+    return with_same(t, signals=(Signal(path="reward", value=t.inputs[0].value, loc=at(30)),))
 
 
-def with_window(index: int, **changes: Any) -> Transition:
+def loss_at_a_windows_end() -> Transition:
     t = adaptive()
-    return with_same(t, at_window=set_at(plan_of(t).at_window, index, **changes))
+    *rest, pullback = plan_of(t).at_window
+    extra = LossSignal(results=(val("f32[2]", "y_bar"),))
+    return with_same(t, at_window=(*rest, extra, pullback))
 
 
-def unknown_region() -> Transition:
-    return with_window(0, region="backward")
-
-
-def half_a_vjp() -> Transition:
-    t = adaptive()
-    vjp = plan_of(t).at_window[0]
-    assert isinstance(vjp, Vjp)
-    return with_same(t, at_window=(replace(vjp, results=vjp.results[:2]),))
-
-
-def pullback_of_too_little() -> Transition:
-    t = adaptive()
-    pullback = plan_of(t).at_window[2]
-    assert isinstance(pullback, Pullback)
-    return with_same(t, at_window=(*plan_of(t).at_window[:2], replace(pullback, reverse=pullback.reverse[:1])))
-
-
-def adaptive_without_advance() -> Transition:
-    t = adaptive()
-    short = replace(plan_of(t).step[1], results=(val("f32[2,4]", "f"),))
-    return with_same(t, step=(plan_of(t).step[0], short), at_window=())
+def signal_twice() -> Transition:
+    reward = Signal(path="reward", value=val("f32[]", "reward"))
+    return with_same(adaptive(), signals=(reward, replace(reward, value=val("f32[]", "again"))))
 
 
 PLAN: dict[str, tuple[Callable[[], Transition], str]] = {
     "operand_from_nowhere": (
         operand_from_nowhere,
-        "error: 'advance' reads %lost, which nothing computes [ir-undefined]\n"
-        "  %E1 : f32[2,1,4,3] = advance(association=%yw -> #0, trace=%E, jacobian=%lost, sensitivity=%f, data=%x,\n"
-        "                                                                         ^^^^^",
+        "cells.py:8:15: error: 'contract' reads %lost, which nothing computes [ir-undefined]\n"
+        "  %g_w : f32[3,4] = contract(association=%yw -> #0, trace=[%lost, %gone], cotangents=[%V_bar, %a_bar])\n"
+        "                                                           ^^^^^\n"
+        "cells.py:8:15: error: 'contract' reads %gone, which nothing computes [ir-undefined]\n"
+        "  %g_w : f32[3,4] = contract(association=%yw -> #0, trace=[%lost, %gone], cotangents=[%V_bar, %a_bar])\n"
+        "                                                                  ^^^^^",
+    ),
+    "operand_of_a_part_from_nowhere": (
+        operand_of_a_part_from_nowhere,
+        "cells.py:9:9: error: 'advance' reads %lost, which nothing computes [ir-undefined]\n"
+        "  add=outer(factors=[%f_V, none], data=%lost))  loc(cells.py:9:9)\n"
+        "                                       ^^^^^",
     ),
     "operand_too_early": (
         operand_too_early,
-        "error: 'advance' reads %D, which is computed only later [ir-undefined]\n"
-        "  %E1 : f32[2,1,4,3] = advance(association=%yw -> #0, trace=%E, jacobian=%D, sensitivity=%f, data=%x,\n"
-        "                                                                         ^^\n"
-        "error: 'advance' reads %f, which is computed only later [ir-undefined]\n"
-        "  %E1 : f32[2,1,4,3] = advance(association=%yw -> #0, trace=%E, jacobian=%D, sensitivity=%f, data=%x,\n"
-        "                                                                                         ^^",
+        "cells.py:9:9: error: 'advance' reads %D_V_V, which is computed only later [ir-undefined]\n"
+        "  factors=[%D_V_V, %D_V_a, %D_a_V, %D_a_a]),\n"
+        "           ^^^^^^\n"
+        "cells.py:9:9: error: 'advance' reads %D_V_a, which is computed only later [ir-undefined]\n"
+        "  factors=[%D_V_V, %D_V_a, %D_a_V, %D_a_a]),\n"
+        "                   ^^^^^^\n"
+        "cells.py:9:9: error: 'advance' reads %D_a_V, which is computed only later [ir-undefined]\n"
+        "  factors=[%D_V_V, %D_V_a, %D_a_V, %D_a_a]),\n"
+        "                           ^^^^^^\n"
+        "cells.py:9:9: error: 'advance' reads %D_a_a, which is computed only later [ir-undefined]\n"
+        "  factors=[%D_V_V, %D_V_a, %D_a_V, %D_a_a]),\n"
+        "                                   ^^^^^^\n"
+        "cells.py:9:9: error: 'advance' reads %f_V, which is computed only later [ir-undefined]\n"
+        "  add=outer(factors=[%f_V, none], data=%x))  loc(cells.py:9:9)\n"
+        "                     ^^^^",
     ),
     "operand_too_early_for_one": (
         operand_too_early_for_one,
-        "error: 'advance' reads %f, which is computed only later [ir-undefined]\n"
-        "  %E1 : f32[2,1,4,3] = advance(association=%yw -> #0, trace=%E, jacobian=%D, sensitivity=%f, data=%x,\n"
-        "                                                                                         ^^",
+        "cells.py:9:9: error: 'advance' reads %f_V, which is computed only later [ir-undefined]\n"
+        "  add=outer(factors=[%f_V, none], data=%x))  loc(cells.py:9:9)\n"
+        "                     ^^^^",
+    ),
+    "operand_of_a_step": (
+        operand_of_a_step,
+        "cells.py:8:15: error: 'contract' reads %e_V_next, which each step has of its own; take its total "
+        "[ir-undefined]\n"
+        "  %g_w : f32[3,4] = contract(association=%yw -> #0, trace=[%e_V_next, %e_a_next], cotangents=[%V_bar, "
+        "%a_bar])\n"
+        "                                                           ^^^^^^^^^\n"
+        "cells.py:8:15: error: 'contract' reads %e_a_next, which each step has of its own; take its total "
+        "[ir-undefined]\n"
+        "  %g_w : f32[3,4] = contract(association=%yw -> #0, trace=[%e_V_next, %e_a_next], cotangents=[%V_bar, "
+        "%a_bar])\n"
+        "                                                                      ^^^^^^^^^",
     ),
     "result_twice": (
         result_twice,
-        "error: 'jacobian' computes %D twice [ir-defined-twice]\n  %D  : f32[2,2,4]   = jacobian(group=#0)\n  ^^",
+        "error: 'jacobian' computes %D_V_V twice [ir-defined-twice]\n"
+        "  %D_V_V, %D_V_a, %D_a_V, %D_a_a : f32[4] = jacobian(group=#0, pairs=[[0,0], [0,1], [1,0], [1,1]])\n"
+        "  ^^^^^^\n"
+        "error: 'jacobian' computes %D_V_a twice [ir-defined-twice]\n"
+        "  %D_V_V, %D_V_a, %D_a_V, %D_a_a : f32[4] = jacobian(group=#0, pairs=[[0,0], [0,1], [1,0], [1,1]])\n"
+        "          ^^^^^^\n"
+        "error: 'jacobian' computes %D_a_V twice [ir-defined-twice]\n"
+        "  %D_V_V, %D_V_a, %D_a_V, %D_a_a : f32[4] = jacobian(group=#0, pairs=[[0,0], [0,1], [1,0], [1,1]])\n"
+        "                  ^^^^^^\n"
+        "error: 'jacobian' computes %D_a_a twice [ir-defined-twice]\n"
+        "  %D_V_V, %D_V_a, %D_a_V, %D_a_a : f32[4] = jacobian(group=#0, pairs=[[0,0], [0,1], [1,0], [1,1]])\n"
+        "                          ^^^^^^",
+    ),
+    "result_of_the_model": (
+        result_of_the_model,
+        "error: 'scale' computes %x again; the model or a trace has it already [ir-defined-twice]\n"
+        "  %x                             : f32[3] = scale(value=%x, factor=0.5)\n"
+        "  ^^",
     ),
     "trace_of_two_types": (
         trace_of_two_types,
-        "error: trace 'w at %yw' enters as f32[2] but leaves as f32[2,1,4,3] [trace-type]\n"
-        '  trace %E -> %E1 : f32[2] -> f32[2,1,4,3]  "w at %yw"\n'
-        "                    ^^^^^^^^^^^^^^^^^^^^^^\n"
-        "error: trace 'w at %yw' becomes %E1, which nothing computes [ir-undefined]\n"
-        '  trace %E -> %E1 : f32[2] -> f32[2,1,4,3]  "w at %yw"\n'
-        "              ^^^",
+        "cells.py:8:15: error: trace 'w on V' enters as f32[2] but leaves as f32[3,4] [trace-type]\n"
+        '  trace %e_V -> %e_V_next : f32[2] -> f32[3,4]  "w on V"  loc(cells.py:8:15)\n'
+        "                            ^^^^^^^^^^^^^^^^^^\n"
+        "cells.py:8:15: error: trace 'w on V' becomes %e_V_next, which nothing computes [ir-undefined]\n"
+        '  trace %e_V -> %e_V_next : f32[2] -> f32[3,4]  "w on V"  loc(cells.py:8:15)\n'
+        "                ^^^^^^^^^\n"
+        "cells.py:8:15: error: trace 'w on a' becomes %e_a_next, which nothing computes [ir-undefined]\n"
+        '  trace %e_a -> %e_a_next : f32[3,4]            "w on a"  loc(cells.py:8:15)\n'
+        "                ^^^^^^^^^",
     ),
     "trace_not_advanced": (
         trace_not_advanced,
-        "error: trace 'w at %yw' becomes %E1, which nothing computes [ir-undefined]\n"
-        '  trace %E -> %E1 : f32[2,1,4,3]  "w at %yw"\n'
-        "              ^^^",
+        "cells.py:8:15: error: trace 'w on V' becomes %e_V_next, which nothing computes [ir-undefined]\n"
+        '  trace %e_V -> %e_V_next : f32[3,4]  "w on V"  loc(cells.py:8:15)\n'
+        "                ^^^^^^^^^\n"
+        "cells.py:8:15: error: trace 'w on a' becomes %e_a_next, which nothing computes [ir-undefined]\n"
+        '  trace %e_a -> %e_a_next : f32[3,4]  "w on a"  loc(cells.py:8:15)\n'
+        "                ^^^^^^^^^",
     ),
     "trace_twice": (
         trace_twice,
-        'error: %E belongs to two traces [ir-defined-twice]\n  trace %E -> %E1 : f32[2,1,4,3]  "w at %yw"\n        ^^',
+        "cells.py:8:15: error: %e_V belongs to two traces [ir-defined-twice]\n"
+        '  trace %e_V -> %e_V_next : f32[3,4]  "w on V"  loc(cells.py:8:15)\n'
+        "        ^^^^",
+    ),
+    "start_from_nowhere": (
+        lambda: start("begin"),
+        "cells.py:8:15: error: trace 'w on V' starts as region @begin, which is not there [ir-undefined]\n"
+        '  trace %e_V -> %e_V_next : f32[3,4]  "w on V"  start @begin  loc(cells.py:8:15)\n'
+        "                                                ^^^^^^^^^^^^",
+    ),
+    "start_of_other_types": (
+        lambda: start("hidden"),
+        "cells.py:8:15: error: trace 'w on V' starts as region @hidden, which is (f32[4], f32[4], f32[4], f32[4]) "
+        "-> (f32[4], f32[4]); wanted (u32[2]) -> (f32[3,4]) [trace-type]\n"
+        '  trace %e_V -> %e_V_next : f32[3,4]  "w on V"  start @hidden  loc(cells.py:8:15)\n'
+        "                                                ^^^^^^^^^^^^^",
     ),
     "group_of_another": (
         group_of_another,
-        "error: 'jacobian' has a group as its group that is not in this transition [ir-foreign]\n"
-        "  %D  : f32[2,2,4]   = jacobian(group=#0)\n"
-        "                                ^^^^^^",
+        "error: 'jacobian' has a group of another transition as its group [ir-foreign]\n"
+        "  %D_V_V, %D_V_a, %D_a_V, %D_a_a : f32[4] = jacobian(group=#0, pairs=[[0,0], [0,1], [1,0], [1,1]])\n"
+        "                                                     ^^^^^^",
     ),
-    "jacobian_result": (
-        lambda: with_step(0, results=(val("f32[2,4]", "D"),)),
-        "error: 'advance' reads %D1, which nothing computes [ir-undefined]\n"
-        "  %E1 : f32[2,1,4,3] = advance(association=%yw -> #0, trace=%E, jacobian=%D1, sensitivity=%f, data=%x,\n"
-        "                                                                         ^^^\n"
-        "error: 'jacobian' gives [2,4]; wanted [2,2,4] [operation-type]\n"
-        "  %D  : f32[2,4]     = jacobian(group=#0)",
+    "association_of_another_in_a_part": (
+        association_of_another_in_a_part,
+        "cells.py:9:9: error: 'advance' has an association of another transition as its association [ir-foreign]\n"
+        "  by=diagonal(association=%yw -> #0,\n"
+        "                          ^^^",
     ),
-    "sensitivity_result": (
-        lambda: with_same(adaptive_without_advance(), traces=()),
-        "cells.py:8:15: error: 'sensitivity' gives [2,4]; wanted [2,slots,4] [operation-type]\n"
-        "  %f : f32[2,4]   = sensitivity(association=%yw -> #0)  loc(cells.py:8:15)",
+    "parameter_of_another_in_a_list": (
+        parameter_of_another_in_a_list,
+        "error: 'pullback' has a parameter of another transition as its takers [ir-foreign]\n"
+        "  = pullback(reverse=[%w_bar, %readout_bar], weights=weight [%w_p], on_weights=[%g_w], takers=param [%w1])\n"
+        "                                                                                                     ^^^",
     ),
-    "unknown_region": (
-        unknown_region,
-        "error: 'vjp' differentiates region @backward, which is not there [operation-type]\n"
-        '  = vjp(region="backward")',
+    "rules_of_too_few": (
+        lambda: with_same(adaptive(), rules=("d_rtrl",)),
+        "error: the plan has 1 rules for 2 parameters [ir-settings]\n  plan d_rtrl window=4 credit=rule {",
     ),
-    "half_a_vjp": (
-        half_a_vjp,
-        "error: 'vjp' gives f32[4], f32[4]; wanted f32[4], f32[4], f32[3,4], f32[4,2] [operation-type]\n"
-        '  = vjp(region="forward")',
+    "without_trace_of_another": (
+        lambda: with_same(adaptive(), left=adaptive().params[1:]),
+        "error: the plan has no trace for 'readout', which is no parameter of this transition [ir-foreign]\n"
+        "  no trace for %readout1\n"
+        "               ^^^^^^^^^",
     ),
-    "pullback_of_too_little": (
-        pullback_of_too_little,
-        "error: 'pullback' has reverse-mode gradients f32[3,4]; wanted f32[3,4], f32[4,2], those of the parameters "
-        "[operation-type]\n"
-        "  = pullback(positional=[param %w, param %readout], contributions=[%g], reverse=[%w_bar])",
+    "signal_twice": (
+        signal_twice,
+        "error: two signals are called 'reward'; wanted one [ir-path]\n"
+        '  signal %again  : f32[]  "reward"\n'
+        "                          ^^^^^^^^",
+    ),
+    "signal_of_the_model": (
+        signal_of_the_model,
+        "cells.py:30:9: error: signal 'reward' is %x, which is something else already [ir-argument]\n"
+        '  signal %x : f32[3]  "reward"  loc(cells.py:30:9)\n'
+        "         ^^",
+    ),
+    "loss_at_a_windows_end": (
+        loss_at_a_windows_end,
+        "error: 'loss_signal' runs at a window's end; it has no meaning there [operation-phase]\n"
+        "  %y_bar : f32[2]   = loss_signal()",
     ),
 }

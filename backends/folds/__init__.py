@@ -1,0 +1,1 @@
+"""Folds: many steps of positional traces in one pass over each."""
