@@ -193,8 +193,8 @@ class Carriage:
             reach = op.reach if type(advance.by) is Neighbourhood else None
             union = op.association.union
             if reach is not None and union is not None and not covers(reach, union):
-                lacking = Reason(text="its trace leaves out some of the positions that it feeds", loc=op.association.site.loc)
-                notes = (*notes, lacking)
+                lacking = "its trace leaves out some of the positions that it feeds"
+                notes = (*notes, Reason(text=lacking, loc=op.association.site.loc))
             return Carried(notes=notes, states=states, reach=reach)
         slice_ = self._slice(value)
         notes = tuple(dict.fromkeys(self._notes(value, slice_, op.association.site.weight)))

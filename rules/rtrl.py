@@ -38,17 +38,18 @@ class Rtrl(Rule):
         for association, followed in reaches.items():
             if set(sparse).intersection(association.site.weight.params):
                 read_at_entry(plan, neighbourhood_trace(plan, association, followed.reach), sparse)
-        self._write_full(plan, task, [param for param in task.reaching if param not in sparse])
+        self.write_whole(plan, task, [param for param in task.reaching if param not in sparse])
 
     def _is_sparse(self, plan: Writer, task: Task, param: Param, reaches: dict[Association, Followed]) -> bool:
         """Whether a parameter's sparse traces are exact, no larger than its influence matrix, and this rule's alone."""
         own = {a: followed for a, followed in reaches.items() if param in a.site.weight.params}
-        if any(other not in task.params for a in own for other in a.site.weight.params):
+        if not own or any(other not in task.params for a in own for other in a.site.weight.params):
             return False
         size = sum(len(followed.states) * trace_type(a, followed.reach).bytes for a, followed in own.items())
         return size <= influence_type(task.transition, param).bytes and plan.is_followed(param, own)
 
-    def _write_full(self, plan: Writer, task: Task, params: Sequence[Param]) -> None:
+    def write_whole(self, plan: Writer, task: Task, params: Sequence[Param]) -> None:
+        """An influence matrix for each of some parameters, whatever structure it has."""
         for param in params:
             label = f"{param.path} on every hidden state"
             before = plan.trace(influence_type(task.transition, param), label, f"e_{param.value.hint}", loc=param.loc)

@@ -83,7 +83,10 @@ def test_labels_are_those_of_the_plan_and_not_of_a_rules_name(transition):
     """A contraction taken out of the plan by hand takes the credit out of the labels."""
     planned = etir.plan(transition, rules={"cell.b": "rtrl"})
     *rest, pullback = planned.plan.at_window
-    cut = replace(planned.plan, at_window=(*rest, replace(pullback, params=(), on_params=())))
+    kept = [k for k, weight in enumerate(pullback.weights) if weight.paths != ("cell.b",)]
+    weights, values = ([of[k] for k in kept] for of in (pullback.weights, pullback.on_weights))
+    without = replace(pullback, weights=tuple(weights), on_weights=tuple(values))
+    cut = replace(planned.plan, at_window=(*rest, without))
     label = Certify().run(replace(planned, plan=cut)).certificate["cell.b"]
     assert (label.rule, label.label) == ("rtrl", "truncated")
 
