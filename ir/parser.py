@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from .dataflow import Crossing
+from .dataflow import HIDDEN, OPEN, Crossing
 from .expression import Expression
 from .lexer import Lexer
 from .plan import Operation, Part, Plan
@@ -18,6 +18,7 @@ from .transition import (
     Group,
     Input,
     Label,
+    OpenScope,
     Output,
     Param,
     Reason,
@@ -50,6 +51,7 @@ class _Parser:
     inputs: list[Input] = field(default_factory=list[Input])
     outputs: list[Output] = field(default_factory=list[Output])
     regions: list[Callable[[], Region]] = field(default_factory=list[Callable[[], Region]])
+    open: OpenScope | None = None
     certificate: Certificate | None = None
     plan: Plan | None = None
 
@@ -74,8 +76,9 @@ class _Parser:
             regions=tuple(region() for region in self.regions),
             weights=tuple(self.scope.weights),
             sites=tuple(self.scope.sites),
-            groups=tuple(self.scope.groups),
-            associations=tuple(self.scope.associations),
+            groups=tuple(group for group in self.scope.groups if group.region == HIDDEN),
+            associations=tuple(a for a in self.scope.associations if a.group.region == HIDDEN),
+            open=self.open,
             certificate=self.certificate,
             plan=self.plan,
             loc=loc,
@@ -93,6 +96,7 @@ class _Parser:
             "region": self.region,
             "site": self.site,
             "group": self.group,
+            "open": self.open_scope,
             "certificate": self.read_certificate,
             "plan": self.read_plan,
         }
@@ -216,7 +220,17 @@ class _Parser:
             )
         )
 
-    def group(self) -> None:
+    def open_scope(self) -> None:
+        """The groups of the open scope, and their associations."""
+        self.lexer.expect("{")
+        while not self.lexer.accept("}"):
+            self.lexer.expect("group")
+            self.group(OPEN)
+        groups = tuple(group for group in self.scope.groups if group.region == OPEN)
+        associations = tuple(a for a in self.scope.associations if a.group.region == OPEN)
+        self.open = OpenScope(groups=groups, associations=associations)
+
+    def group(self, region: str = HIDDEN) -> None:
         self.lexer.expect("#")
         index = self.lexer.integer()
         self.lexer.expect("[")
@@ -227,7 +241,7 @@ class _Parser:
         jacobian: list[Dependence] = []
         while self.lexer.accept("jacobian"):
             jacobian.append(self.dependence())
-        group = Group(index=index, states=states, shape=shape, jacobian=tuple(jacobian), loc=loc)
+        group = Group(index=index, states=states, shape=shape, jacobian=tuple(jacobian), region=region, loc=loc)
         self.scope.groups.append(group)
         while not self.lexer.accept("}"):
             self.lexer.expect("associate")

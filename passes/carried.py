@@ -33,7 +33,8 @@ from ..ir.plan import (
     Trace,
     Vjp,
 )
-from ..ir.transition import Association, Group, Param, Reason, Site, Transition, Weight
+from ..ir.plan.links import covers
+from ..ir.transition import Association, Group, Param, Reason, Site, State, Transition, Weight
 from ..ir.values import Value
 
 
@@ -47,6 +48,11 @@ class Carried:
     """The places in the group of the states that are followed."""
     reach: Coupling | None = None
     """The state positions that are followed, where they are more than the site feeds; then off the diagonal too."""
+
+    def of(self, association: Association) -> tuple[State, ...]:
+        """The states of an association's group that are followed; all of them where it does not say which."""
+        states = association.group.states
+        return tuple(states[k] for k in self.states) or states
 
 
 class Carriage:
@@ -139,7 +145,7 @@ class Carriage:
 
     def _weight(self, weight: Weight, value: Value) -> None:
         op = self._source(value)
-        of_weight = [a for a in self.transition.associations if a.site.weight is weight]
+        of_weight = [a for a in self.transition.every_association if a.site.weight is weight]
         if type(op) is Contract and op.association in of_weight:
             at_exit = isinstance(self.maker.get(value), Total)
             carried = self._contracted(op, at_exit, value)
@@ -185,6 +191,10 @@ class Carriage:
             assert isinstance(advance, Advance)
             notes = self._signal_notes(op, at_exit, states)
             reach = op.reach if type(advance.by) is Neighbourhood else None
+            union = op.association.union
+            if reach is not None and union is not None and not covers(reach, union):
+                lacking = "its trace leaves out some of the positions that it feeds"
+                notes = (*notes, Reason(text=lacking, loc=op.association.site.loc))
             return Carried(notes=notes, states=states, reach=reach)
         slice_ = self._slice(value)
         notes = tuple(dict.fromkeys(self._notes(value, slice_, op.association.site.weight)))
@@ -208,7 +218,7 @@ class Carriage:
         if type(add) is not Outer or add.association is not a or add.data is not a.site.data or add.reach != op.reach:
             return None
         states = self._followed(add, op)
-        if states is None or getattr(by, "association", None) is not a:
+        if states is None or getattr(by, "association", None) is not a or getattr(by, "reach", None) != op.reach:
             return None
         factors = self._jacobian_factors(by, group, states)
         return states if factors else None
@@ -219,7 +229,7 @@ class Carriage:
         for k, factor in enumerate(add.factors):
             made = self.maker.get(factor) if factor is not None else None
             if made is not None:
-                if type(made) is not Sensitivity or made.association is not op.association or made.reach != op.reach:
+                if type(made) is not Sensitivity or made.association is not op.association:
                     return None
                 found.append(made.states[made.results.index(factor)])  # pyright: ignore[reportArgumentType]
             else:

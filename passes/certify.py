@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from ..ir import jaxpr as jx
 from ..ir.diagnostics import error
-from ..ir.regions import STEP
+from ..ir.regions import OPEN, STEP
 from ..ir.transition import Association, Certificate, Label, Param, Reason, Site, Transition, Verdict
 from .associate_weights import site_variable
 from .base import Pass
@@ -50,6 +50,7 @@ class _Judge:
     def __init__(self, transition: Transition) -> None:
         self.transition = transition
         self.evidence, self.carriage = Evidence(transition), Carriage(transition)
+        self.open = Evidence(transition, OPEN) if self._reads_open() else self.evidence
         assert transition.plan is not None
         self.window = transition.plan.window
         self.outputs = jx.outvars(transition.region(STEP).body)[len(transition.states) :]
@@ -62,7 +63,8 @@ class _Judge:
 
         carriage = self.carriage
         carried = carriage.of(param)
-        finding = self.evidence.of(param, carried)
+        evidence = self._evidence(carried)
+        finding = evidence.of(param, {a: c for a, c in carried.items() if a.group.region == evidence.flow.scope})
         beside = tuple(self._beside(param, carried))
         if not finding.reaches:
             if beside:
@@ -91,6 +93,13 @@ class _Judge:
             return entry(Verdict.APPROXIMATE, *reasons)
         return entry(Verdict.EXACT, Reason(text="every path from it to a hidden state is traced"))
 
+    def _reads_open(self) -> bool:
+        return any(a.group.region == OPEN for a in self.carriage.by_association)
+
+    def _evidence(self, carried: dict[Association, Carried]) -> Evidence:
+        """The scope in which what is carried of a parameter is judged: the open one where all of it is of that."""
+        return self.open if carried and all(a.group.region == OPEN for a in carried) else self.evidence
+
     def _truncated(self, param: Param, rule: str, dropped: tuple[Reason, ...]) -> tuple[Reason, ...]:
         sites = [s for w in self.evidence.weights_of.get(param, ()) for s in self.evidence.sites_of.get(w, ())]
         could = any(a.traced for site in sites for a in self.evidence.associations_of.get(site, ()))
@@ -103,12 +112,15 @@ class _Judge:
         """Whether a trace is read with anything but zero; one read at each step's exit is, as far as is known."""
         if association.site in self.carriage.vjp.detached:
             return True
-        return self.evidence.reach.sees(association, carried.states, carried.reach, self.window)
+        evidence = self.open if association.group.region == OPEN else self.evidence
+        return evidence.reach.sees(association, carried.states, carried.reach, self.window)
 
     def _beside(self, param: Param, carried: dict[Association, Carried]) -> Iterator[Reason]:
         """What makes a gradient approximate beside its traces."""
         carriage = self.carriage
         weights = self.evidence.weights_of.get(param, [])
+        if len({a.group.region for a in carried}) > 1:
+            yield Reason(text="several traces of it are added up", loc=param.loc)
         if carriage.replaced(param):
             yield Reason(text="reverse mode's gradient is replaced by something else", loc=param.loc)
         yield from (carriage.foreign[w] for w in weights if w in carriage.foreign and param in carriage.pullback.takers)

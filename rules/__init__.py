@@ -8,6 +8,7 @@ from .d_rtrl import DRtrl
 from .dni import Dni
 from .pp_prop import PpProp
 from .rtrl import Rtrl
+from .snap import SnAp
 from .writer import Writer
 
 KNOWN: tuple[Rule, ...] = (
@@ -16,6 +17,7 @@ KNOWN: tuple[Rule, ...] = (
     Dni(),
     PpProp(),
     Rtrl(),
+    SnAp(),
 )
 """The rules that can be given by name; any other `Rule` can be given as an object."""
 
@@ -34,6 +36,7 @@ __all__ = [
     "PpProp",
     "Rtrl",
     "Rule",
+    "SnAp",
     "Task",
     "Writer",
 ]

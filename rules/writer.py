@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +37,15 @@ from ..ir.values import Value
 Pair = tuple[int, int]
 
 
+class Followed(NamedTuple):
+    """Where a trace of an association would be followed to."""
+
+    states: tuple[int, ...]
+    """The places of the states in their group."""
+    reach: Coupling
+    """The positions."""
+
+
 @dataclass
 class Writer:
     """A plan in the making. Every method that makes values returns them."""
@@ -46,6 +55,10 @@ class Writer:
     """The region that reverse mode differentiates."""
     exit_region: Callable[[Group], Region]
     """Makes the region of an exit signal."""
+    with_open_scope: Callable[[Transition], Transition]
+    """Adds the open scope to a transition that has none."""
+    follows_all: Callable[[Transition, Param, Mapping[Association, Followed]], bool]
+    """Whether traces in the open scope leave out no path from a parameter to a hidden state."""
     rule: Any = None
     """The rule that writes now."""
     params: tuple[Param, ...] = ()
@@ -187,7 +200,7 @@ class Writer:
     # What rules share
 
     def jacobian(self, group: Group, *, whole: bool = False) -> dict[Pair, Value]:
-        """`D = dh'/dh` of a group at this step, mixing operations held, by (new state, old state) as places in it.
+        """`D = dh'/dh` of a group at this step, in the group's scope, by (new state, old state) as places in it.
 
         The diagonal over positions, `[*group]`, of the pairs that have one; with `whole` every entry.
         """
@@ -204,11 +217,11 @@ class Writer:
             self._shared[key] = dict(zip(pairs, self.step(operation, *names), strict=True)) if pairs else {}
         return self._shared[key]
 
-    def sensitivity(self, association: Association, reach: Coupling | None = None) -> dict[int, Value]:
+    def sensitivity(self, association: Association) -> dict[int, Value]:
         """`f = dh'/dy` at this step, by the place of the state in its group: `[slots?, *output]`."""
-        key = ("sensitivity", association, reach)
+        key = ("sensitivity", association)
         if key not in self._shared:
-            operation = Sensitivity(association=association, reach=reach, loc=association.loc)
+            operation = Sensitivity(association=association, loc=association.loc)
             hint, group = f"f_{association.site.output.hint}", association.group
             found = self.step(operation, *[state_hint(hint, group, k) for k in operation.states])
             self._shared[key] = dict(zip(operation.states, found, strict=True))
@@ -220,6 +233,25 @@ class Writer:
         if key not in self._shared:
             (self._shared[key],) = self.step(Scale(value=value, factor=factor), f"{value.hint}_scaled")
         return self._shared[key]
+
+    def open_associations(self) -> tuple[Association, ...]:
+        """The uses of this rule's weights that reach hidden states, in the scope in which no operation is held.
+
+        There a group's Jacobian is whole: a dense recurrence couples every position with every other one. Groups are
+        of the open scope, too.
+        """
+        self.transition = self.with_open_scope(self.transition)
+        assert self.transition.open is not None
+        own = set(self.params)
+        found = self.transition.open.associations
+        return tuple(a for a in found if a.traced and own.intersection(a.site.weight.params))
+
+    def is_followed(self, param: Param, traces: Mapping[Association, Followed]) -> bool:
+        """Whether traces of open associations, followed so far, leave out no path from a parameter to a hidden state.
+
+        Credit through states that were declared not hidden does not count: no trace follows it.
+        """
+        return self.follows_all(self.transition, param, traces)
 
     def entering(self, group: Group) -> tuple[Value, ...]:
         """What reverse mode sends back to a group's states as they entered the window."""
@@ -256,8 +288,11 @@ class Writer:
 
     # Gradients
 
-    def contribute(self, to: Weight | Param, value: Value) -> None:
-        """Add a value, made at a window's end, to the gradient of a weight or of a parameter."""
+    def contribute(self, to: Weight | Param, value: Value, *, takers: Sequence[Param] | None = None) -> None:
+        """Add a value, made at a window's end, to the gradient of a weight or of a parameter.
+
+        What is added to a weight is pulled back to the parameters of the rule, or to the `takers` among them.
+        """
         if isinstance(to, Param):
             self._on_params.append((to, value))
             return
@@ -271,7 +306,7 @@ class Writer:
                 help="give them the same rule in rules=",
             )
         self._on_weights.append((to, value))
-        self._takers += [p for p in self.params if p not in self._takers]
+        self._takers += [p for p in (self.params if takers is None else takers) if p not in self._takers]
 
     def detach(self, site: Site) -> None:
         """Leave a site's weight out of reverse mode: its gradient is what the rule reads at each step's exit."""

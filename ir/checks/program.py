@@ -122,8 +122,8 @@ def _mark(node: Any, field: str, sheet: Sheet) -> str:
 def homes_of(t: Transition) -> dict[type, set[Any]]:
     """What of a transition an operation may name, by its class."""
     return {
-        Group: set(t.groups),
-        Association: set(t.associations),
+        Group: set(t.every_group),
+        Association: set(t.every_association),
         Param: set(t.params),
         State: set(t.states),
         Site: set(t.sites),

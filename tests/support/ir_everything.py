@@ -62,7 +62,6 @@ def everything() -> Transition:
     D_whole = Jacobian(group=group, pairs=pairs[:1], whole=True, results=(val("f32[4]", "D"),))
     slower = Scale(value=D.results[0], factor=0.9, results=(val("f32[4]", "D_V_V_scaled"),))
     f = Sensitivity(association=association, results=(val("f32[4]", "f_V"),))
-    f_near = Sensitivity(association=association, reach=wide, results=(val("f32[3,4]", "f_near"),), loc=at(8, 15))
     turned = Apply(
         region="turn", values=(noise.before, reward.value), estimates="rtrl", results=(noise.after,), loc=at(31)
     )
@@ -75,7 +74,7 @@ def everything() -> Transition:
         results=(val("f32[3,4]", "now"),),
     )
     step = (
-        loss, signal, D, D_whole, slower, f, f_near, turned, pushed, pulled,
+        loss, signal, D, D_whole, slower, f, turned, pushed, pulled,
         Advance(
             trace=(e_V.before, e_a.before),
             by=Diagonal(association=association, pairs=pairs, factors=(*slower.results, D.results[1])),
@@ -87,7 +86,7 @@ def everything() -> Transition:
             by=Neighbourhood(
                 association=association, reach=wide, pairs=pairs[:1], couplings=(same,), factors=D_whole.results,
             ),
-            add=Outer(association=association, factors=f_near.results, data=x, reach=wide),
+            add=Outer(association=association, factors=f.results, data=x, reach=wide),
             results=(near.after,),
         ),
         Advance(trace=(data.before,), by=Scalar(factor=0.9), add=Plain(values=(x,)), results=(data.after,), loc=at(9)),

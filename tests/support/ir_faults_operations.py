@@ -158,11 +158,6 @@ OPERATIONS: dict[str, tuple[Callable[[], Transition], str]] = {
         "[operation-type]\n"
         "  %f : f32[8] = sensitivity(association=%yr -> #0)",
     ),
-    "sensitivity_of_another_reach": (
-        broken(Sensitivity, lambda t, o: {"reach": Coupling.identity((3,))}, nth=1),
-        "cells.py:8:15: error: 'sensitivity' has a reach from [3] to [3]; wanted [4] to [4] [operation-type]\n"
-        "  %f_near        : f32[3,4] = sensitivity(association=%yw -> #0, reach=coupling from [3] to [3] [=])",
-    ),
     "sensitivity_of_other_results": (
         sensitivity_of_other_results,
         "cells.py:8:15: error: 'sensitivity' gives f32[2,4]; wanted f32[4] [operation-type]\n"
@@ -255,6 +250,12 @@ OPERATIONS: dict[str, tuple[Callable[[], Transition], str]] = {
         add(0, lambda t, o: {"data": t.states[0].before}),
         "cells.py:8:15: error: 'advance' has a data array of f32[4]; wanted shape [3] [operation-type]\n"
         "  = advance(trace=[%e_V, %e_a],",
+    ),
+    "contract_of_another_reach": (
+        broken(Contract, lambda t, o: {"reach": Coupling.identity((3,))}, nth=1),
+        "cells.py:8:15: error: 'contract' has a reach from [3] to [3]; wanted [4] to [4] [operation-type]\n"
+        "  = contract(association=%yw -> #0, trace=[%near], cotangents=[%V_bar], "
+        "reach=coupling from [3] to [3] [=])",
     ),
     "contract_with_too_few": (
         broken(Contract, lambda t, o: {"cotangents": o.cotangents[:1]}),
