@@ -8,6 +8,7 @@ from .d_rtrl import DRtrl
 from .dni import Dni
 from .pp_prop import PpProp
 from .rtrl import Rtrl
+from .uoro import Uoro
 from .writer import Writer
 
 KNOWN: tuple[Rule, ...] = (
@@ -16,6 +17,7 @@ KNOWN: tuple[Rule, ...] = (
     Dni(),
     PpProp(),
     Rtrl(),
+    Uoro(),
 )
 """The rules that can be given by name; any other `Rule` can be given as an object."""
 
@@ -35,5 +37,6 @@ __all__ = [
     "Rtrl",
     "Rule",
     "Task",
+    "Uoro",
     "Writer",
 ]
