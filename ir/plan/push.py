@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -42,8 +42,8 @@ class Push(Operation):
         t = scene.transition
         tangents = scene.read(self.tangents)
         many = self.tangents[0].type.shape != t.hidden[0].before.type.shape
-        pull, at = pull_of_step(scene)
-        push = jax.linear_transpose(lambda *c: pull(c)[0], *at)
+        weights, states, inputs = (scene.read(values) for values in step_parts(t))
+        push = push_through(t, weights, states, inputs)
         found = (jax.vmap(lambda *v: push(list(v))) if many else lambda *v: push(list(v)))(*tangents)
         return tuple(x.astype(v.dtype) for x, v in zip(found, tangents, strict=True))
 
@@ -84,9 +84,21 @@ class Pull(Operation):
         return tuple(param.value.type for param in self.params)
 
     def evaluate(self, scene: Scene) -> tuple[Any, ...]:
-        """One pull-back."""
-        pull, _ = pull_of_step(scene, self.params)
-        return tuple(pull(tuple(scene.read(self.cotangents)))[1])
+        """One pull-back, through the prologue as well."""
+        t = scene.transition
+        _, states, inputs = (scene.read(values) for values in step_parts(t))
+        params, states = jax.lax.stop_gradient((scene.read([p.value for p in t.params]), states))
+        places = [t.params.index(p) for p in self.params]
+
+        def after(own: Arrays) -> tuple[Any, ...]:
+            every = list(params)
+            for k, x in zip(places, own, strict=True):
+                every[k] = x
+            new, _ = run_step(t, t.region("forward"), weights_of(t, every), states, inputs)
+            return tuple(new[k] for k in t.hidden_places)
+
+        _, pull = jax.vjp(after, [params[k] for k in places])
+        return tuple(pull(tuple(scene.read(self.cotangents)))[0])
 
     def faults(self, t: Transition) -> Iterator[str]:
         """Parameters that carry credit, and one cotangent for each hidden state."""
@@ -99,28 +111,35 @@ class Pull(Operation):
 
 
 def step_operands(t: Transition) -> tuple[Value, ...]:
-    """The values that one whole step takes: parameters, entering states and inputs."""
-    return (*(p.value for p in t.params), *(s.before for s in t.states), *(i.value for i in t.inputs))
+    """The values that one whole step takes: weights, entering states and inputs; and the parameters."""
+    weights, states, inputs = step_parts(t)
+    return tuple(dict.fromkeys([*(p.value for p in t.params), *weights, *states, *inputs]))
 
 
-def pull_of_step(scene: Scene, params: tuple[Param, ...] = ()) -> tuple[Any, Arrays]:
-    """The pull-back of new hidden states to old ones and to `params`, and the new hidden states."""
-    t = scene.transition
-    fixed = [jax.lax.stop_gradient(scene[p.value]) for p in t.params]
-    before = [
-        jax.lax.stop_gradient(scene[s.before]) if s.before.type.carries_credit else scene[s.before] for s in t.states
-    ]
-    inputs = scene.read([i.value for i in t.inputs])
-    places = [t.params.index(p) for p in params]
+def step_parts(t: Transition) -> tuple[list[Value], list[Value], list[Value]]:
+    """The values that a step takes after its prologue: weights, entering states and inputs."""
+    return [w.value for w in t.weights], [s.before for s in t.states], [i.value for i in t.inputs]
 
-    def after(hidden: Arrays, own: Arrays) -> tuple[Any, ...]:
-        every, states = list(fixed), list(before)
-        for k, x in zip(places, own, strict=True):
-            every[k] = x
+
+def push_through(
+    t: Transition,
+    weights: Arrays,
+    states: Arrays,
+    inputs: Arrays,
+    results: Callable[[Arrays, Arrays], Arrays] | None = None,
+) -> Callable[[Arrays], Sequence[Any]]:
+    """The derivative of one step along tangents of the hidden states: the transpose of the pull-back.
+
+    Of the new hidden states, or of what `results` makes of all new states and outputs.
+    """
+    weights, states = jax.lax.stop_gradient((weights, states))
+
+    def after(hidden: Arrays) -> tuple[Any, ...]:
+        now = list(states)
         for k, x in zip(t.hidden_places, hidden, strict=True):
-            states[k] = x
-        new, _ = run_step(t, t.region("forward"), weights_of(t, every), states, inputs)
-        return tuple(new[k] for k in t.hidden_places)
+            now[k] = x
+        new, outputs = run_step(t, t.region("forward"), weights, now, inputs)
+        return tuple(results(new, outputs) if results is not None else [new[k] for k in t.hidden_places])
 
-    new, pull = jax.vjp(after, [before[k] for k in t.hidden_places], [fixed[k] for k in places])
-    return pull, list(new)
+    at, pull = jax.vjp(after, [states[k] for k in t.hidden_places])
+    return jax.linear_transpose(lambda *c: pull(c)[0], *at)
