@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .advance import Advance
+from .along import Along
 from .apply import Apply, Scale
 from .contract import Contract, Product, Project
 from .coordinates import RealCoordinates
@@ -23,6 +24,7 @@ __all__ = [
     "WINDOW",
     "Advance",
     "AdvanceFull",
+    "Along",
     "Apply",
     "Contract",
     "ContractFull",
