@@ -33,11 +33,10 @@ def random_signs(plan: Writer, types: Sequence[TensorType]) -> tuple[Value, ...]
 
 def _drawn(raw: Any, types: Sequence[TensorType]) -> list[Any]:
     """The next key, and the signs that the last one gives: one bit a sign."""
-    after, own = jax.random.split(jax.random.wrap_key_data(raw, impl="threefry2x32"))
     sizes = [kind.size * (1 + kind.is_complex) for kind in types]
-    words = jax.random.bits(own, (-(-sum(sizes) // 32), 1), jnp.uint32)
-    bits = ((words >> jnp.arange(32, dtype=jnp.uint32)) & 1).reshape(-1)
-    found, start = [jax.random.key_data(after)], 0
+    words = jax.random.bits(jax.random.wrap_key_data(raw, impl="threefry2x32"), (2 + -(-sum(sizes) // 32),), jnp.uint32)
+    bits = ((words[2:, None] >> jnp.arange(32, dtype=jnp.uint32)) & 1).reshape(-1)
+    found, start = [words[:2]], 0
     for kind, size in zip(types, sizes, strict=True):
         found.append(_as_type(2 * bits[start : start + size].astype("int8") - 1, kind))
         start += size
@@ -54,11 +53,8 @@ def _as_type(signs: Any, kind: TensorType) -> Any:
 def length(arrays: Sequence[Any]) -> Any:
     """The Euclidean norm of some arrays together, in float32 at least."""
     dtype = jnp.result_type(jnp.float32, *(x.real.dtype for x in arrays))
-    return jnp.sqrt(sum(jnp.sum(jnp.square(part.astype(dtype))) for x in arrays for part in _parts(x)))
-
-
-def _parts(array: Any) -> tuple[Any, ...]:
-    return (array.real, array.imag) if jnp.iscomplexobj(array) else (array,)
+    parts = [part.astype(dtype).ravel() for x in arrays for part in ((x.real, x.imag) if jnp.iscomplexobj(x) else (x,))]
+    return jnp.sqrt(sum(jnp.vdot(part, part) for part in parts))
 
 
 def scales(left: Any, right: Any) -> tuple[Any, Any]:

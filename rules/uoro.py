@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 
-from ..ir.plan import Pull, Push
+from ..ir.plan import Along, Pull, Push
 from .base import Rule, Task
 from .rank_one import length, mixed, random_signs, scales
 from .writer import Writer
@@ -42,16 +42,20 @@ class Uoro(Rule):
         params, hidden = task.reaching, task.transition.hidden
         if not params:
             return
-        tangent = [plan.trace(s.before.type, f"random tangent of {s.path}", f"s_{s.before.hint}", loc=s.loc) for s in hidden]
-        theta = [plan.trace(p.value.type, f"random cotangent of {p.path}", f"c_{p.value.hint}", loc=p.loc) for p in params]
+        tangent = [
+            plan.trace(s.before.type, f"random tangent of {s.path}", f"s_{s.before.hint}", loc=s.loc) for s in hidden
+        ]
+        theta = [
+            plan.trace(p.value.type, f"random cotangent of {p.path}", f"c_{p.value.hint}", loc=p.loc) for p in params
+        ]
         signs = random_signs(plan, [value.type for value in tangent])
         pushed = plan.step(Push(tangents=tuple(tangent)), *[f"J{v.hint}" for v in tangent])
         pulled = plan.step(Pull(params=params, cotangents=signs), *[f"nu_{v.hint}" for v in theta])
         after = plan.apply(_advance(len(hidden)), *pushed, *signs, *theta, *pulled, name="uoro")
         for old, new in zip([*tangent, *theta], after, strict=True):
             plan.carry(old, new)
-        operands = [*plan.cotangents, *tangent, *theta]
-        found = plan.apply(_read(len(hidden)), *operands, name="uoro_read", at_window=True, estimates="rtrl")
+        (credit,) = plan.window(Along(cotangents=tuple(plan.cotangents), tangents=tuple(tangent)), "credit")
+        found = plan.apply(_read, credit, *theta, name="uoro_read", at_window=True, estimates="rtrl")
         for param, value in zip(params, found, strict=True):
             plan.contribute(param, value)
 
@@ -74,12 +78,6 @@ def _advance(states: int) -> Callable[..., list[Any]]:
     return advance
 
 
-def _read(states: int) -> Callable[..., list[Any]]:
-    """`(h_bar, s, theta) -> <h_bar, s> theta`, one array a parameter."""
-
-    def read(*values: Any) -> list[Any]:
-        cotangents, tangent, theta = values[:states], values[states : 2 * states], values[2 * states :]
-        credit = sum(jnp.sum((c * s).real.astype(jnp.float32)) for c, s in zip(cotangents, tangent, strict=True))
-        return [(credit * c).astype(c.dtype) for c in theta]
-
-    return read
+def _read(credit: Any, *theta: Any) -> list[Any]:
+    """`(<h_bar, s>, theta) -> <h_bar, s> theta`, one array a parameter."""
+    return [(credit * c).astype(c.dtype) for c in theta]
