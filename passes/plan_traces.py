@@ -12,10 +12,14 @@ from ..ir.diagnostics import Diagnostic, EtirError, did_you_mean
 from ..ir.regions import FORWARD, RESTRICTED, with_regions
 from ..ir.transition import Param, Transition
 from ..rules import DEFAULT, RULES, Rule, Task, Writer
+from .associate_weights import site_variable
 from .base import Pass
+from .dataflow import analyse_dataflow
 from .evidence import Evidence
 from .exit_region import exit_region
+from .group_states import state_variables
 from .restrict_credit import restricted_region
+from .samples import Samples
 
 RuleOf = tuple[tuple[str, "str | Rule"], ...]
 
@@ -139,11 +143,19 @@ def _reaching(transition: Transition, assigned: Sequence[Rule]) -> list[Param]:
 
 def _task(transition: Transition, params: tuple[Param, ...], reaching: list[Param]) -> Task:
     own = set(params)
+    flow, variables = analyse_dataflow(transition), state_variables(transition)
+    to_hidden = flow.reaching(variables[state][1] for state in transition.hidden)
     return Task(
         transition=transition,
         params=params,
         reaching=tuple(param for param in reaching if param in own),
         associations=tuple(a for a in transition.associations if a.traced and own.intersection(a.site.weight.params)),
+        sites=tuple(
+            site
+            for site in transition.sites
+            if own.intersection(site.weight.params) and site_variable(transition, site) in to_hidden
+        ),
+        apart=Samples(transition).apart,
     )
 
 

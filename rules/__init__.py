@@ -6,6 +6,7 @@ from .base import Rule, Task
 from .bptt import Bptt
 from .d_rtrl import DRtrl
 from .dni import Dni
+from .kf_rtrl import KfRtrl
 from .pp_prop import PpProp
 from .rtrl import Rtrl
 from .uoro import Uoro
@@ -15,6 +16,7 @@ KNOWN: tuple[Rule, ...] = (
     Bptt(),
     DRtrl(),
     Dni(),
+    KfRtrl(),
     PpProp(),
     Rtrl(),
     Uoro(),
@@ -33,6 +35,7 @@ __all__ = [
     "Bptt",
     "DRtrl",
     "Dni",
+    "KfRtrl",
     "PpProp",
     "Rtrl",
     "Rule",

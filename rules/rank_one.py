@@ -50,11 +50,15 @@ def _as_type(signs: Any, kind: TensorType) -> Any:
     return jax.lax.complex(real, imaginary)
 
 
-def length(arrays: Sequence[Any]) -> Any:
-    """The Euclidean norm of some arrays together, in float32 at least."""
+def length(arrays: Sequence[Any], axes: Sequence[int] | None = None) -> Any:
+    """The Euclidean norm of some arrays together, in float32 at least; for each index of `axes`, one axis an array."""
     dtype = jnp.result_type(jnp.float32, *(x.real.dtype for x in arrays))
-    parts = [part.astype(dtype).ravel() for x in arrays for part in ((x.real, x.imag) if jnp.iscomplexobj(x) else (x,))]
-    return jnp.sqrt(sum(jnp.vdot(part, part) for part in parts))
+    squares: list[Any] = []
+    for k, array in enumerate(arrays):
+        others = None if axes is None else tuple(n for n in range(array.ndim) if n != axes[k])
+        parts = (array.real, array.imag) if jnp.iscomplexobj(array) else (array,)
+        squares += [jnp.sum(jnp.square(part.astype(dtype)), others) for part in parts]
+    return jnp.sqrt(sum(squares[1:], squares[0]))
 
 
 def scales(left: Any, right: Any) -> tuple[Any, Any]:

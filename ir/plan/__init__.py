@@ -14,6 +14,7 @@ from .operation import STEP, WINDOW, Operation, Part
 from .placement import Placement
 from .plan import Plan, Signal, Trace
 from .push import Pull, Push
+from .pushed import Bundle, ContractPushed, Units
 from .reverse import Pullback, Vjp
 from .scene import Scene, WindowRun
 from .signal import ExitSignal, LossSignal, Total
@@ -26,8 +27,10 @@ __all__ = [
     "AdvanceFull",
     "Along",
     "Apply",
+    "Bundle",
     "Contract",
     "ContractFull",
+    "ContractPushed",
     "Cost",
     "Diagonal",
     "Drive",
@@ -55,6 +58,7 @@ __all__ = [
     "Total",
     "Trace",
     "Transfer",
+    "Units",
     "Vjp",
     "WindowRun",
 ]

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from ..types import TensorType
 from ..values import Value
 from .cost import Cost
+from .faults import not_of_hidden
 from .operation import WINDOW, Operation
 from .scene import Scene
 
@@ -47,10 +48,8 @@ class Along(Operation):
 
     def faults(self, t: Transition) -> Iterator[str]:
         """There is one of each for every hidden state, and of its type."""
-        wanted = [state.before.type for state in t.hidden]
-        for noun, values in (("cotangents", self.cotangents), ("tangents", self.tangents)):
-            if [value.type for value in values] != wanted:
-                yield f"takes {noun} of other types than the hidden states have"
+        yield from not_of_hidden(t, "cotangents", self.cotangents)
+        yield from not_of_hidden(t, "tangents", self.tangents)
 
 
 def real_dtype(values: Sequence[Value]) -> str:
