@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..ir.diagnostics import error
-from ..ir.plan import LossSignal, Operation, Plan, Pullback, Scene, Total, Trace, Vjp
+from ..ir.plan import Along, LossSignal, Operation, Plan, Pullback, Scene, Total, Trace, Vjp
 from ..ir.transition import Transition
 from ..ir.values import Value
 from .backend import Backend, Fused, Override, Table, Uses
@@ -53,6 +53,9 @@ class Program:
         step = self._actions([op for op in plan.step if op not in taken])
         self.loss_signals = {v for op in plan.step if isinstance(op, LossSignal) for v in op.results}
         self.loss_order = next((op.results for op in plan.step if isinstance(op, LossSignal)), ())
+        forwards = plan.window == 1 and any(isinstance(op, Along) for op in plan.at_window)
+        self.output_bars = bool(self.loss_signals) or forwards
+        """Whether something asks for the loss's derivative by the outputs."""
         late, late_values = self._late(step)
         self.early = [a for a in step if a not in late]
         self.late = [a for a in step if a in late]

@@ -92,7 +92,7 @@ class Windows:
         return found, pull
 
     def _variables(self, run: Run, hidden: Arrays, steps: int, given: Given) -> dict[str, Any]:
-        outputs = self.calls.transition.outputs if self.program.loss_signals else ()
+        outputs = self.calls.transition.outputs if self.program.output_bars else ()
         kinds = [output.value.type for output in outputs if output.value.type.carries_credit]
         return {
             "hidden": hidden,
@@ -142,7 +142,7 @@ class Windows:
 
     def _shifted(self, outputs: Arrays, shifts: Arrays) -> Arrays:
         """The outputs, with what is added to those that carry credit so that their cotangents can be had."""
-        if not self.program.loss_signals:
+        if not self.program.output_bars:
             return outputs
         remaining = iter(shifts)
         return [y + next(remaining) if jnp.issubdtype(y.dtype, jnp.inexact) else y for y in outputs]

@@ -18,6 +18,7 @@ from ..ir.plan import (
     Apply,
     Contract,
     ContractFull,
+    ContractPushed,
     Diagonal,
     ExitSignal,
     Jacobian,
@@ -36,6 +37,7 @@ from ..ir.plan import (
 from ..ir.plan.links import covers
 from ..ir.transition import Association, Group, Param, Reason, Site, State, Transition, Weight
 from ..ir.values import Value
+from .pushed import Pushed, PushedTraces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +50,8 @@ class Carried:
     """The places in the group of the states that are followed."""
     reach: Coupling | None = None
     """The state positions that are followed, where they are more than the site feeds; then off the diagonal too."""
+    estimates: str = ""
+    """Of which rule's gradient it is an unbiased estimate; nothing where it is none."""
 
     def of(self, association: Association) -> tuple[State, ...]:
         """The states of an association's group that are followed; all of them where it does not say which."""
@@ -69,9 +73,12 @@ class Carriage:
         self.pullback = next(op for op in plan.at_window if type(op) is Pullback)
         self.hidden_bars = self.vjp.results[: len(transition.hidden)]
         self.by_association: dict[Association, Carried] = {}
+        self.by_site: dict[Site, Carried] = {}
+        """Sites whose output is followed through the whole step, nothing held."""
         self.by_param: dict[Param, Carried] = {}
         self.foreign: dict[Weight, Reason] = {}
         """Weights that something is added to which follows none of their uses."""
+        self.pushed = PushedTraces(transition, self.maker, self.trace_of)
         self._refuse_double_reading()
         self._refuse_prediction_of_what_is_traced()
         for weight, value in zip(self.pullback.weights, self.pullback.on_weights, strict=True):
@@ -84,6 +91,12 @@ class Carriage:
         if param not in self.pullback.takers:
             return {}
         return {a: c for a, c in self.by_association.items() if param in a.site.weight.params}
+
+    def whole(self, param: Param) -> dict[Site, Carried]:
+        """What is carried of a parameter's uses through the whole step, where the parameter takes it."""
+        if param not in self.pullback.takers:
+            return {}
+        return {site: c for site, c in self.by_site.items() if param in site.weight.params}
 
     def replaced(self, param: Param) -> bool:
         """Whether the gradient of a parameter begins with something else than reverse mode's."""
@@ -129,6 +142,8 @@ class Carriage:
             found += list(zip(op.trace, op.cotangents, strict=False))
         elif isinstance(op, ContractFull):
             found.append((op.trace, op.param))
+        elif isinstance(op, ContractPushed):
+            found += list(zip(op.trace, op.cotangents, strict=False))
         elif isinstance(op, Product):
             project = self.maker.get(op.cotangent)
             if isinstance(project, Project):
@@ -152,6 +167,9 @@ class Carriage:
             notes = (*carried.notes, *self._counted_beside(op.association.site, at_exit))
             self._add(op.association, replace(carried, notes=notes))
             return
+        if (pushed := self.pushed.follows(op)) is not None and pushed.site.weight is weight:
+            self._add_whole(pushed)
+            return
         slice_ = self._slice(value)
         touched = self._touched(slice_, of_weight)
         own = tuple(self._notes(value, slice_, weight))
@@ -163,6 +181,13 @@ class Carriage:
             self.foreign[weight] = Reason(
                 text="something is added to its gradient that follows none of its uses", loc=weight.loc
             )
+
+    def _add_whole(self, pushed: Pushed) -> None:
+        site = pushed.site
+        notes = tuple(self._counted_beside(site, at_exit=False))
+        if site in self.by_site:
+            notes = (Reason(text="several traces of it are added up", loc=site.loc), *self.by_site[site].notes, *notes)
+        self.by_site[site] = Carried(notes=notes, estimates=pushed.estimates)
 
     def _counted_beside(self, site: Site, at_exit: bool) -> Iterator[Reason]:
         """What reverse mode counts that the reading counts too, or leaves out that it leaves out too."""
@@ -312,7 +337,7 @@ class Carriage:
         """The associations that some values are of: those that their operations name, or else whose site they name."""
         makers = [self.maker[v] for v in values if v in self.maker]
         named = {op.association for op in makers if isinstance(op, (Sensitivity, Project, Contract))}
-        sites = {op.site for op in makers if isinstance(op, Product)}
+        sites = {op.site for op in makers if isinstance(op, (Product, ContractPushed))}
         return [a for a in associations if a in named] or [a for a in associations if a.site in sites]
 
     def _notes(self, value: Value, values: set[Value], weight: Weight) -> Iterator[Reason]:

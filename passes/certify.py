@@ -62,9 +62,10 @@ class _Judge:
             return Label(path=param.path, label=verdict, rule=rule, reasons=tuple(dict.fromkeys(reasons)))
 
         carriage = self.carriage
-        carried = carriage.of(param)
+        carried, whole = carriage.of(param), carriage.whole(param)
         evidence = self._evidence(carried)
-        finding = evidence.of(param, {a: c for a, c in carried.items() if a.group.region == evidence.flow.scope})
+        own = {a: c for a, c in carried.items() if a.group.region == evidence.flow.scope}
+        finding = evidence.of(param, own, whole)
         beside = tuple(self._beside(param, carried))
         if not finding.reaches:
             if beside:
@@ -75,17 +76,18 @@ class _Judge:
         full = carriage.by_param.get(param)
         if full is not None:
             reasons = (*full.notes, *finding.buffers, *beside)
-            if reasons or carried:
+            if reasons or carried or whole:
                 return entry(Verdict.APPROXIMATE, *(reasons or (Reason(text="several traces of it are added up"),)))
             return entry(Verdict.EXACT, Reason(text="its influence on every hidden state is carried"))
         notes = tuple(note for a in finding.traced for note in carried[a].notes)
+        notes += tuple(note for site, c in whole.items() for note in self._of_whole(site, c, carried, finding.dropped))
         dropped = (*finding.dropped, *finding.buffers)
-        if not finding.traced:
+        if not finding.traced and not whole:
             if beside:
                 return entry(Verdict.APPROXIMATE, *beside, *finding.buffers)
             return entry(Verdict.TRUNCATED, *self._truncated(param, rule, dropped))
         seen = [a for a in finding.traced if self._sees(a, carried[a])]
-        if not seen and not beside:
+        if not seen and not beside and not whole:
             text = f"no output of a window of {self.window} reads the positions that its trace follows"
             return entry(Verdict.TRUNCATED, Reason(text=text, loc=finding.traced[0].loc), *dropped)
         reasons = (*notes, *beside, *dropped)
@@ -99,6 +101,19 @@ class _Judge:
     def _evidence(self, carried: dict[Association, Carried]) -> Evidence:
         """The scope in which what is carried of a parameter is judged: the open one where all of it is of that."""
         return self.open if carried and all(a.group.region == OPEN for a in carried) else self.evidence
+
+    def _of_whole(
+        self, site: Site, carried: Carried, others: dict[Association, Carried], dropped: tuple[Reason, ...]
+    ) -> Iterator[Reason]:
+        """What is to be said of a use that is followed through the whole step."""
+        yield from carried.notes
+        if carried.estimates:
+            paths = " along the paths that it follows" if dropped else ""
+            yield Reason(
+                text=f"a random estimate, whose mean is the gradient of {carried.estimates}{paths}", loc=site.loc
+            )
+        if any(a.site is site for a in others):
+            yield Reason(text="several traces of it are added up", loc=site.loc)
 
     def _truncated(self, param: Param, rule: str, dropped: tuple[Reason, ...]) -> tuple[Reason, ...]:
         sites = [s for w in self.evidence.weights_of.get(param, ()) for s in self.evidence.sites_of.get(w, ())]

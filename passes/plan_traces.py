@@ -13,12 +13,16 @@ from ..ir.regions import FORWARD, OPEN, RESTRICTED, with_regions
 from ..ir.transition import Association, Param, Transition
 from ..rules import DEFAULT, RULES, Rule, Task, Writer
 from ..rules.writer import Followed
+from .associate_weights import site_variable
 from .base import Pass
 from .carried import Carried
+from .dataflow import analyse_dataflow
 from .evidence import Evidence
 from .exit_region import exit_region
+from .group_states import state_variables
 from .open_scope import with_open_scope
 from .restrict_credit import restricted_region
+from .samples import Samples
 
 RuleOf = tuple[tuple[str, "str | Rule"], ...]
 
@@ -157,11 +161,19 @@ class _Followed:
 
 def _task(transition: Transition, params: tuple[Param, ...], reaching: list[Param]) -> Task:
     own = set(params)
+    flow, variables = analyse_dataflow(transition), state_variables(transition)
+    to_hidden = flow.reaching(variables[state][1] for state in transition.hidden)
     return Task(
         transition=transition,
         params=params,
         reaching=tuple(param for param in reaching if param in own),
         associations=tuple(a for a in transition.associations if a.traced and own.intersection(a.site.weight.params)),
+        sites=tuple(
+            site
+            for site in transition.sites
+            if own.intersection(site.weight.params) and site_variable(transition, site) in to_hidden
+        ),
+        apart=Samples(transition).apart,
     )
 
 

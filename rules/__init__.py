@@ -6,18 +6,22 @@ from .base import Rule, Task
 from .bptt import Bptt
 from .d_rtrl import DRtrl
 from .dni import Dni
+from .kf_rtrl import KfRtrl
 from .pp_prop import PpProp
 from .rtrl import Rtrl
 from .snap import SnAp
+from .uoro import Uoro
 from .writer import Writer
 
 KNOWN: tuple[Rule, ...] = (
     Bptt(),
     DRtrl(),
     Dni(),
+    KfRtrl(),
     PpProp(),
     Rtrl(),
     SnAp(),
+    Uoro(),
 )
 """The rules that can be given by name; any other `Rule` can be given as an object."""
 
@@ -33,10 +37,12 @@ __all__ = [
     "Bptt",
     "DRtrl",
     "Dni",
+    "KfRtrl",
     "PpProp",
     "Rtrl",
     "Rule",
     "SnAp",
     "Task",
+    "Uoro",
     "Writer",
 ]

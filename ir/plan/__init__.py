@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .advance import Advance
+from .along import Along
 from .apply import Apply, Scale
 from .contract import Contract, Product, Project
 from .coordinates import RealCoordinates
@@ -13,6 +14,7 @@ from .operation import STEP, WINDOW, Operation, Part
 from .placement import Placement
 from .plan import Plan, Signal, Trace
 from .push import Pull, Push
+from .pushed import Bundle, ContractPushed, Units
 from .reverse import Pullback, Vjp
 from .scene import Scene, WindowRun
 from .signal import ExitSignal, LossSignal, Total
@@ -23,9 +25,12 @@ __all__ = [
     "WINDOW",
     "Advance",
     "AdvanceFull",
+    "Along",
     "Apply",
+    "Bundle",
     "Contract",
     "ContractFull",
+    "ContractPushed",
     "Cost",
     "Diagonal",
     "Drive",
@@ -53,6 +58,7 @@ __all__ = [
     "Total",
     "Trace",
     "Transfer",
+    "Units",
     "Vjp",
     "WindowRun",
 ]
