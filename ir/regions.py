@@ -16,6 +16,9 @@ WEIGHTS = "weights"
 FORWARD = "forward"
 HIDDEN = "hidden"
 RESTRICTED = "restricted"
+EXIT = "exit"
+SHOWN = "shown"
+SEEN = "seen"
 
 
 def make_region(name: str, body: Any, inputs: Sequence[Value], outputs: Sequence[Value]) -> Region:

@@ -6,15 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from ..ir import jaxpr as jx
 from ..ir.diagnostics import error
-from ..ir.regions import STEP
-from ..ir.transition import Association, Certificate, Label, Param, Reason, Site, Transition, Verdict
-from .associate_weights import site_variable
+from ..ir.transition import Association, Certificate, Label, Param, Reason, Transition, Verdict
 from .base import Pass
 from .carried import Carriage, Carried, plan_rules
 from .evidence import Evidence
-from .group_states import state_variables
 
 
 @dataclass(frozen=True)
@@ -52,7 +48,6 @@ class _Judge:
         self.evidence, self.carriage = Evidence(transition), Carriage(transition)
         assert transition.plan is not None
         self.window = transition.plan.window
-        self.outputs = jx.outvars(transition.region(STEP).body)[len(transition.states) :]
 
     def label(self, param: Param, rule: str) -> Label:
         """The certificate's entry for one parameter."""
@@ -116,19 +111,5 @@ class _Judge:
         for site in sites:
             if not any(a.site is site for a in carried):
                 yield Reason(text="reverse mode leaves its use out, and no trace is read in its place", loc=site.loc)
-            elif self._goes_past(site, [a for a in carried if a.site is site]):
-                yield Reason(
-                    text="what reaches an output in the same step, past the traced states, is dropped", loc=site.loc
-                )
         if carriage.vjp.exit and any(self.evidence.of(param, carried).reaches for _ in (0,)):
             yield Reason(text="credit from after the window is predicted, not computed", loc=param.loc)
-
-    def _goes_past(self, site: Site, associations: list[Association]) -> bool:
-        """Whether a site's output reaches an output of the step by a path that meets no new state of its groups."""
-        variables = state_variables(self.transition)
-        ends = {variables[s][1] for a in associations for s in a.group.states}
-        reached: set[Any] = {site_variable(self.transition, site)}
-        for eqn in jx.equations(self.transition.region(STEP).body):
-            if any(atom in reached for atom in eqn.invars if not jx.is_literal(atom)):
-                reached.update(var for var in eqn.outvars if var not in ends)
-        return any(atom in reached for atom in self.outputs if not jx.is_literal(atom))

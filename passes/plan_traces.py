@@ -5,7 +5,6 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
 from ..ir.diagnostics import Diagnostic, EtirError, did_you_mean
@@ -14,7 +13,7 @@ from ..ir.transition import Param, Transition
 from ..rules import DEFAULT, RULES, Rule, Task, Writer
 from .base import Pass
 from .evidence import Evidence
-from .exit_region import exit_region
+from .exits import Exits
 from .restrict_credit import restricted_region
 
 RuleOf = tuple[tuple[str, "str | Rule"], ...]
@@ -53,7 +52,7 @@ class PlanTraces(Pass):
         plan = Writer(
             transition=transition,
             region=RESTRICTED if restricted else FORWARD,
-            exit_region=partial(exit_region, transition),
+            exits=Exits(transition),
         )
         reaching = _reaching(transition, assigned)
         for rule in dict.fromkeys(assigned):

@@ -7,6 +7,7 @@ from .apply import Apply, Scale
 from .contract import Contract, Product, Project
 from .coordinates import RealCoordinates
 from .cost import Cost
+from .credit import Credit
 from .influence import AdvanceFull, ContractFull
 from .jacobian import Jacobian, Sensitivity
 from .operation import STEP, WINDOW, Operation, Part
@@ -15,7 +16,7 @@ from .plan import Plan, Signal, Trace
 from .push import Pull, Push
 from .reverse import Pullback, Vjp
 from .scene import Scene, WindowRun
-from .signal import ExitSignal, LossSignal, Total
+from .signal import LossSignal, Total
 from .transfer import Diagonal, Drive, Neighbourhood, Outer, Plain, Scalar, Transfer
 
 __all__ = [
@@ -27,9 +28,9 @@ __all__ = [
     "Contract",
     "ContractFull",
     "Cost",
+    "Credit",
     "Diagonal",
     "Drive",
-    "ExitSignal",
     "Jacobian",
     "LossSignal",
     "Neighbourhood",
