@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ..ir.diagnostics import error
 from ..ir.transition import Association, Certificate, Label, Param, Reason, Transition, Verdict

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
+from functools import cache
 from typing import Any
 
 import jax
 
 from ..coupling.primitives import equation_couplings
 from ..ir import jaxpr as jx
-from ..ir.regions import EXIT, SEEN, SHOWN, make_region
 from ..ir.observable import Observable
-from ..ir.transition import Group, Region, Site, Transition
+from ..ir.regions import EXIT, SEEN, SHOWN, make_region
+from ..ir.transition import Region, Site, State, Transition
 from ..ir.values import Value
 from .observables import Paths, observables
 
@@ -30,31 +30,25 @@ class Exits:
     def __init__(self, transition: Transition) -> None:
         """Prepare for `transition`, whose associations are classified."""
         self.transition = transition
+        self._paths = cache(lambda: Paths(transition))
+        self.observables = cache(lambda: observables(self._paths()))
+        self.whole, self.shown, self.seen = cache(self._whole), cache(self._shown), cache(self._seen)
+        self._reaching = cache(self._with_credit)
 
-    @cached_property
-    def _paths(self) -> Paths:
-        return Paths(self.transition)
-
-    @cached_property
-    def observables(self) -> tuple[Observable, ...]:
-        """What the step shows of each group that has traces, group by group."""
-        return observables(self._paths)
-
-    @cached_property
-    def whole(self) -> Region:
+    def _whole(self) -> Region:
         """`exit(..., shifts of sites) -> outputs`: the step's outputs, with the credit that one step sends back.
 
         What a mixing operation makes of a group's *old* state, or of a site that feeds the group, counts as constant
         where it leads back to the group's new state; all else has credit, so that an upper layer sends it to the one
         below. The outputs are those that carry credit.
         """
-        return self._region(EXIT, _Instant(self._paths), self._paths.slicer.shifts, self._paths.outputs)
+        paths = self._paths()
+        return self._region(EXIT, _Instant(paths), paths.slicer.shifts, paths.outputs)
 
-    @cached_property
-    def shown(self) -> Region:
+    def _shown(self) -> Region:
         """`shown(..., shifts of sites) -> observables`: what is shown, with whatever is held a constant."""
-        slicer, results = self._paths.slicer, [o.variable for o in self.observables]
-        chosen = jx.reaching(self._paths.equations, results)
+        slicer, results = self._paths().slicer, [o.variable for o in self.observables()]
+        chosen = jx.reaching(self._paths().equations, results)
         places = {var: k for k, var in enumerate(slicer.sites)}
 
         def run(env: dict[Any, Any], shifts: Sequence[Any]) -> list[Any]:
@@ -66,28 +60,32 @@ class Exits:
 
         return self._region(SHOWN, run, slicer.shifts, results)
 
-    @cached_property
-    def seen(self) -> Region:
+    def _seen(self) -> Region:
         """`seen(..., shifts of observables) -> outputs`: the outputs, from what reads each observable by its shift."""
-        shifts = tuple(Value(type=o.type, hint="dz") for o in self.observables)
-        return self._region(SEEN, _Seen(self._paths, self.observables), shifts, self._paths.outputs)
+        paths, shown = self._paths(), self.observables()
+        shifts = tuple(Value(type=o.type, hint="dz") for o in shown)
+        return self._region(SEEN, _Seen(paths, shown), shifts, paths.outputs)
 
-    def reaches(self, site: Site, group: Group) -> bool:
-        """Whether a step's outputs say anything, in that same step, of a site or of the old states of its group."""
-        body, t = self.whole.body, self.transition
-        variables = jx.argument_vars(body)
+    def reaches(self, site: Site, states: Sequence[State]) -> bool:
+        """Whether a step's outputs say anything, in that same step, of a site or of some old states."""
+        t, variables = self.transition, jx.argument_vars(self.whole().body)
         first, after = len(t.weights), len(t.weights) + len(t.states) + len(t.inputs)
-        reached = {variables[first + t.states.index(state)] for state in group.states}
-        reached.add(variables[after + t.sites.index(site)])
-        for eqn in jx.equations(body):
+        own = [variables[after + t.sites.index(site)], *(variables[first + t.states.index(s)] for s in states)]
+        return not self._reaching().isdisjoint(own)
+
+    def _with_credit(self) -> set[Any]:
+        """The variables of the `exit` region from which credit reaches an output."""
+        body = self.whole().body
+        found = {atom for atom in jx.outvars(body) if not jx.is_literal(atom)}
+        for eqn in reversed(jx.equations(body)):
             for var, couplings in zip(eqn.outvars, equation_couplings(eqn), strict=True):
-                pairs = zip(eqn.invars, couplings, strict=True)
-                if any(c is not None and not jx.is_literal(a) and a in reached for a, c in pairs):
-                    reached.add(var)
-        return any(not jx.is_literal(atom) and atom in reached for atom in jx.outvars(body))
+                if var in found:
+                    pairs = zip(eqn.invars, couplings, strict=True)
+                    found.update(a for a, c in pairs if c is not None and not jx.is_literal(a))
+        return found
 
     def _region(self, name: str, run: Run, shifts: Iterable[Value], results: Sequence[Any]) -> Region:
-        slicer, made = self._paths.slicer, tuple(shifts)
+        slicer, made = self._paths().slicer, tuple(shifts)
         variables = [*slicer.flow.prologue.frontier, *slicer.arguments[len(self.transition.params) :]]
 
         def body(*args: Any) -> list[Any]:
@@ -161,7 +159,7 @@ class _Seen:
             here = self.uses.get(self.paths.place[eqn.outvars[0]], {}) if eqn.outvars else {}
             shifted = {atom: jx.read(env, atom) for atom in eqn.invars if not jx.is_literal(atom)}
             shifted |= {var: env[var] + shifts[k] for var, k in here.items()}
-            local = [var for var in eqn.outvars if here and self.paths.group_of(var) is not None]
+            local = [var for var in eqn.outvars if here and self.paths.is_local(var)]
             jx.run_equations([eqn], shifted)
             if local:
                 jx.run_equations([eqn], env)

@@ -97,6 +97,10 @@ class Paths:
         fed = [group for source in deps for group in self.fed.get(source, ())]
         return next((group for group in fed if group.shape == jx.shape_of(var)), None)
 
+    def is_local(self, var: Any) -> bool:
+        """Whether an equation makes its result of a group position by position, so that paths go on through it."""
+        return var not in self.slicer.flow.held and self.group_of(var) is not None
+
     def couplings(self, var: Any) -> dict[Site, Coupling]:
         """How a value depends on the outputs of sites, nothing held between."""
         return {self.slicer.sites[v]: c for v, c in self.slicer.flow.of(var).items() if v in self.slicer.sites}
@@ -128,7 +132,7 @@ def observables(paths: Paths) -> tuple[Observable, ...]:
 def _shows(paths: Paths, var: Any, group: Group, eqn: Any) -> bool:
     """Whether an equation makes something of a value that is no function of a group position by position."""
     for result in eqn.outvars:
-        if not paths.slicer.flow.of(result) or paths.group_of(result) is not None:
+        if not paths.slicer.flow.of(result) or paths.is_local(result):
             continue
         ends = paths.leads.get(result, frozenset())
         if ends and (group not in ends or group in paths.after.get(var, ())):
@@ -137,6 +141,4 @@ def _shows(paths: Paths, var: Any, group: Group, eqn: Any) -> bool:
 
 
 def _observable(paths: Paths, var: Any, group: Group, uses: set[int]) -> Observable:
-    return Observable(
-        group=group, type=jx.type_of(var), variable=var, uses=frozenset(uses), sites=paths.couplings(var)
-    )
+    return Observable(group=group, type=jx.type_of(var), variable=var, uses=frozenset(uses), sites=paths.couplings(var))

@@ -6,11 +6,14 @@ from .base import Rule, Task
 from .bptt import Bptt
 from .d_rtrl import DRtrl
 from .e_prop import EProp
+from .ottt import Ottt
 from .pp_prop import PpProp
+from .rflo import Rflo
 from .rtrl import Rtrl
+from .three_factor import ThreeFactor
 from .writer import Writer
 
-KNOWN: tuple[Rule, ...] = (Bptt(), DRtrl(), EProp(), PpProp(), Rtrl())
+KNOWN: tuple[Rule, ...] = (Bptt(), DRtrl(), EProp(), Ottt(), PpProp(), Rflo(), Rtrl(), ThreeFactor())
 """The rules that can be given by name; any other `Rule` can be given as an object."""
 
 DEFAULT = "d_rtrl"
@@ -18,4 +21,19 @@ DEFAULT = "d_rtrl"
 
 RULES: dict[str, Rule] = {rule.name: rule for rule in KNOWN}
 
-__all__ = ["DEFAULT", "KNOWN", "RULES", "Bptt", "DRtrl", "EProp", "PpProp", "Rtrl", "Rule", "Task", "Writer"]
+__all__ = [
+    "DEFAULT",
+    "KNOWN",
+    "RULES",
+    "Bptt",
+    "DRtrl",
+    "EProp",
+    "Ottt",
+    "PpProp",
+    "Rflo",
+    "Rtrl",
+    "Rule",
+    "Task",
+    "ThreeFactor",
+    "Writer",
+]

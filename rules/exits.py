@@ -2,38 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from ..ir.observable import Observable
-from ..ir.transition import Group, Region, Site, State
+from ..ir.transition import Region, Site, State
 from ..ir.values import Value
 
 
 class Exits(Protocol):
     """The regions that are pulled back at each step's exit, made when first asked for."""
 
-    @property
     def observables(self) -> tuple[Observable, ...]:
         """What the step shows of each group that has traces."""
         ...
 
-    @property
     def whole(self) -> Region:
         """From the shifts of sites to outputs."""
         ...
 
-    @property
     def shown(self) -> Region:
         """From the shifts of sites to observables."""
         ...
 
-    @property
     def seen(self) -> Region:
         """From the shifts of observables to outputs."""
         ...
 
-    def reaches(self, site: Site, group: Group) -> bool:
-        """Whether a step's outputs say anything, in that same step, of a site or of the old states of its group."""
+    def reaches(self, site: Site, states: Sequence[State]) -> bool:
+        """Whether a step's outputs say anything, in that same step, of a site or of some old states."""
         ...
 
 

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 
 from ..ir.diagnostics import error
 from ..ir.plan import Advance, Diagonal, Placement, Plain, Product, Project, Scalar, Scale
-from ..ir.plan.jacobian import real_dtype, trace_dtype
+from ..ir.plan.jacobian import trace_dtype
 from ..ir.transition import Association
 from ..ir.types import TensorType
 from ..ir.values import Value
 from .base import Rule, Task
-from .positional import followed_states, new_traces, positional_trace, read_at_entry
+from .positional import column_type, followed_states, new_traces, positional_trace, read_at_entry
 from .writer import Writer
 
 
@@ -118,14 +118,6 @@ class PpProp(Rule):
 def plan_scaled(plan: Writer, values: tuple[Value, ...], factor: float) -> list[Value]:
     """Values times a number, at every step."""
     return [plan.step(Scale(value=value, factor=factor), value.hint)[0] for value in values]
-
-
-def column_type(association: Association) -> TensorType:
-    """The type of a data trace: real unless the data are complex."""
-    data = association.site.data
-    assert data is not None
-    dtype = trace_dtype(association)
-    return TensorType(dtype if data.type.is_complex else real_dtype(dtype), data.type.shape)
 
 
 def factors(association: Association) -> bool:

@@ -215,11 +215,11 @@ class Writer:
         as `D` leaves it out: `<credit of the old state, E> + <credit of the output, dy/dw>` is the classical reading
         `<L, E'>` at the step's exit, and counts as well what outputs read of old states, or past the new ones.
         """
-        return self._returned(self.exits.whole, self.loss_signal())
+        return self._returned(self.exits.whole(), self.loss_signal())
 
     def shown_credit(self, signals: Mapping[Observable, Value]) -> Returned:
         """What cotangents of observables send back; those that are not named have none."""
-        return self._returned(self.exits.shown, [signals.get(o) for o in self.exits.observables])
+        return self._returned(self.exits.shown(), [signals.get(o) for o in self.exits.observables()])
 
     def _returned(self, region: Region, cotangents: Sequence[Value | None]) -> Returned:
         key = (region, tuple(cotangents))
@@ -236,10 +236,10 @@ class Writer:
     def seen(self) -> dict[Observable, Value]:
         """The derivative of this step's loss by each observable, as whatever reads it otherwise than by position."""
         if "seen" not in self._shared:
-            region = self.exits.seen
+            region = self.exits.seen()
             self.transition = with_regions(self.transition, region)
             operation = Credit(region=region.name, cotangents=self.loss_signal())
-            count, shown = len(self.transition.hidden), self.exits.observables
+            count, shown = len(self.transition.hidden), self.exits.observables()
             found = self.step(operation, *["unused"] * count, *["z_bar"] * len(shown))
             self._shared["seen"] = dict(zip(shown, found[count:], strict=True))
         return self._shared["seen"]

@@ -57,7 +57,9 @@ class Credit(Operation):
 
         found, pull = jax.vjp(results, [known[k] for k in places], zeros)
         cotangents = zip(self.cotangents, found, strict=True)
-        to_states, to_shifts = pull([jnp.zeros_like(y) if c is None else scene[c].astype(y.dtype) for c, y in cotangents])
+        to_states, to_shifts = pull(
+            [jnp.zeros_like(y) if c is None else scene[c].astype(y.dtype) for c, y in cotangents]
+        )
         return (*to_states, *to_shifts)
 
     def needs(self, t: Transition) -> tuple[Value, ...]:
@@ -70,7 +72,7 @@ class Credit(Operation):
         if region is None:
             yield f"runs region @{self.region}, which is not there"
         elif len(region.outputs) != len(self.cotangents):
-            yield f"has {len(self.cotangents)} cotangents for the {len(region.outputs)} results of region @{self.region}"
+            yield f"has {len(self.cotangents)} cotangents for {len(region.outputs)} results of region @{self.region}"
 
 
 def given(t: Transition) -> int:
