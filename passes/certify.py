@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from ..ir import jaxpr as jx
 from ..ir.diagnostics import error
-from ..ir.regions import OPEN, STEP
+from ..ir.regions import OPEN
 from ..ir.transition import Association, Certificate, Label, Param, Reason, Site, Transition, Verdict
-from .associate_weights import site_variable
 from .base import Pass
 from .carried import Carriage, Carried, plan_rules
 from .evidence import Evidence
-from .group_states import state_variables
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,6 @@ class _Judge:
         self.open = Evidence(transition, OPEN) if self._reads_open() else self.evidence
         assert transition.plan is not None
         self.window = transition.plan.window
-        self.outputs = jx.outvars(transition.region(STEP).body)[len(transition.states) :]
 
     def label(self, param: Param, rule: str) -> Label:
         """The certificate's entry for one parameter."""
@@ -144,20 +140,6 @@ class _Judge:
         for site in detached:
             if not any(a.site is site for a in carried):
                 yield Reason(text="reverse mode leaves its use out, and no trace is read in its place", loc=site.loc)
-            elif self._goes_past(site, [a for a in carried if a.site is site]):
-                yield Reason(
-                    text="what reaches an output in the same step, past the traced states, is dropped", loc=site.loc
-                )
         reversed_ = len(detached) < len(sites) or self.evidence.uses_plainly(weights)
         if carriage.vjp.exit and reversed_ and self.evidence.reaches_states(param):
             yield Reason(text="credit from after the window is predicted, not computed", loc=param.loc)
-
-    def _goes_past(self, site: Site, associations: list[Association]) -> bool:
-        """Whether a site's output reaches an output of the step by a path that meets no new state of its groups."""
-        variables = state_variables(self.transition)
-        ends = {variables[s][1] for a in associations for s in a.group.states}
-        reached: set[Any] = {site_variable(self.transition, site)}
-        for eqn in jx.equations(self.transition.region(STEP).body):
-            if any(atom in reached for atom in eqn.invars if not jx.is_literal(atom)):
-                reached.update(var for var in eqn.outvars if var not in ends)
-        return any(atom in reached for atom in self.outputs if not jx.is_literal(atom))

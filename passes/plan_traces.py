@@ -5,7 +5,6 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
 from ..ir.diagnostics import Diagnostic, EtirError, did_you_mean
@@ -18,7 +17,7 @@ from .base import Pass
 from .carried import Carried
 from .dataflow import analyse_dataflow
 from .evidence import Evidence
-from .exit_region import exit_region
+from .exits import Exits
 from .group_states import state_variables
 from .open_scope import with_open_scope
 from .restrict_credit import restricted_region
@@ -60,7 +59,7 @@ class PlanTraces(Pass):
         plan = Writer(
             transition=transition,
             region=RESTRICTED if restricted else FORWARD,
-            exit_region=partial(exit_region, transition),
+            exits=Exits(transition),
             with_open_scope=with_open_scope,
             follows_all=_Followed(),
         )
