@@ -3,13 +3,10 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from learners import compiled, differing, driver, labels_of
-from local_models import READOUT_LEAK, Task, added, eligibility, error, filtered, learned, read, samples, task
-from oracles import bptt, by_path
-from problems import problem
+from learners import differing, labels_of
+from local_models import Task, added, eligibility, error, filtered, learned, read, samples, task
 
 import etir
 from etir.rules import EProp

@@ -158,8 +158,10 @@ def local(of: Task) -> Local:
 
 
 def eligibility(of: Task) -> dict[str, Any]:
-    """`e_t = (dz_t/dh_t) eps_t`, by weight, `[time, data, neuron]`: Bellec et al. 2020, equations 13, 14, 22 to 25;
-    Murray 2019's `p` for the rate network."""
+    """`e_t = (dz_t/dh_t) eps_t`, by weight, `[time, data, neuron]`.
+
+    Bellec et al. 2020, equations 13, 14, 22 to 25; Murray 2019's `p` for the rate network.
+    """
     at, found = local(of), dict[str, Any]()
     adapts = "a" in of.states
     for path, data in at.data.items():
@@ -211,7 +213,7 @@ def added(gradients: list[Gradients]) -> Gradients:
 
 
 def learned(of: Task, learner: Any, key: Any = None, **signals: Any) -> dict[str, Gradients]:
-    """The gradient by a learner: by its driver, through windows, and where they are of one step, through single steps."""
+    """The gradient by a learner: by its driver, through windows, and (of one step) through single steps."""
     carry = learner.init(of.params, of.states, key=key)
 
     def driver(p: Any) -> Any:
