@@ -31,7 +31,6 @@ from ...ir.values import Value
 from ..backend import Uses
 from .algebra import Algebra, OnPositions, OnSlots, Pair
 
-
 LITTLE = 1 << 18
 """A fold's history may always have this many numbers for each unit."""
 
