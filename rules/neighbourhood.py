@@ -37,7 +37,7 @@ def reach_after(association: Association, steps: int | None) -> Coupling:
 def _recurrence(association: Association) -> Coupling | None:
     """How any new state that is followed depends on any old one; None where none does."""
     found: Coupling | None = None
-    for coupling in _followed(association):
+    for coupling in dict.fromkeys(_followed(association)):
         found = coupling if found is None else found.join(coupling)
     return found
 

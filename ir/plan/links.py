@@ -66,7 +66,7 @@ def places_in(reach: Coupling, part: Coupling) -> Index:
 def is_closed(reach: Coupling, couplings: Sequence[Coupling]) -> bool:
     """Whether every position that a followed one feeds is followed as well."""
     own = positions_of(reach)
-    for coupling in couplings:
+    for coupling in dict.fromkeys(couplings):
         fed = (positions_of(coupling) >= 0).sum(-1).ravel()
         onward = np.where(own >= 0, fed[np.maximum(own, 0)], 0)
         kept = (links(reach, coupling) >= 0).sum(-2)

@@ -108,6 +108,11 @@ class Placement:
         return tuple(self.sizes[label] for label in self.output)
 
     @property
+    def output_size(self) -> int:
+        """The number of entries of a sensitivity."""
+        return math.prod(self.output_shape)
+
+    @property
     def rank(self) -> int:
         """The number of the output's axes."""
         return len(self.association.site.expression.output)

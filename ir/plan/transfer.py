@@ -38,6 +38,11 @@ class Transfer(Part, ABC):
         """Where it takes the trace to lie; None where that is the same to it."""
         return None
 
+    @property
+    def terms(self) -> int:
+        """How many entries of the trace each entry of the next one is made of, for each pair of arrays."""
+        return 1
+
     def faults(self, trace: Sequence[TensorType]) -> Iterator[str]:
         """What keeps it from carrying arrays of these types: half sentences about its operation."""
         del trace
@@ -119,6 +124,11 @@ class Neighbourhood(Transfer):
     def placement(self) -> Placement:
         """On the reach."""
         return Placement(self.association, self.reach)
+
+    @property
+    def terms(self) -> int:
+        """The slots."""
+        return self.placement.slots
 
     def apply(self, scene: Scene, trace: Arrays) -> list[Any]:
         """`D E` on the reach."""
