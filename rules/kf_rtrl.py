@@ -30,9 +30,9 @@ class KfRtrl(Rule):
     keys is RTRL's influence. Read as `<h_bar, A>`, a cotangent of the site's output, times `u` by the site's product.
 
     Samples that the step shows never to meet along the first axis have factors, signs and scales of their own, and one
-    tangent moves them all. At other positions of the output that the weight lacks (samples that may meet, patches, time)
-    `x (x) f` is itself a random sum, `sum_p v_p x_p (x) sum_p v_p f_p` with a sign for each. An operation that contracts
-    nothing (a bias, a scale) has an influence no larger than `A`: that is carried instead, exactly, `E' = J E + x f`.
+    tangent moves them all. At other positions of the output that the weight lacks (samples that may meet, patches,
+    time) `x (x) f` is itself a random sum, `sum_p v_p x_p (x) sum_p v_p f_p` with a sign for each. An operation that
+    contracts nothing (a bias, a scale) has an influence no larger than `A`: that is carried instead, exactly, `E' = J E + x f`.
 
     Memory: data and [outputs of the site, hidden states], a sample. Cost: a JVP of the step for each output position of
     the site, twice, all samples at once. Exact for operations that contract nothing; else never, and its mean is RTRL's
@@ -57,8 +57,8 @@ class KfRtrl(Rule):
         """`E' = J E + x f`, one tangent for each position of the weight."""
         site = bundle.site
         before = tangents(plan, bundle)
-        units = plan.step(Units(site=site, apart=bundle.apart, scale=site.data, labels=site.data_labels or "", loc=site.loc),
-                          f"d{site.output.hint}")  # fmt: skip
+        made = Units(site=site, apart=bundle.apart, scale=site.data, labels=site.data_labels or "", loc=site.loc)
+        units = plan.step(made, f"d{site.output.hint}")
         pushed = plan.step(Push(tangents=before, sites=(site,), shifts=units, loc=site.loc), *_next(before))
         for old, new in zip(before, pushed, strict=True):
             plan.carry(old, new)
@@ -180,6 +180,6 @@ class Factors:
 
 
 def _along(axis: int | None, rank: int) -> Callable[[Any], Any]:
-    """The function that lays a vector along an axis of an array of this rank; a number stays one where there is none."""
+    """The function that lays a vector along an axis of an array of this rank; a number stays one without an axis."""
     shape = [-1 if n == axis else 1 for n in range(rank)]
     return lambda x: x if axis is None else x.reshape(shape)

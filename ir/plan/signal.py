@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..types import TensorType
 from ..values import Value
-from .faults import region_missing, type_list
 from .operation import STEP, WINDOW, Operation
 from .scene import Scene
 

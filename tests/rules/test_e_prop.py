@@ -1,4 +1,4 @@
-"""e_prop against the paper's recursions, against D-RTRL where they are one, and against BPTT where it is the gradient."""
+"""e_prop against the paper's recursions, against D-RTRL where they are one, and against BPTT where it is exact."""
 
 from typing import Any
 
@@ -38,8 +38,9 @@ def drawn(learner: Any, carry: Any) -> list[Any]:
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("window", [1, 2, 5])
 @pytest.mark.parametrize(
-    ("name", "kappa", "batch"), [("rate", 0.0, None), ("rate", 0.6, 2), ("lif", 0.0, 2), ("lif", 0.6, None), ("alif", 0.6, None)]
-)  # fmt: skip
+    ("name", "kappa", "batch"),
+    [("rate", 0.0, None), ("rate", 0.6, 2), ("lif", 0.0, 2), ("lif", 0.6, None), ("alif", 0.6, None)],
+)
 def test_the_paper_s_recursion(name: str, kappa: float, batch: int | None, window: int, backend: str):
     of = task(name, batch)
     wanted = by_hand(of, kappa)
