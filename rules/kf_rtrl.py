@@ -32,7 +32,8 @@ class KfRtrl(Rule):
     Samples that the step shows never to meet along the first axis have factors, signs and scales of their own, and one
     tangent moves them all. At other positions of the output that the weight lacks (samples that may meet, patches,
     time) `x (x) f` is itself a random sum, `sum_p v_p x_p (x) sum_p v_p f_p` with a sign for each. An operation that
-    contracts nothing (a bias, a scale) has an influence no larger than `A`: that is carried instead, exactly, `E' = J E + x f`.
+    contracts nothing (a bias, a scale) has an influence no larger than `A`: that is carried instead, exactly,
+    `E' = J E + x f`.
 
     Memory: data and [outputs of the site, hidden states], a sample. Cost: a JVP of the step for each output position of
     the site, twice, all samples at once. Exact for operations that contract nothing; else never, and its mean is RTRL's
