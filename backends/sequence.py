@@ -67,7 +67,7 @@ class SequenceGradient:
     def _is_deferred(self, action: Action) -> bool:
         """Whether a window's action is a product that can be done with its site's own, once a fold."""
         op = action.operation
-        if type(op) is not Product or op.data is None:
+        if type(op) is not Product or op.data is None or op.without:
             return False
         readers = self.program.uses.of(op.results[0])
         once = len(readers) == 1 and readers[0] is self.pullback and op.results[0] in self.weight_of
@@ -148,6 +148,8 @@ class SequenceGradient:
         scene.totals.update(zip(program.early_totals, found.totals, strict=True))
         scene.totals.update(late_totals)
         scene.values.update(zip(program.hidden_bars, bars["hidden"], strict=True))
+        if program.output_bars and not program.vjp.exit:
+            scene.memo["output cotangents"] = bars["outputs"]
         scene.memo["pull to params"] = self._pull_to_params(pull, one, found.states, record)
         totals = reverse.window(sums.reverse, bars["own"])
         if program.reverse_results_read:
@@ -216,7 +218,7 @@ class SequenceGradient:
     def _longest_fold(self) -> int | None:
         """The most steps that a fold may have; None for no bound. Influence matrices advance every window."""
         window = self.program.plan.window
-        if any(isinstance(op, AdvanceFull) for op in self.program.plan.at_window) or not self.program.sweeps.units:
+        if any(isinstance(op, AdvanceFull) for op in self.program.plan.at_window):
             return window
         rooms = [unit.room for unit in self.program.sweeps.units if unit.room is not None]
         return min(FOLD, max(window, min(rooms))) if rooms else None

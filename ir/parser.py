@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from .dataflow import HIDDEN, OPEN, Crossing
 from .expression import Expression
 from .lexer import Lexer
-from .plan import Operation, Plan
+from .plan import Operation, Part, Plan
 from .plan_parser import parse_plan
 from .scope import Scope
 from .transition import (
@@ -33,11 +33,11 @@ from .transition import (
 from .values import Value
 
 
-def parse(text: str, *, operations: tuple[type[Operation], ...] = (), file: str = "<text>") -> Transition:
+def parse(text: str, *, operations: tuple[type[Operation | Part], ...] = (), file: str = "<text>") -> Transition:
     """The transition that `render` wrote as `text`; its regions have no bodies.
 
-    `operations` are the plan operations that are known besides those of `etir.ir.plan`; `file` is what errors call the
-    text. Raises EtirError, with line, column and carets, where the text is wrong.
+    `operations` are the plan operations, and parts of them, that are known besides those of `etir.ir.plan`; `file` is
+    what errors call the text. Raises EtirError, with line, column and carets, where the text is wrong.
     """
     return _Parser(Scope(Lexer(text, file)), operations).transition()
 
@@ -47,7 +47,7 @@ class _Parser:
     """One reading of one text."""
 
     scope: Scope
-    operations: tuple[type[Operation], ...]
+    operations: tuple[type[Operation | Part], ...]
     inputs: list[Input] = field(default_factory=list[Input])
     outputs: list[Output] = field(default_factory=list[Output])
     regions: list[Callable[[], Region]] = field(default_factory=list[Callable[[], Region]])

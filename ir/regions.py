@@ -19,6 +19,9 @@ FORWARD = "forward"
 RESTRICTED = "restricted"
 MODEL = (STEP, WEIGHTS, FORWARD, HIDDEN, RESTRICTED)
 """The regions that slice the model's step; a plan may have more of its own."""
+EXIT = "exit"
+SHOWN = "shown"
+SEEN = "seen"
 
 
 def make_region(name: str, body: Any, inputs: Sequence[Value], outputs: Sequence[Value]) -> Region:

@@ -18,9 +18,11 @@ from ..ir.plan import (
     Apply,
     Contract,
     ContractFull,
+    ContractPushed,
+    Credit,
     Diagonal,
-    ExitSignal,
     Jacobian,
+    LossSignal,
     Neighbourhood,
     Operation,
     Outer,
@@ -34,8 +36,10 @@ from ..ir.plan import (
     Vjp,
 )
 from ..ir.plan.links import covers
+from ..ir.regions import EXIT
 from ..ir.transition import Association, Group, Param, Reason, Site, State, Transition, Weight
 from ..ir.values import Value
+from .pushed import Pushed, PushedTraces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +52,8 @@ class Carried:
     """The places in the group of the states that are followed."""
     reach: Coupling | None = None
     """The state positions that are followed, where they are more than the site feeds; then off the diagonal too."""
+    estimates: str = ""
+    """Of which rule's gradient it is an unbiased estimate; nothing where it is none."""
 
     def of(self, association: Association) -> tuple[State, ...]:
         """The states of an association's group that are followed; all of them where it does not say which."""
@@ -69,11 +75,18 @@ class Carriage:
         self.pullback = next(op for op in plan.at_window if type(op) is Pullback)
         self.hidden_bars = self.vjp.results[: len(transition.hidden)]
         self.by_association: dict[Association, Carried] = {}
+        self.by_site: dict[Site, Carried] = {}
+        """Sites whose output is followed through the whole step, nothing held."""
         self.by_param: dict[Param, Carried] = {}
         self.foreign: dict[Weight, Reason] = {}
         """Weights that something is added to which follows none of their uses."""
+        self.pushed = PushedTraces(transition, self.maker, self.trace_of)
+        self.direct: set[Site] = set()
+        """Sites whose own use at each step is read at the step's exit, by the loss's derivative."""
         self._refuse_double_reading()
         self._refuse_prediction_of_what_is_traced()
+        for weight, value in zip(self.pullback.weights, self.pullback.on_weights, strict=True):
+            self._direct(weight, value)
         for weight, value in zip(self.pullback.weights, self.pullback.on_weights, strict=True):
             self._weight(weight, value)
         for param, value in zip(self.pullback.params, self.pullback.on_params, strict=True):
@@ -84,6 +97,12 @@ class Carriage:
         if param not in self.pullback.takers:
             return {}
         return {a: c for a, c in self.by_association.items() if param in a.site.weight.params}
+
+    def whole(self, param: Param) -> dict[Site, Carried]:
+        """What is carried of a parameter's uses through the whole step, where the parameter takes it."""
+        if param not in self.pullback.takers:
+            return {}
+        return {site: c for site, c in self.by_site.items() if param in site.weight.params}
 
     def replaced(self, param: Param) -> bool:
         """Whether the gradient of a parameter begins with something else than reverse mode's."""
@@ -129,7 +148,10 @@ class Carriage:
             found += list(zip(op.trace, op.cotangents, strict=False))
         elif isinstance(op, ContractFull):
             found.append((op.trace, op.param))
+        elif isinstance(op, ContractPushed):
+            found += list(zip(op.trace, op.cotangents, strict=False))
         elif isinstance(op, Product):
+            found.append((op.site, op.data, op.cotangent))
             project = self.maker.get(op.cotangent)
             if isinstance(project, Project):
                 pairs = zip(project.factors, project.cotangents, strict=False)
@@ -143,14 +165,27 @@ class Carriage:
 
     # Contributions to weights
 
+    def _direct(self, weight: Weight, value: Value) -> None:
+        """Note a product that is what the loss of each step sends back to one use of a weight."""
+        op = self._source(value)
+        if type(op) is not Product or not isinstance(self.maker.get(value), Total) or op.data is not op.site.data:
+            return
+        if op.site.weight is weight and self._loss_credit(op.cotangent) is op.site:
+            self.direct.add(op.site)
+
     def _weight(self, weight: Weight, value: Value) -> None:
         op = self._source(value)
+        if type(op) is Product and op.site in self.direct and op.data is op.site.data:
+            return
         of_weight = [a for a in self.transition.every_association if a.site.weight is weight]
         if type(op) is Contract and op.association in of_weight:
             at_exit = isinstance(self.maker.get(value), Total)
             carried = self._contracted(op, at_exit, value)
             notes = (*carried.notes, *self._counted_beside(op.association.site, at_exit))
             self._add(op.association, replace(carried, notes=notes))
+            return
+        if (pushed := self.pushed.follows(op)) is not None and pushed.site.weight is weight:
+            self._add_whole(pushed)
             return
         slice_ = self._slice(value)
         touched = self._touched(slice_, of_weight)
@@ -163,6 +198,13 @@ class Carriage:
             self.foreign[weight] = Reason(
                 text="something is added to its gradient that follows none of its uses", loc=weight.loc
             )
+
+    def _add_whole(self, pushed: Pushed) -> None:
+        site = pushed.site
+        notes = tuple(self._counted_beside(site, at_exit=False))
+        if site in self.by_site:
+            notes = (Reason(text="several traces of it are added up", loc=site.loc), *self.by_site[site].notes, *notes)
+        self.by_site[site] = Carried(notes=notes, estimates=pushed.estimates)
 
     def _counted_beside(self, site: Site, at_exit: bool) -> Iterator[Reason]:
         """What reverse mode counts that the reading counts too, or leaves out that it leaves out too."""
@@ -206,7 +248,7 @@ class Carriage:
         traces = [self.trace_of.get(v) for v in op.trace]
         if None in traces or not op.trace or any(t is not None and t.start is not None for t in traces):
             return None
-        wanted = [t.after if at_exit else t.before for t in traces if t is not None]
+        wanted = [t.before for t in traces if t is not None]
         advance = self.maker.get(traces[0].after) if traces[0] is not None else None
         if list(op.trace) != wanted or type(advance) is not Advance:
             return None
@@ -246,8 +288,18 @@ class Carriage:
         if cotangent in self.hidden_bars:
             state = self.transition.hidden[self.hidden_bars.index(cotangent)]
             return group.states.index(state) if state in group.states else None
-        made = self.maker.get(cotangent)
-        return made.results.index(cotangent) if type(made) is ExitSignal and made.group is group else None
+        state = self._loss_credit(cotangent)
+        return group.states.index(state) if isinstance(state, State) and state in group.states else None
+
+    def _loss_credit(self, value: Value) -> State | Site | None:
+        """The old state, or the site, that a value is the cotangent of as the loss of the step sends it back."""
+        made, t = self.maker.get(value), self.transition
+        if type(made) is not Credit or made.region != EXIT or not made.cotangents:
+            return None
+        loss = self.maker.get(made.cotangents[0]) if made.cotangents[0] is not None else None
+        if type(loss) is not LossSignal or made.cotangents != loss.results:
+            return None
+        return (*t.hidden, *t.sites)[made.results.index(value)]
 
     def _jacobian_factors(self, by: Any, group: Group, states: tuple[int, ...]) -> bool:
         """Whether a transfer has every entry of the group's Jacobian among the followed states, and nothing else."""
@@ -274,10 +326,14 @@ class Carriage:
 
     def _signal_notes(self, op: Contract, at_exit: bool, states: tuple[int, ...]) -> tuple[Reason, ...]:
         """What a trace is read with, where it is not the loss's derivative by the states that it follows."""
-        group = op.association.group
+        group, site = op.association.group, op.association.site
         right = [self._state_of(c, group) for c in op.cotangents] == list(states)
         at_entry = all(c in self.hidden_bars for c in op.cotangents)
-        return () if right and at_entry != at_exit else tuple(self._read_with(op.cotangents, op.association.site))
+        if not right or at_entry == at_exit:
+            return tuple(self._read_with(op.cotangents, site))
+        if at_exit and site not in self.direct:
+            return (Reason(text="what its use at a step does to that same step is left out", loc=site.loc),)
+        return ()
 
     def _read_with(self, cotangents: tuple[Value, ...], site: Site) -> Iterator[Reason]:
         given = [
@@ -312,7 +368,7 @@ class Carriage:
         """The associations that some values are of: those that their operations name, or else whose site they name."""
         makers = [self.maker[v] for v in values if v in self.maker]
         named = {op.association for op in makers if isinstance(op, (Sensitivity, Project, Contract))}
-        sites = {op.site for op in makers if isinstance(op, Product)}
+        sites = {op.site for op in makers if isinstance(op, (Product, ContractPushed))}
         return [a for a in associations if a in named] or [a for a in associations if a.site in sites]
 
     def _notes(self, value: Value, values: set[Value], weight: Weight) -> Iterator[Reason]:
@@ -337,14 +393,20 @@ class Carriage:
             yield from self._exit_notes(op)
 
     def _exit_notes(self, op: Contract | Product) -> Iterator[Reason]:
-        """What an exit reading is read with, where it is no exit signal."""
+        """What an exit reading is read with, where it does not come of the loss's derivative alone."""
         cotangents = op.cotangents if isinstance(op, Contract) else (op.cotangent,)
         made = self.maker.get(cotangents[0])
         if isinstance(made, Project):
             cotangents = made.cotangents
-        if not all(isinstance(self.maker.get(c), ExitSignal) for c in cotangents):
+        if not all(self._is_of_loss(c) for c in cotangents):
             site = op.association.site if isinstance(op, Contract) else op.site
             yield from self._read_with(cotangents, site)
+
+    def _is_of_loss(self, value: Value) -> bool:
+        """Whether a cotangent is one that the loss of its step, and nothing else, sends back."""
+        made = self.maker.get(value)
+        ends = [self.maker.get(c) for c in made.cotangents if c is not None] if type(made) is Credit else []
+        return bool(ends) and all(type(end) is LossSignal for end in ends)
 
     def _trace_notes(self, op: Contract) -> Iterator[Reason]:
         """Why the trace of a contraction is not the derivative."""

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from ..ir import jaxpr as jx
 from ..ir.diagnostics import error
-from ..ir.regions import OPEN, STEP
+from ..ir.regions import OPEN
 from ..ir.transition import Association, Certificate, Label, Param, Reason, Site, Transition, Verdict
-from .associate_weights import site_variable
 from .base import Pass
 from .carried import Carriage, Carried, plan_rules
 from .evidence import Evidence
-from .group_states import state_variables
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,6 @@ class _Judge:
         self.open = Evidence(transition, OPEN) if self._reads_open() else self.evidence
         assert transition.plan is not None
         self.window = transition.plan.window
-        self.outputs = jx.outvars(transition.region(STEP).body)[len(transition.states) :]
 
     def label(self, param: Param, rule: str) -> Label:
         """The certificate's entry for one parameter."""
@@ -62,9 +58,10 @@ class _Judge:
             return Label(path=param.path, label=verdict, rule=rule, reasons=tuple(dict.fromkeys(reasons)))
 
         carriage = self.carriage
-        carried = carriage.of(param)
+        carried, whole = carriage.of(param), carriage.whole(param)
         evidence = self._evidence(carried)
-        finding = evidence.of(param, {a: c for a, c in carried.items() if a.group.region == evidence.flow.scope})
+        own = {a: c for a, c in carried.items() if a.group.region == evidence.flow.scope}
+        finding = evidence.of(param, own, whole)
         beside = tuple(self._beside(param, carried))
         if not finding.reaches:
             if beside:
@@ -75,17 +72,18 @@ class _Judge:
         full = carriage.by_param.get(param)
         if full is not None:
             reasons = (*full.notes, *finding.buffers, *beside)
-            if reasons or carried:
+            if reasons or carried or whole:
                 return entry(Verdict.APPROXIMATE, *(reasons or (Reason(text="several traces of it are added up"),)))
             return entry(Verdict.EXACT, Reason(text="its influence on every hidden state is carried"))
         notes = tuple(note for a in finding.traced for note in carried[a].notes)
+        notes += tuple(note for site, c in whole.items() for note in self._of_whole(site, c, carried, finding.dropped))
         dropped = (*finding.dropped, *finding.buffers)
-        if not finding.traced:
+        if not finding.traced and not whole:
             if beside:
                 return entry(Verdict.APPROXIMATE, *beside, *finding.buffers)
             return entry(Verdict.TRUNCATED, *self._truncated(param, rule, dropped))
         seen = [a for a in finding.traced if self._sees(a, carried[a])]
-        if not seen and not beside:
+        if not seen and not beside and not whole:
             text = f"no output of a window of {self.window} reads the positions that its trace follows"
             return entry(Verdict.TRUNCATED, Reason(text=text, loc=finding.traced[0].loc), *dropped)
         reasons = (*notes, *beside, *dropped)
@@ -99,6 +97,19 @@ class _Judge:
     def _evidence(self, carried: dict[Association, Carried]) -> Evidence:
         """The scope in which what is carried of a parameter is judged: the open one where all of it is of that."""
         return self.open if carried and all(a.group.region == OPEN for a in carried) else self.evidence
+
+    def _of_whole(
+        self, site: Site, carried: Carried, others: dict[Association, Carried], dropped: tuple[Reason, ...]
+    ) -> Iterator[Reason]:
+        """What is to be said of a use that is followed through the whole step."""
+        yield from carried.notes
+        if carried.estimates:
+            paths = " along the paths that it follows" if dropped else ""
+            yield Reason(
+                text=f"a random estimate, whose mean is the gradient of {carried.estimates}{paths}", loc=site.loc
+            )
+        if any(a.site is site for a in others):
+            yield Reason(text="several traces of it are added up", loc=site.loc)
 
     def _truncated(self, param: Param, rule: str, dropped: tuple[Reason, ...]) -> tuple[Reason, ...]:
         sites = [s for w in self.evidence.weights_of.get(param, ()) for s in self.evidence.sites_of.get(w, ())]
@@ -129,20 +140,6 @@ class _Judge:
         for site in detached:
             if not any(a.site is site for a in carried):
                 yield Reason(text="reverse mode leaves its use out, and no trace is read in its place", loc=site.loc)
-            elif self._goes_past(site, [a for a in carried if a.site is site]):
-                yield Reason(
-                    text="what reaches an output in the same step, past the traced states, is dropped", loc=site.loc
-                )
         reversed_ = len(detached) < len(sites) or self.evidence.uses_plainly(weights)
         if carriage.vjp.exit and reversed_ and self.evidence.reaches_states(param):
             yield Reason(text="credit from after the window is predicted, not computed", loc=param.loc)
-
-    def _goes_past(self, site: Site, associations: list[Association]) -> bool:
-        """Whether a site's output reaches an output of the step by a path that meets no new state of its groups."""
-        variables = state_variables(self.transition)
-        ends = {variables[s][1] for a in associations for s in a.group.states}
-        reached: set[Any] = {site_variable(self.transition, site)}
-        for eqn in jx.equations(self.transition.region(STEP).body):
-            if any(atom in reached for atom in eqn.invars if not jx.is_literal(atom)):
-                reached.update(var for var in eqn.outvars if var not in ends)
-        return any(atom in reached for atom in self.outputs if not jx.is_literal(atom))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -64,17 +64,20 @@ class Evidence:
             self.associations_of.setdefault(association.site, []).append(association)
         self._of_group: dict[Any, tuple[Reason, ...]] = {}
 
-    def of(self, param: Param, carried: Mapping[Association, Carried] | None = None) -> Finding:
+    def of(
+        self, param: Param, carried: Mapping[Association, Carried] | None = None, whole: Collection[Site] = ()
+    ) -> Finding:
         """How `param` reaches the hidden states that outputs depend on, and what is not carried on from them.
 
-        `carried` are the associations that a plan follows; without it, every one that has a positional trace.
+        `carried` are the associations that a plan follows; without it, every one that has a positional trace. `whole`
+        are the uses that it follows by every path, nothing held.
         """
         weights = self.weights_of.get(param, [])
         sites = [site for weight in weights for site in self.sites_of.get(weight, ())]
         of_sites = [a for site in sites for a in self.associations_of.get(site, ())]
         followed = {a: Carried() for a in of_sites if a.traced} if carried is None else carried
         followed = {a: c for a, c in followed.items() if self._is_read(a.group)}
-        dropped = [*self._plain_uses(weights), *(r for site in sites for r in self._beside_the_trace(site, followed))]
+        dropped = [*self._plain_uses(weights), *self._beside_the_traces(sites, whole, followed)]
         sources = [self.weight_variables[w] for w in weights] + [site_variable(self.transition, s) for s in sites]
         buffers = self._through_buffers(sources)
         for group, states, kept in dict.fromkeys((a.group, c.of(a), self._kept(a, c)) for a, c in followed.items()):
@@ -149,6 +152,13 @@ class Evidence:
                 if var in found:
                     found.update(atom for atom, c in zip(eqn.invars, row, strict=True) if c is not None)
         return found
+
+    def _beside_the_traces(
+        self, sites: Iterable[Site], whole: Collection[Site], followed: Mapping[Association, Carried]
+    ) -> Iterator[Reason]:
+        for site in sites:
+            if site not in whole:
+                yield from self._beside_the_trace(site, followed)
 
     def _beside_the_trace(self, site: Site, followed: Mapping[Association, Carried]) -> Iterator[Reason]:
         """The paths from a site's output that its traces do not follow."""

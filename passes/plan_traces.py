@@ -5,7 +5,6 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
 from ..ir.diagnostics import Diagnostic, EtirError, did_you_mean
@@ -13,12 +12,16 @@ from ..ir.regions import FORWARD, OPEN, RESTRICTED, with_regions
 from ..ir.transition import Association, Param, Transition
 from ..rules import DEFAULT, RULES, Rule, Task, Writer
 from ..rules.writer import Followed
+from .associate_weights import site_variable
 from .base import Pass
 from .carried import Carried
+from .dataflow import analyse_dataflow
 from .evidence import Evidence
-from .exit_region import exit_region
+from .exits import Exits
+from .group_states import state_variables
 from .open_scope import with_open_scope
 from .restrict_credit import restricted_region
+from .samples import Samples
 
 RuleOf = tuple[tuple[str, "str | Rule"], ...]
 
@@ -56,7 +59,7 @@ class PlanTraces(Pass):
         plan = Writer(
             transition=transition,
             region=RESTRICTED if restricted else FORWARD,
-            exit_region=partial(exit_region, transition),
+            exits=Exits(transition),
             with_open_scope=with_open_scope,
             follows_all=_Followed(),
         )
@@ -157,11 +160,19 @@ class _Followed:
 
 def _task(transition: Transition, params: tuple[Param, ...], reaching: list[Param]) -> Task:
     own = set(params)
+    flow, variables = analyse_dataflow(transition), state_variables(transition)
+    to_hidden = flow.reaching(variables[state][1] for state in transition.hidden)
     return Task(
         transition=transition,
         params=params,
         reaching=tuple(param for param in reaching if param in own),
         associations=tuple(a for a in transition.associations if a.traced and own.intersection(a.site.weight.params)),
+        sites=tuple(
+            site
+            for site in transition.sites
+            if own.intersection(site.weight.params) and site_variable(transition, site) in to_hidden
+        ),
+        apart=Samples(transition).apart,
     )
 
 

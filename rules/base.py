@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 from ..ir.diagnostics import error
-from ..ir.transition import Association, Param, Transition
+from ..ir.transition import Association, Param, Site, Transition
 from .writer import Writer
 
 
@@ -21,6 +22,10 @@ class Task:
     """Those of them that reach a hidden state, through any operation."""
     associations: tuple[Association, ...]
     """The uses of weights made of these parameters that reach a hidden group position by position."""
+    sites: tuple[Site, ...] = ()
+    """All their uses through ETP operations that reach a hidden state in the same step, by whatever path."""
+    apart: Callable[[Site], bool] = lambda site: False
+    """Whether the first axis of a site's output and of every hidden state counts samples that never meet."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ..coupling import Coupling
 from ..ir.plan import Advance, Contract, Diagonal, Outer, Placement
-from ..ir.plan.jacobian import trace_dtype
+from ..ir.plan.jacobian import real_dtype, trace_dtype
 from ..ir.transition import Association, Param
 from ..ir.types import TensorType
 from ..ir.values import Value
@@ -82,3 +82,11 @@ def read_at_entry(plan: Writer, trace: Positional, takers: Sequence[Param] | Non
         loc=association.loc,
     )
     plan.contribute(weight, *plan.window(read, f"g_{weight.value.hint}"), takers=takers)
+
+
+def column_type(association: Association) -> TensorType:
+    """The type of a data trace: real unless the data are complex."""
+    data = association.site.data
+    assert data is not None
+    dtype = trace_dtype(association)
+    return TensorType(dtype if data.type.is_complex else real_dtype(dtype), data.type.shape)

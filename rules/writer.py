@@ -14,9 +14,10 @@ from ..ir import jaxpr as jx
 from ..ir.attributes import mnemonic, place
 from ..ir.diagnostics import Diagnostic, EtirError, error
 from ..ir.loc import Loc
+from ..ir.observable import Observable
 from ..ir.plan import (
     Apply,
-    ExitSignal,
+    Credit,
     Jacobian,
     LossSignal,
     Operation,
@@ -28,11 +29,12 @@ from ..ir.plan import (
     Trace,
     Vjp,
 )
-from ..ir.plan.reverse import type_list
+from ..ir.plan.faults import type_list
 from ..ir.regions import make_region, with_regions
 from ..ir.transition import Association, Group, Param, Region, Site, Transition, Weight
 from ..ir.types import TensorType
 from ..ir.values import Value
+from .exits import Exits, Returned
 
 Pair = tuple[int, int]
 
@@ -53,8 +55,8 @@ class Writer:
     transition: Transition
     region: str
     """The region that reverse mode differentiates."""
-    exit_region: Callable[[Group], Region]
-    """Makes the region of an exit signal."""
+    exits: Exits
+    """What is read at each step's exit."""
     with_open_scope: Callable[[Transition], Transition]
     """Adds the open scope to a transition that has none."""
     follows_all: Callable[[Transition, Param, Mapping[Association, Followed]], bool]
@@ -265,15 +267,41 @@ class Writer:
             self._shared["loss"] = self.step(LossSignal(), *names)
         return self._shared["loss"]
 
-    def exit_signal(self, group: Group) -> tuple[Value, ...]:
-        """`L = dl/dh'`: the derivative of this step's loss by each of a group's new states, the others held."""
-        key = ("exit", group)
+    def exit_credit(self) -> Returned:
+        """What this step's loss sends back, within the step, to old hidden states and to sites' outputs.
+
+        What a mixing operation makes of a group's old state is left out where it leads back to the group's new state,
+        as `D` leaves it out: `<credit of the old state, E> + <credit of the output, dy/dw>` is the classical reading
+        `<L, E'>` at the step's exit, and counts as well what outputs read of old states, or past the new ones.
+        """
+        return self._returned(self.exits.whole(), self.loss_signal())
+
+    def shown_credit(self, signals: Mapping[Observable, Value]) -> Returned:
+        """What cotangents of observables send back; those that are not named have none."""
+        return self._returned(self.exits.shown(), [signals.get(o) for o in self.exits.observables()])
+
+    def _returned(self, region: Region, cotangents: Sequence[Value | None]) -> Returned:
+        key = (region, tuple(cotangents))
         if key not in self._shared:
-            region = self.exit_region(group)
-            self.transition = with_regions(self.transition, region)
-            operation = ExitSignal(group=group, region=region.name, signals=self.loss_signal(), loc=group.loc)
-            self._shared[key] = self.step(operation, *[f"L_{s.before.hint}" for s in group.states])
+            t = self.transition = with_regions(self.transition, region)
+            names = [f"{s.before.hint}_bar" for s in t.hidden] + [f"{s.output.hint}_bar" for s in t.sites]
+            found = self.step(Credit(region=region.name, cotangents=tuple(cotangents)), *names)
+            count = len(t.hidden)
+            self._shared[key] = Returned(
+                dict(zip(t.hidden, found, strict=False)), dict(zip(t.sites, found[count:], strict=True))
+            )
         return self._shared[key]
+
+    def seen(self) -> dict[Observable, Value]:
+        """The derivative of this step's loss by each observable, as whatever reads it otherwise than by position."""
+        if "seen" not in self._shared:
+            region = self.exits.seen()
+            self.transition = with_regions(self.transition, region)
+            operation = Credit(region=region.name, cotangents=self.loss_signal())
+            count, shown = len(self.transition.hidden), self.exits.observables()
+            found = self.step(operation, *["unused"] * count, *["z_bar"] * len(shown))
+            self._shared["seen"] = dict(zip(shown, found[count:], strict=True))
+        return self._shared["seen"]
 
     def signal(self, path: str, kind: TensorType) -> Value:
         """An array that every step of the learner is given beside the model's inputs, as `path=...`."""

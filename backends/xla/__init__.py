@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ...ir.plan import AdvanceFull, Jacobian, Operation, Sensitivity
+from ...ir.plan import AdvanceFull, Along, Jacobian, Operation, Pull, Sensitivity
 from ...ir.transition import Transition
 from ..backend import Backend, Override
+from .along import Forwards
 from .influence import Influence
 from .probe import Probes
+from .pull import Pulls
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Xla(Backend):
         return {
             Jacobian: probes.jacobian,
             Sensitivity: probes.sensitivity,
+            Along: Forwards(transition).along,
+            Pull: Pulls(transition).pull,
             AdvanceFull: Influence(transition, transition.plan).advance,
         }
 

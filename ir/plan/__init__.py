@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from .advance import Advance
+from .along import Along
 from .apply import Apply, Scale
 from .contract import Contract, Product, Project
 from .coordinates import RealCoordinates
 from .cost import Cost
+from .credit import Credit
 from .influence import AdvanceFull, ContractFull
 from .jacobian import Jacobian, Sensitivity
 from .operation import STEP, WINDOW, Operation, Part
 from .placement import Placement
 from .plan import Plan, Signal, Trace
 from .push import Pull, Push
+from .pushed import Bundle, ContractPushed, Units
 from .reverse import Pullback, Vjp
 from .scene import Scene, WindowRun
-from .signal import ExitSignal, LossSignal, Total
+from .signal import LossSignal, Total
 from .transfer import Diagonal, Drive, Neighbourhood, Outer, Plain, Scalar, Transfer
 
 __all__ = [
@@ -23,13 +26,16 @@ __all__ = [
     "WINDOW",
     "Advance",
     "AdvanceFull",
+    "Along",
     "Apply",
+    "Bundle",
     "Contract",
     "ContractFull",
+    "ContractPushed",
     "Cost",
+    "Credit",
     "Diagonal",
     "Drive",
-    "ExitSignal",
     "Jacobian",
     "LossSignal",
     "Neighbourhood",
@@ -53,6 +59,7 @@ __all__ = [
     "Total",
     "Trace",
     "Transfer",
+    "Units",
     "Vjp",
     "WindowRun",
 ]

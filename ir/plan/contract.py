@@ -110,6 +110,8 @@ class Product(Operation):
     data: Value | None
     """What stands in the data's place, such as a filtered trace of it."""
     cotangent: Value
+    without: str = ""
+    """Labels of axes that both lack, because they were summed over before."""
 
     def types(self, t: Transition) -> tuple[TensorType, ...]:
         """That of the weight."""
@@ -118,20 +120,31 @@ class Product(Operation):
 
     def evaluate(self, scene: Scene) -> tuple[Any, ...]:
         """The operation's own pull-back to the weight."""
-        return (product(self.site, None if self.data is None else scene[self.data], scene[self.cotangent]),)
+        data = None if self.data is None else scene[self.data]
+        return (product(self.site, data, scene[self.cotangent], without=self.without),)
 
     def faults(self, t: Transition) -> Iterator[str]:
         """Data as the site has them, and a cotangent of its output."""
         del t
-        yield from data_faults(self.site, self.data)
-        yield from misshapen("cotangent", [self.cotangent.type], self.site.output.type.shape)
+        site = self.site
+        if not self.without:
+            yield from data_faults(site, self.data)
+        elif self.data is not None and site.data is not None:
+            left = _left(site.data_labels or "", site.data.type.shape, self.without)
+            yield from misshapen("data", [self.data.type], left)
+        left = _left(site.expression.output, site.output.type.shape, self.without)
+        yield from misshapen("cotangent", [self.cotangent.type], left)
 
 
-def product(site: Site, data: Any, cotangent: Any, lead: str = "") -> Any:
+def _left(labels: str, shape: tuple[int, ...], without: str) -> tuple[int, ...]:
+    return tuple(size for label, size in zip(labels, shape, strict=True) if label not in without)
+
+
+def product(site: Site, data: Any, cotangent: Any, lead: str = "", without: str = "") -> Any:
     """A site's weight cotangent, summed over leading axes `lead` (labels that the expression lacks) of both."""
     spec = f"{lead}{site.expression.output}->{site.weight_labels}"
-    if data is None:
-        value = jnp.einsum(spec, cotangent)
-    else:
-        value = jnp.einsum(f"{lead}{site.data_labels},{spec}", data, cotangent)
-    return as_type_of(value, site.weight.value.type.dtype)
+    operands = [cotangent]
+    if data is not None:
+        spec, operands = f"{lead}{site.data_labels},{spec}", [data, cotangent]
+    kept = "".join(label for label in spec if label not in without)
+    return as_type_of(jnp.einsum(kept, *operands), site.weight.value.type.dtype)

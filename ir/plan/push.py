@@ -2,61 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 
 from ..types import TensorType
 from ..values import Value
 from .cost import Cost
-from .faults import not_differentiable, not_of_hidden, type_list
+from .faults import not_as_many, not_differentiable, not_of_hidden, type_list
 from .operation import STEP, Operation
 from .reverse import run_step, weights_of
 from .scene import Arrays, Scene
 
 if TYPE_CHECKING:
-    from ..transition import Param, Transition
+    from ..transition import Param, Site, Transition
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Push(Operation):
-    """`(dh'/dh) v` over all hidden states, nothing held, by forward mode (the transpose of reverse mode).
+    """`(dh'/dh) v + (dh'/dy) w` over all hidden states, nothing held, by forward mode (the transpose of reverse mode).
 
     States that are not hidden are constants. The tangents may have a leading axis of many vectors.
     """
 
     phases: ClassVar[tuple[str, ...]] = (STEP,)
 
-    tangents: tuple[Value, ...]
-    """One for each hidden state: its type, or `[vectors, *state]`."""
+    tangents: tuple[Value, ...] = ()
+    """One for each hidden state, its type or `[vectors, *state]`; nothing for zeros."""
+    sites: tuple[Site, ...] = ()
+    shifts: tuple[Value, ...] = ()
+    """Tangents of the outputs of `sites`, `[*output]` or `[vectors, *output]`."""
 
     def types(self, t: Transition) -> tuple[TensorType, ...]:
-        """Those of the tangents."""
-        del t
-        return tuple(value.type for value in self.tangents)
+        """Those of the hidden states, with the axis of vectors if there is one."""
+        return tuple(replace(s.before.type, shape=(*self._vectors(t), *s.before.type.shape)) for s in t.hidden)
+
+    def _vectors(self, t: Transition) -> tuple[int, ...]:
+        """The size of the axis of vectors; nothing where there is none."""
+        firsts = [*zip(self.tangents[:1], [s.before.type for s in t.hidden], strict=False)]
+        firsts += zip(self.shifts[:1], [s.output.type for s in self.sites], strict=False)
+        return next((v.type.shape[:1] for v, kind in firsts if v.type.shape != kind.shape), ())
 
     def evaluate(self, scene: Scene) -> tuple[Any, ...]:
         """The product; custom backward rules count, as they do everywhere."""
         t = scene.transition
-        tangents = scene.read(self.tangents)
-        many = self.tangents[0].type.shape != t.hidden[0].before.type.shape
-        pull, at = pull_of_step(scene)
-        push = jax.linear_transpose(lambda *c: pull(c)[0], *at)
-        found = (jax.vmap(lambda *v: push(list(v))) if many else lambda *v: push(list(v)))(*tangents)
-        return tuple(x.astype(v.dtype) for x, v in zip(found, tangents, strict=True))
+        tangents, shifts = scene.read(self.tangents), scene.read(self.shifts)
+        weights, states, inputs = (scene.read(values) for values in step_parts(t))
+        push = push_through(t, weights, states, inputs, sites=self.sites, still=not tangents)
+        found = (jax.vmap(push) if self._vectors(t) else push)([*tangents, *shifts])
+        return tuple(x.astype(v.type.dtype) for x, v in zip(found, self.results, strict=True))
 
     def faults(self, t: Transition) -> Iterator[str]:
-        """One tangent, or as many vectors, for each hidden state."""
-        kinds, states = [value.type for value in self.tangents], [state.before.type for state in t.hidden]
-        if not states:
+        """One tangent, or as many vectors, for each hidden state and for each site."""
+        if not t.hidden:
             yield "has no hidden state to push forward"
             return
-        vectors = kinds[0].shape[:1] if kinds and kinds[0].shape != states[0].shape else ()
-        wanted = [replace(kind, shape=(*vectors, *kind.shape)) for kind in states]
-        if kinds != wanted:
-            yield f"has tangents of {type_list(kinds)}; wanted {type_list(wanted)}, those of the hidden states"
+        yield from not_as_many(self.shifts, "shift", self.sites, "site")
+        if not self.tangents and not self.shifts:
+            yield "has nothing to push forward"
+        vectors = self._vectors(t)
+        states = [state.before.type for state in t.hidden] if self.tangents else []
+        for noun, values, of, kinds in (
+            ("tangents", self.tangents, "the hidden states", states),
+            ("shifts", self.shifts, "the sites' outputs", [site.output.type for site in self.sites]),
+        ):
+            found, wanted = [v.type for v in values], [replace(kind, shape=(*vectors, *kind.shape)) for kind in kinds]
+            if found != wanted:
+                yield f"has {noun} of {type_list(found)}; wanted {type_list(wanted)}, those of {of}"
 
     def cost(self, window: int) -> Cost:
         """As unknown as the model's step is: counted by its results alone."""
@@ -65,7 +80,7 @@ class Push(Operation):
 
     def needs(self, t: Transition) -> tuple[Value, ...]:
         """The tangents, and what the step takes."""
-        return (*self.tangents, *step_operands(t))
+        return (*self.operands, *step_operands(t))
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -84,9 +99,21 @@ class Pull(Operation):
         return tuple(param.value.type for param in self.params)
 
     def evaluate(self, scene: Scene) -> tuple[Any, ...]:
-        """One pull-back."""
-        pull, _ = pull_of_step(scene, self.params)
-        return tuple(pull(tuple(scene.read(self.cotangents)))[1])
+        """One pull-back, through the prologue as well."""
+        t = scene.transition
+        _, states, inputs = (scene.read(values) for values in step_parts(t))
+        params, states = jax.lax.stop_gradient((scene.read([p.value for p in t.params]), states))
+        places = [t.params.index(p) for p in self.params]
+
+        def after(own: Arrays) -> tuple[Any, ...]:
+            every = list(params)
+            for k, x in zip(places, own, strict=True):
+                every[k] = x
+            new, _ = run_step(t, t.region("forward"), weights_of(t, every), states, inputs)
+            return tuple(new[k] for k in t.hidden_places)
+
+        _, pull = jax.vjp(after, [params[k] for k in places])
+        return tuple(pull(tuple(scene.read(self.cotangents)))[0])
 
     def faults(self, t: Transition) -> Iterator[str]:
         """Parameters that carry credit, and one cotangent for each hidden state."""
@@ -99,28 +126,46 @@ class Pull(Operation):
 
 
 def step_operands(t: Transition) -> tuple[Value, ...]:
-    """The values that one whole step takes: parameters, entering states and inputs."""
-    return (*(p.value for p in t.params), *(s.before for s in t.states), *(i.value for i in t.inputs))
+    """The values that one whole step takes: weights, entering states and inputs; and the parameters."""
+    weights, states, inputs = step_parts(t)
+    return tuple(dict.fromkeys([*(p.value for p in t.params), *weights, *states, *inputs]))
 
 
-def pull_of_step(scene: Scene, params: tuple[Param, ...] = ()) -> tuple[Any, Arrays]:
-    """The pull-back of new hidden states to old ones and to `params`, and the new hidden states."""
-    t = scene.transition
-    fixed = [jax.lax.stop_gradient(scene[p.value]) for p in t.params]
-    before = [
-        jax.lax.stop_gradient(scene[s.before]) if s.before.type.carries_credit else scene[s.before] for s in t.states
-    ]
-    inputs = scene.read([i.value for i in t.inputs])
-    places = [t.params.index(p) for p in params]
+def step_parts(t: Transition) -> tuple[list[Value], list[Value], list[Value]]:
+    """The values that a step takes after its prologue: weights, entering states and inputs."""
+    return [w.value for w in t.weights], [s.before for s in t.states], [i.value for i in t.inputs]
 
-    def after(hidden: Arrays, own: Arrays) -> tuple[Any, ...]:
-        every, states = list(fixed), list(before)
-        for k, x in zip(places, own, strict=True):
-            every[k] = x
+
+def push_through(
+    t: Transition,
+    weights: Arrays,
+    states: Arrays,
+    inputs: Arrays,
+    *,
+    sites: Sequence[Site] = (),
+    still: bool = False,
+    results: Callable[[Arrays, Arrays], Arrays] | None = None,
+) -> Callable[[Arrays], Sequence[Any]]:
+    """The derivative of one step along tangents: the transpose of the pull-back.
+
+    The tangents are those of the hidden states, unless they are `still`, then those of the outputs of `sites`. What is
+    derived are the new hidden states, or what `results` makes of all new states and outputs.
+    """
+    weights, states = jax.lax.stop_gradient((weights, states))
+
+    def after(hidden: Arrays, shifts: Arrays) -> tuple[Any, ...]:
+        now = list(states)
         for k, x in zip(t.hidden_places, hidden, strict=True):
-            states[k] = x
-        new, _ = run_step(t, t.region("forward"), weights_of(t, every), states, inputs)
-        return tuple(new[k] for k in t.hidden_places)
+            now[k] = x
+        moved = dict(zip(sites, shifts, strict=True))
+        new, outputs = run_step(t, t.region("forward"), weights, now, inputs, shifts=moved)
+        return tuple(results(new, outputs) if results is not None else [new[k] for k in t.hidden_places])
 
-    new, pull = jax.vjp(after, [before[k] for k in t.hidden_places], [fixed[k] for k in places])
-    return pull, list(new)
+    zeros = [jnp.zeros(site.output.type.shape, site.output.type.dtype) for site in sites]
+    at, pull = jax.vjp(after, [states[k] for k in t.hidden_places], zeros)
+
+    def pulled(*cotangents: Any) -> Arrays:
+        hidden, shifts = pull(cotangents)
+        return [*([] if still else hidden), *shifts]
+
+    return jax.linear_transpose(pulled, *at)

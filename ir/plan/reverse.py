@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -64,13 +64,20 @@ def weights_of(t: Transition, params: Sequence[Any]) -> Arrays:
 
 
 def run_step(
-    t: Transition, region: Region, weights: Arrays, states: Arrays, inputs: Arrays, detached: Sequence[Site] = ()
+    t: Transition,
+    region: Region,
+    weights: Arrays,
+    states: Arrays,
+    inputs: Arrays,
+    detached: Sequence[Site] = (),
+    shifts: Mapping[Site, Any] | None = None,
 ) -> tuple[Arrays, Arrays]:
-    """New states and outputs of one step, by a region with the signature of `forward`."""
+    """New states and outputs of one step, by a region with the signature of `forward`; `shifts` move sites' outputs."""
     of = dict(zip(t.weights, weights, strict=True))
     own = [jax.lax.stop_gradient(of[s.weight]) if s in detached else of[s.weight] for s in t.sites]
-    shifts = [jnp.zeros(site.output.type.shape, site.output.type.dtype) for site in t.sites]
-    results = jx.evaluate(region.body, [*weights, *states, *inputs, *own, *shifts])
+    moved = dict(shifts or {})
+    every = [moved.get(s, jnp.zeros(s.output.type.shape, s.output.type.dtype)) for s in t.sites]
+    results = jx.evaluate(region.body, [*weights, *states, *inputs, *own, *every])
     return results[: len(t.states)], results[len(t.states) : len(t.states) + len(t.outputs)]
 
 

@@ -47,7 +47,8 @@ def test_a_rule_for_each_parameter():
     planned = etir.plan(analysed(TWO_SITES), rules={"B": "rtrl"})
     operations = [type(op).__name__ for phase in (planned.plan.step, planned.plan.at_window) for op in phase]
     assert operations == [
-        "Jacobian", "Sensitivity", "Advance", "Jacobian", "Sensitivity", "Advance", "Vjp", "Contract", "Contract", "Pullback",
+        "Jacobian", "Sensitivity", "Advance", "Jacobian", "Sensitivity", "Advance",
+        "Vjp", "Contract", "Contract", "Pullback",
     ]  # fmt: skip
     assert [trace.label for trace in planned.plan.traces] == ["A on h", "B on h"]
     assert [op.group.region for op in planned.plan.step if type(op) is Jacobian] == ["hidden", "open"]

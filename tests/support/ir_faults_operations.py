@@ -18,7 +18,7 @@ from etir.ir.plan import (
     Apply,
     Contract,
     ContractFull,
-    ExitSignal,
+    Credit,
     Jacobian,
     Operation,
     Plain,
@@ -315,17 +315,15 @@ OPERATIONS: dict[str, tuple[Callable[[], Transition], str]] = {
         '  %noise_next    : f32[4]   = apply(region="turn", values=[%reward, %noise], estimates="rtrl")  '
         "loc(cells.py:31:9)",
     ),
-    "exit_of_no_region": (
-        broken(ExitSignal, lambda t, o: {"region": "leave"}),
-        "error: 'exit_signal' runs region @leave, which is not there [operation-type]\n"
-        '  %L_V, %L_a     : f32[4]   = exit_signal(group=#0, region="leave", signals=[%y_bar])',
+    "credit_of_no_region": (
+        broken(Credit, lambda t, o: {"region": "leave"}),
+        "error: 'credit' runs region @leave, which is not there [operation-type]\n"
+        '  %L_V, %L_a, %u : f32[4]   = credit(region="leave", cotangents=[%y_bar])',
     ),
-    "exit_of_a_region_without_shifts": (
-        broken(ExitSignal, lambda t, o: {"region": "start_noise"}),
-        "error: 'exit_signal' shifts f32[4], f32[4] in region @start_noise, which takes u32[2] [operation-type]\n"
-        '  %L_V, %L_a     : f32[4]   = exit_signal(group=#0, region="start_noise", signals=[%y_bar])\n'
-        "error: 'exit_signal' pulls f32[2] back through region @start_noise, which gives f32[4] [operation-type]\n"
-        '  %L_V, %L_a     : f32[4]   = exit_signal(group=#0, region="start_noise", signals=[%y_bar])',
+    "credit_of_too_few": (
+        broken(Credit, lambda t, o: {"cotangents": ()}),
+        "error: 'credit' has 0 cotangents for 1 results of region @exit [operation-type]\n"
+        '  %L_V, %L_a, %u : f32[4]   = credit(region="exit", cotangents=[])',
     ),
     "push_of_too_few": (
         broken(Push, lambda t, o: {"tangents": o.tangents[:1]}),
