@@ -19,13 +19,13 @@ from .writer import Followed, Writer
 class Rtrl(Rule):
     """Real-time recurrent learning (Williams and Zipser 1989, equation 2.8): every hidden state by every parameter.
 
-    Where every use of a parameter is an ETP operation, as `etir.compile` makes its plain products, only the entries of its influence matrix that can ever be other
-    than zero are carried, as `[slots, *output positions, *weight axes not in the output]` for each state: the slots
-    are what the output's position reaches at any time, such as one sample of a batch, a block of a recurrence that is
-    dense in blocks, all positions of a dense one. Else the whole matrix `[hidden sizes, parameter]` is advanced once a
-    window by reverse mode under unit cotangents, `E' = w_bar + h_bar E`. Memory: at most states x parameter. Cost: one
-    reverse sweep for each slot or state, and one pass over the traces. Exact always, but for credit through states
-    that were declared not hidden.
+    Where every use of a parameter is an ETP operation (`etir.compile` makes its plain products such), only the entries
+    of its influence matrix that can ever be other than zero are carried, as `[slots, *output positions, *weight axes
+    not in the output]` for each state: the slots are what the output's position reaches at any time, such as one
+    sample of a batch, a block of a recurrence that is dense in blocks, all positions of a dense one. Else the whole
+    matrix `[hidden sizes, parameter]` is advanced once a window by reverse mode under unit cotangents, `E' = w_bar +
+    h_bar E`. Memory: at most states x parameter. Cost: one reverse sweep for each slot or state, and one pass over the
+    traces. Exact always, but for credit through states that were declared not hidden.
     """
 
     name: ClassVar[str] = "rtrl"
