@@ -38,6 +38,8 @@ class Rule:
     name: ClassVar[str] = ""
     needs_sites: ClassVar[bool] = True
     """Whether it has nothing to trace in a step that uses no weight through an ETP operation."""
+    marks_uses: ClassVar[bool] = False
+    """Whether plain products with its parameters are to be taken for ETP operations, as `sites=` would ask."""
     per_step: ClassVar[bool] = False
     """Whether it has the classical form of one step at a time, which `credit="rule"` asks for."""
 

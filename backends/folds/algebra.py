@@ -9,7 +9,7 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import reduce
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -46,6 +46,9 @@ def added(terms: Sequence[Any]) -> Any:
 
 class Algebra(ABC):
     """One unit's linear algebra. Its Jacobians and its credit have a layout of their own."""
+
+    in_place_from: ClassVar[int] = 1 << 20
+    """Traces of at least so many bytes are advanced entry by entry of their first axis: no second copy is ever held."""
 
     @abstractmethod
     def shape(self, group: tuple[int, ...]) -> tuple[int, ...]:
@@ -199,6 +202,8 @@ class OnSlots(Algebra):
     Axes of the output along which the slots' positions do not change have size one: a dense recurrence has one matrix
     for each sample, one that is dense in blocks one for each block.
     """
+
+    in_place_from: ClassVar[int] = 1 << 26  # beside its products, a copy takes little time
 
     def __init__(self, placement: Placement, couplings: Mapping[Pair, Coupling]) -> None:
         """Prepare for traces on this placement's reach."""

@@ -11,9 +11,6 @@ import jax.numpy as jnp
 from .algebra import Algebra, Cotangents, Held, Jacobians, added
 from .pattern import Sweep
 
-_IN_PLACE_BYTES = 1 << 20
-"""Traces of at least this size are advanced entry by entry of their first axis, so that no second copy is ever held."""
-
 
 def trace_pass(
     algebra: Algebra,
@@ -43,7 +40,7 @@ def trace_pass(
     chosen = None if cotangents is None else {k: algebra.placed(sweep, cotangents[k]) for k in held}
     axis = place.batch[:1]
     size = sum(trace.nbytes for trace in held.values())
-    if not axis or place.sizes[axis] == 1 or size < _IN_PLACE_BYTES:
+    if not axis or place.sizes[axis] == 1 or size < algebra.in_place_from:
         return _advance(algebra, sweep, held, pairs, factors, data, chosen, "")
     return _entry_by_entry(algebra, sweep, axis, held, pairs, factors, data, chosen)
 

@@ -18,6 +18,7 @@ from .ir.transition import Transition, Verdict
 from .ir.types import TensorType
 from .passes import ANALYSIS, Certify, MarkSites, Pass, PassManager, PlanTraces, ingest
 from .passes.instruments.base import Instrument
+from .passes.plan_traces import assign_rules
 from .rules import Rule
 
 RuleLike = str | Rule
@@ -178,9 +179,24 @@ def compile(
     that traces are held in. Raises EtirError for anything that cannot be compiled soundly.
     """
     step = lower(model, *args, buffers=buffers)
-    planned = plan(analyse(step, sites), rule, window, rules=rules, credit=credit)
+    planned = plan(analyse(step, _sites(step, sites, rule, rules)), rule, window, rules=rules, credit=credit)
     _report_truncated(planned, on_truncated)
     return emit(planned, backend, signature=step, trace_dtype=trace_dtype)
+
+
+def _sites(step: Step, sites: Sites, rule: RuleLike, rules: Mapping[str, RuleLike] | None) -> Sites:
+    """The sites that were asked for, and the products with parameters whose rule takes any product for one."""
+    if sites == "auto" or not isinstance(rules or {}, Mapping):
+        return sites
+    try:
+        assigned = assign_rules(ingest(step), rule, tuple((rules or {}).items()))
+    except EtirError:  # of the rules: planning reports it, after the analysis has had its say
+        return sites
+    marked = [leaf.path for leaf, own in zip(step.params, assigned, strict=True) if own.marks_uses]
+    if not marked:
+        return sites
+    given = () if sites == "explicit" else (sites,) if isinstance(sites, str) else tuple(sites)
+    return (*given, *marked)
 
 
 def _report_truncated(transition: Transition, on_truncated: str) -> None:

@@ -73,28 +73,75 @@ def half_plain(p: Any, s: Any, x: Any) -> Any:
     return {"h": h}, h
 
 
+def plain(p: Any, s: Any, x: Any) -> Any:
+    h = jnp.tanh(x @ p["W"] + s["h"] @ p["U"])
+    return {"h": h}, h
+
+
 CASES = {
     "elementwise": (elementwise, {"W": (3, 4), "a": (4,)}, (4,), (3,), ["f64[3,4]", "f64[4]"]),
     "heads": (heads, {"W": (3, 3, 2), "U": (3, 2, 2)}, (3, 2), (3,), ["f64[2,3,2,2]", "f64[2,3,3,2]"]),
     "flat_heads": (flat_heads, {"W": (3, 6), "U": (3, 2, 2)}, (6,), (3,), ["f64[2,3,2,2]", "f64[2,3,6]"]),
     "dense": (dense, {"W": (3, 4), "U": (4, 4)}, (4,), (3,), ["f64[4,3,4]", "f64[4,4,4]"]),
     "batch": (dense, {"W": (3, 4), "U": (4, 4)}, (2, 4), (2, 3), ["f64[4,2,3,4]", "f64[4,2,4,4]"]),
+    "plain_batch": (plain, {"W": (3, 4), "U": (4, 4)}, (2, 4), (2, 3), ["f64[8,12]", "f64[8,16]"]),
     "half_plain": (
         half_plain, {"A": (3, 4), "B": (3, 4), "U": (4, 4)}, (4,), (3,), ["f64[4,12]", "f64[4,3,4]", "f64[4,4,4]"],
     ),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("backend", ["reference", "xla"])
-@pytest.mark.parametrize("name", CASES)
-def test_traces_are_no_larger_than_what_is_coupled_and_exact(name: str, backend: str):
-    step, shapes, state, x, traces = CASES[name]
+def drawn(name: str) -> tuple[Any, ...]:
+    """A case's step, parameters, states, inputs and targets."""
+    step, shapes, state, x, _ = CASES[name]
     keys = iter(jax.random.split(jax.random.key(1), 9))
     params = {path: 0.5 * jax.random.normal(next(keys), shape) for path, shape in shapes.items()}
-    states = {"h": jnp.zeros(state)}
     xs, ts = jax.random.normal(next(keys), (7, *x)), jax.random.normal(next(keys), (7, *state))
-    learner = etir.compile(step, params, states, xs[0], rule="rtrl", window=2, backend=backend, sites=["[!B]*"])
-    assert sorted(str(trace.before.type) for trace in learner.transition.plan.traces) == traces
+    return step, params, {"h": jnp.zeros(state)}, xs, ts
+
+
+def traces(learner: Any) -> list[str]:
+    return sorted(str(trace.before.type) for trace in learner.transition.plan.traces)
+
+
+def check_exact(learner: Any, name: str) -> None:
+    step, params, states, xs, ts = drawn(name)
     assert set(labels_of(learner).values()) == {"exact"}
     found = by_path(driver(learner)(params, states, xs, ts)[0])
     assert differing(found, bptt(step, params, states, (xs,), ts).grads, EXACT) == {}
+
+
+@pytest.mark.parametrize("backend", ["reference", "xla"])
+@pytest.mark.parametrize("name", CASES)
+def test_traces_are_no_larger_than_what_is_coupled_and_exact(name: str, backend: str):
+    step, params, states, xs, _ = drawn(name)
+    lowered = etir.lower(step, params, states, xs[0])
+    sites = ["U"] if name == "flat_heads" else "explicit"
+    planned = etir.plan(etir.analyse(lowered, sites), "rtrl", window=2)
+    learner = etir.emit(planned, backend, signature=lowered)
+    assert traces(learner) == CASES[name][-1]
+    check_exact(learner, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [("flat_heads", CASES["flat_heads"][-1]), ("plain_batch", CASES["batch"][-1])],
+)
+def test_plain_products_are_taken_for_operations(name: str, wanted: list[str]):
+    step, params, states, xs, _ = drawn(name)
+    learner = etir.compile(step, params, states, xs[0], rule="d_rtrl", rules={"*": "rtrl"}, window=2)
+    assert traces(learner) == wanted
+    check_exact(learner, name)
+
+
+def test_what_is_no_product_of_a_weights_elements_keeps_its_matrix():
+    """Each element of the kernel feeds every position: as a trace, its sensitivity would be as large as the matrix."""
+
+    def step(p: Any, s: Any, x: Any) -> Any:
+        h = jnp.tanh(s["h"] * jnp.convolve(x, p["k"], mode="same"))
+        return {"h": h + x}, h
+
+    shapes = {"k": jnp.ones(3)}, {"h": jnp.zeros(6)}, jnp.ones(6)
+    learner = etir.compile(step, *shapes, rule="rtrl")
+    assert traces(learner) == [f"{jnp.ones(()).dtype.name.replace('float', 'f')}[6,3]"]
+    assert set(labels_of(learner).values()) == {"exact"}

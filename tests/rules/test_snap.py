@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from learners import EXACT, differing, driver, labels_of
 from oracles import bptt, by_path, relative_error
+from snippets import expected
 from sparse_rtrl import n_step_gradients
+from stages import lowered, section
 
 import etir
 from etir.coupling import Coupling
@@ -125,6 +127,53 @@ def learnt(name: str, n: int | None, window: int = 1, backend: str = "xla") -> t
     step, params, states, xs, ts = drawn(name)
     learner = etir.compile(step, params, states, xs[0], rule=SnAp(n=n), window=window, backend=backend, sites="auto")
     return learner, by_path(driver(learner)(params, states, xs, ts)[0])
+
+
+def test_the_program_in_text():
+    source = """
+    def step(p, s, x):
+        h = 0.5 * s["h"] + 0.3 * jnp.roll(s["h"], 1) + etir.matmul(x, p["Wx"])
+        return {"h": h}, h
+    """
+    step = lowered(source, {"Wx": "f32[3,5]"}, {"h": "f32[5]"}, "f32[3]")
+    planned = etir.plan(etir.analyse(step), SnAp(n=2), window=4)
+    assert section(planned, "open", "certificate", "plan") == expected("""
+        open {
+          group #1 [%h] shape [5] {
+            jacobian %h <- %h : [-1..0,4]
+            associate %Wx at %yx : [=] traced
+          }
+        }
+        certificate snap window=4 credit=full {
+          "Wx" approximate "recurrence of 'h' moves between positions [-1..0,4], and is followed to 2 of 5"
+        }
+        plan snap window=4 credit=full {
+          trace %e_Wx -> %e_Wx_next : f32[2,3,5] "Wx on h" loc(model.py:2:52)
+          step {
+            %D_h_h : f32[2,5] = jacobian(group=#1, pairs=[[0,0]], whole=true)
+            %f_yx : f32[5] = sensitivity(association=%yx -> #1)
+            %e_Wx_next : f32[2,3,5]
+              = advance(trace=[%e_Wx],
+                        by=neighbourhood(association=%yx -> #1,
+                                         reach=coupling from [5] to [5] [-1..0,4],
+                                         pairs=[[0,0]],
+                                         couplings=[coupling from [5] to [5] [-1..0,4]],
+                                         factors=[%D_h_h]),
+                        add=outer(factors=[%f_yx], data=%x, reach=coupling from [5] to [5] [-1..0,4]))
+          }
+          window {
+            %h_bar : f32[5],
+            %Wx_bar : f32[3,5]
+              = vjp(region="forward")
+            %g_Wx : f32[3,5]
+              = contract(association=%yx -> #1,
+                         trace=[%e_Wx],
+                         cotangents=[%h_bar],
+                         reach=coupling from [5] to [5] [-1..0,4])
+            %grad_Wx : f32[3,5] = pullback(reverse=[%Wx_bar], weights=weight [%Wx], on_weights=[%g_Wx], takers=param [%Wx])
+          }
+        }
+    """)  # noqa: E501
 
 
 @pytest.mark.parametrize(("n", "backend"), [(1, "xla"), (2, "xla"), (2, "reference")])

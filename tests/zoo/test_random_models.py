@@ -1,5 +1,7 @@
 """Labels never lie on models that nobody thought of."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -10,11 +12,12 @@ from oracles import bptt, by_path
 from random_models import INPUTS, OUTPUTS, Recipe, parameters, recipes
 
 import etir
+from etir.rules import SnAp
 
 STEPS = 7
 
 
-def faults(recipe: Recipe, rule: str, window: int, sites: str) -> list[str]:
+def faults(recipe: Recipe, rule: Any, window: int, sites: str) -> list[str]:
     params, states = parameters(jax.random.key(0)), recipe.states()
     xs = jax.random.normal(jax.random.key(1), (STEPS, INPUTS))
     ts = jax.random.normal(jax.random.key(2), (STEPS, OUTPUTS))
@@ -38,11 +41,19 @@ def test_d_rtrl_never_lies(recipe: Recipe, sites: str):
     assert faults(recipe, "d_rtrl", 2, sites) == []
 
 
+@settings(max_examples=6)
+@given(recipes, st.sampled_from([1, 2, None]), st.sampled_from(["explicit", "auto"]))
+@example(Recipe(("normalise",), "dense", (), True, False), 1, "explicit")
+@example(Recipe(("dense", "sort"), "roll", ("dense",), False, True), None, "explicit")
+def test_what_holds_nothing_never_lies(recipe: Recipe, n: int | None, sites: str):
+    assert faults(recipe, SnAp(n=n), 2, sites) == []
+
+
 @pytest.mark.slow
 @settings(max_examples=150)
-@given(recipes, st.sampled_from(["d_rtrl", "pp_prop", "rtrl"]), st.sampled_from([1, 2, 3]),
-       st.sampled_from(["explicit", "auto"]))  # fmt: skip
-def test_no_rule_ever_lies(recipe: Recipe, rule: str, window: int, sites: str):
+@given(recipes, st.sampled_from(["d_rtrl", "pp_prop", "rtrl", SnAp(n=1), SnAp(n=2), SnAp()]),
+       st.sampled_from([1, 2, 3]), st.sampled_from(["explicit", "auto"]))  # fmt: skip
+def test_no_rule_ever_lies(recipe: Recipe, rule: Any, window: int, sites: str):
     assert faults(recipe, rule, window, sites) == []
 
 

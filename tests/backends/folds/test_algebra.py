@@ -10,7 +10,8 @@ from learners import differing, driver
 from oracles import by_path, relative_error
 
 import etir
-from etir.backends.folds import schedule, trace_pass
+from etir.backends.folds import schedule
+from etir.backends.folds.algebra import OnSlots
 from etir.rules import SnAp
 
 SIZE, INPUTS, STEPS, BATCH = 6, 3, 10, 2
@@ -86,7 +87,7 @@ def test_folds_of_any_length_agree_with_every_step(
 
 @pytest.mark.parametrize(("name", "n"), [("ring", 2), ("packed_lstm", None), ("spread", 3), ("packed_lstm", 1)])
 def test_large_traces_are_passed_over_entry_by_entry(name: str, n: int | None, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(trace_pass, "_IN_PLACE_BYTES", 1)
+    monkeypatch.setattr(OnSlots, "in_place_from", 1)
     assert differing(outcome(name, n, (BATCH,)), wanted(name, n, (BATCH,))) == {}
 
 
