@@ -99,7 +99,9 @@ class _Judge:
         yield from carried.notes
         if carried.estimates:
             paths = " along the paths that it follows" if dropped else ""
-            yield Reason(text=f"a random estimate, whose mean is the gradient of {carried.estimates}{paths}", loc=site.loc)
+            yield Reason(
+                text=f"a random estimate, whose mean is the gradient of {carried.estimates}{paths}", loc=site.loc
+            )
         if any(a.site is site for a in others):
             yield Reason(text="several traces of it are added up", loc=site.loc)
 

@@ -38,7 +38,9 @@ class Samples:
             return False
         variables = state_variables(t)
         sources = {site_variable(t, site), *(variables[state][0] for state in t.hidden)}
-        found = [self._axes.get(variables[state][1], {}) for state in t.hidden if not jx.is_literal(variables[state][1])]
+        found = [
+            self._axes.get(variables[state][1], {}) for state in t.hidden if not jx.is_literal(variables[state][1])
+        ]
         return all(axes.get(source, 0) == 0 for axes in found for source in sources)
 
     @cached_property

@@ -55,7 +55,9 @@ class Bundle:
         site = self.site
         sizes = dict(zip(site.expression.output, site.output.type.shape, strict=True))
         sizes |= dict(zip(site.weight_labels, site.weight.value.type.shape, strict=True))
-        return sizes if site.data is None else sizes | dict(zip(site.data_labels or "", site.data.type.shape, strict=True))
+        return (
+            sizes if site.data is None else sizes | dict(zip(site.data_labels or "", site.data.type.shape, strict=True))
+        )
 
     @property
     def contracts(self) -> bool:
