@@ -143,7 +143,7 @@ class Program:
         An action is late where it reads a late value. A trace that a late action reads is late as well, and so is what
         advances it and all that reads it: it is stepped in the late loop, beside its reader.
         """
-        traces = [t for t in self.plan.traces if not self.sweeps.carries(t)]
+        traces = [t for t in self.plan.traces if not self.sweeps.carries(t) and t.after is not t.before]
         values, late = set(self.loss_signals), set[Action]()
         while True:
             read = {v for a in late for v in a.needs}
@@ -157,6 +157,7 @@ class Program:
             values |= {v for a in new for v in a.results}
 
     def _sort_traces(self, late_values: set[Value]) -> None:
+        self.fixed_traces = [t for t in self.plan.traces if t.after is t.before]
         stepped = {v for op in self.plan.step for v in op.results}
         self.deferred: list[Trace] = [t for t in self.plan.traces if self.sweeps.carries(t)]
         others = [t for t in self.plan.traces if not self.sweeps.carries(t)]
@@ -169,6 +170,7 @@ class Program:
         """The values of each step that later loops read: they are stacked over the window's steps."""
         carried = {t.before for t in self.late_traces}
         fixed = self.constants | set(self.signals) | self.loss_signals | made_late | carried
+        fixed |= {t.before for t in self.fixed_traces}
         needs = [v for a in self.late for v in a.needs]
         return list(dict.fromkeys(v for v in [*needs, *self.sweeps.needs] if v not in fixed))
 

@@ -19,7 +19,7 @@ from ..ir.values import Value
 from .calls import Arrays
 from .drivers import merged, scan_pieces, steps_of
 from .folds.close import close_fold
-from .folds.schedule import Stretch, schedule
+from .folds.schedule import FOLD, Stretch, schedule
 from .program import Action
 from .reverse import Run, stacked_product
 from .shared import Shared
@@ -217,9 +217,11 @@ class SequenceGradient:
 
     def _longest_fold(self) -> int | None:
         """The most steps that a fold may have; None for no bound. Influence matrices advance every window."""
+        window = self.program.plan.window
         if any(isinstance(op, AdvanceFull) for op in self.program.plan.at_window):
-            return self.program.plan.window
-        return None
+            return window
+        rooms = [unit.room for unit in self.program.sweeps.units if unit.room is not None]
+        return min(FOLD, max(window, min(rooms))) if rooms else None
 
 
 def _leading(tree: Any) -> int:

@@ -110,6 +110,7 @@ class Windows:
         weights, own = self.reverse.weights(run, variables["own"])
         inputs = replaced(given.inputs, variables["inputs"], lambda x: jnp.issubdtype(x.dtype, jnp.inexact))
         held = [given.traces[program.place[t]] for t in program.early_traces]
+        fixed = self._fixed(given)
         read, kept = self.read, self.kept
 
         def body(carry: Any, at: Any) -> tuple[Any, Any]:
@@ -120,7 +121,7 @@ class Windows:
             values: dict[Value, Any] = dict(run.constants)
             values |= {v: jax.lax.stop_gradient(bindings[v]) for v in read if v in bindings and v not in values}
             values |= dict(zip(program.signals, signals, strict=True))
-            values |= dict(zip((t.before for t in program.early_traces), held, strict=True))
+            values |= dict(zip((t.before for t in program.early_traces), held, strict=True)) | fixed
             scene = Scene(transition=calls.transition, values=values)
             for action in program.early:
                 action.run(scene, program.overrides)
@@ -139,6 +140,10 @@ class Windows:
             carry, found = jax.lax.scan(body, (now, held, totals), scanned, length=steps)
         new, held, totals = carry
         return Forward(new, held, totals, found[1], found[0])
+
+    def _fixed(self, given: Given) -> dict[Value, Any]:
+        """The traces that no operation changes, which each step reads as constants."""
+        return {t.before: given.traces[self.program.place[t]] for t in self.program.fixed_traces}
 
     def _shifted(self, outputs: Arrays, shifts: Arrays) -> Arrays:
         """The outputs, with what is added to those that carry credit so that their cotangents can be had."""
@@ -165,6 +170,7 @@ class Windows:
             actions = [a for a in actions if not program.credited.intersection(a.results)]
         held = [given.traces[program.place[t]] for t in program.late_traces]
         sums = program.late_totals if bars is not None else []
+        fixed = self._fixed(given)
         if not actions:
             return held, {}
 
@@ -173,7 +179,7 @@ class Windows:
             record, signals, bars = at
             values: dict[Value, Any] = dict(run.constants) | dict(zip(names, record, strict=True))
             values |= dict(zip(program.signals, signals, strict=True))
-            values |= dict(zip((t.before for t in program.late_traces), held, strict=True))
+            values |= dict(zip((t.before for t in program.late_traces), held, strict=True)) | fixed
             values |= dict(zip(program.loss_order, bars, strict=True)) if bars is not None else {}
             scene = Scene(transition=self.calls.transition, values=values)
             for action in actions:

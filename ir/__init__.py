@@ -34,7 +34,7 @@ from .values import Value
 from .verify import check, verify
 
 # The printer reads transitions, so they cannot import it: their text is given to them here.
-Transition.__str__ = render
+Transition.__str__ = lambda self: render(self)
 
 __all__ = [
     "Association",

@@ -10,6 +10,11 @@ from ..coupling import Coupling
 from . import jaxpr as jx
 from .loc import Loc
 
+HIDDEN = "hidden"
+"""The scope in which operations that mix positions are held, and the region of the step that is left of it."""
+OPEN = "open"
+"""The scope in which none is held, and its region."""
+
 Dependences: TypeAlias = dict[Any, Coupling]
 """The sources that a value depends on, each with how."""
 
@@ -68,6 +73,8 @@ class Dataflow:
     held: Mapping[Any, Held]
     readers: Mapping[Any, Sequence[Held]]
     """For each source, the held values that it feeds directly."""
+    scope: str = HIDDEN
+    """What is held: operations that mix positions (`hidden`), or none of them (`open`)."""
 
     def is_of(self, body: Any, params: int, states: int) -> bool:
         """Whether this is the data-flow of this very body, with so many parameters and states."""

@@ -164,7 +164,7 @@ class Lexer:
         token = Token(kind="raw", text=self.text[start:end], start=start, end=end)
         self.position = end
         try:
-            return Coupling.parse(token.text, in_shape, out_shape)
+            return Coupling.parse(" ".join(token.text.split()), in_shape, out_shape)  # its line may be folded
         except (ValueError, zlib.error) as failure:
             raise self.error("ir-syntax", f"{token} is no coupling here: {failure}", token) from None
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from .dataflow import Crossing
+from .dataflow import HIDDEN, OPEN, Crossing
 from .expression import Expression
 from .lexer import Lexer
-from .plan import Operation, Plan
+from .plan import Operation, Part, Plan
 from .plan_parser import parse_plan
 from .scope import Scope
 from .transition import (
@@ -18,6 +18,7 @@ from .transition import (
     Group,
     Input,
     Label,
+    OpenScope,
     Output,
     Param,
     Reason,
@@ -32,11 +33,11 @@ from .transition import (
 from .values import Value
 
 
-def parse(text: str, *, operations: tuple[type[Operation], ...] = (), file: str = "<text>") -> Transition:
+def parse(text: str, *, operations: tuple[type[Operation | Part], ...] = (), file: str = "<text>") -> Transition:
     """The transition that `render` wrote as `text`; its regions have no bodies.
 
-    `operations` are the plan operations that are known besides those of `etir.ir.plan`; `file` is what errors call the
-    text. Raises EtirError, with line, column and carets, where the text is wrong.
+    `operations` are the plan operations, and parts of them, that are known besides those of `etir.ir.plan`; `file` is
+    what errors call the text. Raises EtirError, with line, column and carets, where the text is wrong.
     """
     return _Parser(Scope(Lexer(text, file)), operations).transition()
 
@@ -46,10 +47,11 @@ class _Parser:
     """One reading of one text."""
 
     scope: Scope
-    operations: tuple[type[Operation], ...]
+    operations: tuple[type[Operation | Part], ...]
     inputs: list[Input] = field(default_factory=list[Input])
     outputs: list[Output] = field(default_factory=list[Output])
     regions: list[Callable[[], Region]] = field(default_factory=list[Callable[[], Region]])
+    open: OpenScope | None = None
     certificate: Certificate | None = None
     plan: Plan | None = None
 
@@ -74,8 +76,9 @@ class _Parser:
             regions=tuple(region() for region in self.regions),
             weights=tuple(self.scope.weights),
             sites=tuple(self.scope.sites),
-            groups=tuple(self.scope.groups),
-            associations=tuple(self.scope.associations),
+            groups=tuple(group for group in self.scope.groups if group.region == HIDDEN),
+            associations=tuple(a for a in self.scope.associations if a.group.region == HIDDEN),
+            open=self.open,
             certificate=self.certificate,
             plan=self.plan,
             loc=loc,
@@ -93,6 +96,7 @@ class _Parser:
             "region": self.region,
             "site": self.site,
             "group": self.group,
+            "open": self.open_scope,
             "certificate": self.read_certificate,
             "plan": self.read_plan,
         }
@@ -216,7 +220,17 @@ class _Parser:
             )
         )
 
-    def group(self) -> None:
+    def open_scope(self) -> None:
+        """The groups of the open scope, and their associations."""
+        self.lexer.expect("{")
+        while not self.lexer.accept("}"):
+            self.lexer.expect("group")
+            self.group(OPEN)
+        groups = tuple(group for group in self.scope.groups if group.region == OPEN)
+        associations = tuple(a for a in self.scope.associations if a.group.region == OPEN)
+        self.open = OpenScope(groups=groups, associations=associations)
+
+    def group(self, region: str = HIDDEN) -> None:
         self.lexer.expect("#")
         index = self.lexer.integer()
         self.lexer.expect("[")
@@ -227,7 +241,7 @@ class _Parser:
         jacobian: list[Dependence] = []
         while self.lexer.accept("jacobian"):
             jacobian.append(self.dependence())
-        group = Group(index=index, states=states, shape=shape, jacobian=tuple(jacobian), loc=loc)
+        group = Group(index=index, states=states, shape=shape, jacobian=tuple(jacobian), region=region, loc=loc)
         self.scope.groups.append(group)
         while not self.lexer.accept("}"):
             self.lexer.expect("associate")

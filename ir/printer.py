@@ -25,8 +25,9 @@ def render(transition: Transition, names: Names | None = None) -> str:
         [*_readable(_declarations, t, names), *_readable(_undeclared, t, names)],
         _readable(_regions, t, names),
         _readable(_sites, t, names),
-        *(_readable(_group, t, group, names) for group in nodes(t.groups)),
+        *(_readable(_group, t.associations, group, names) for group in nodes(t.groups)),
         _readable(_stray_associations, t, names),
+        _readable(_open_scope, t.open, names),
         _readable(_certificate, t.certificate),
         _readable(plan_lines, t.plan, nodes(t.params), names),
     ]
@@ -154,14 +155,22 @@ def _site(node: Any, names: Names) -> list[str]:
     ]
 
 
-def _group(t: Transition, group: Any, names: Names) -> list[str]:
+def _open_scope(scope: Any, names: Names) -> list[str]:
+    """The block of what is seen with nothing held; none where no rule has asked for it."""
+    if scope is None:
+        return []
+    inside = [line for group in nodes(scope.groups) for line in _group(scope.associations, group, names)]
+    return ["open {", *(INDENT + line for line in inside), "}"]
+
+
+def _group(associations: Any, group: Any, names: Names) -> list[str]:
     shape = ",".join(map(str, nodes(group.shape)))
     head = f"group #{group.index} [{_states(group.states, names)}] shape [{shape}]{loc_cell(group)} {{"
     jacobian = [
         [f"jacobian {_states((d.of,), names)}", f" <- {_states((d.on,), names)}", f" : {d.coupling}"]
         for d in nodes(group.jacobian)
     ]
-    inside = [a for a in nodes(t.associations) if getattr(a, "group", None) is group]
+    inside = [a for a in nodes(associations) if getattr(a, "group", None) is group]
     return [head, *(INDENT + line for line in [*align(jacobian), *_associations(inside, names)]), "}"]
 
 

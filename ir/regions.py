@@ -8,16 +8,20 @@ from dataclasses import replace
 from typing import Any
 
 from . import jaxpr as jx
+from .dataflow import HIDDEN as HIDDEN
+from .dataflow import OPEN as OPEN
 from .transition import Region, Transition
 from .values import Value
 
 STEP = "step"
 WEIGHTS = "weights"
 FORWARD = "forward"
-HIDDEN = "hidden"
 RESTRICTED = "restricted"
 MODEL = (STEP, WEIGHTS, FORWARD, HIDDEN, RESTRICTED)
 """The regions that slice the model's step; a plan may have more of its own."""
+EXIT = "exit"
+SHOWN = "shown"
+SEEN = "seen"
 
 
 def make_region(name: str, body: Any, inputs: Sequence[Value], outputs: Sequence[Value]) -> Region:

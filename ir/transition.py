@@ -7,12 +7,12 @@ pass builds a new `Transition` with `dataclasses.replace` and shares every node 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
 from typing import Any
 
 from ..coupling import Coupling
-from .dataflow import Crossing, Dataflow
+from .dataflow import HIDDEN, Crossing, Dataflow
 from .diagnostics import did_you_mean
 from .expression import Expression
 from .loc import Loc
@@ -138,7 +138,7 @@ class Site:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Dependence:
-    """How one state's new value depends on one state's old value, mixing operations held."""
+    """How one state's new value depends on one state's old value, what its group's scope holds held."""
 
     of: State
     on: State
@@ -147,12 +147,16 @@ class Dependence:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Group:
-    """Hidden states of one position shape that depend on each other position by position."""
+    """Hidden states of one position shape that depend on each other, position by position in the scope `hidden`.
+
+    `region` names the region whose derivatives its couplings describe, and so what is held.
+    """
 
     index: int
     states: tuple[State, ...]
     shape: tuple[int, ...]
     jacobian: tuple[Dependence, ...] = ()
+    region: str = HIDDEN
     loc: Loc | None = None
 
     def dependence(self, of: State, on: State) -> Coupling | None:
@@ -178,14 +182,27 @@ class Association:
 
     @property
     def union(self) -> Coupling | None:
-        """The union of the couplings, along which a trace is laid out; None where no positional trace is possible."""
+        """The union of the couplings, along which a trace is laid out; None where there is none."""
         present = [coupling for coupling in self.couplings if coupling is not None]
         if not present:
             return None
         union = present[0]
         for coupling in present[1:]:
             union = union if coupling == union else union.join(coupling)
-        return union if union.targets() is not None else None
+        return union
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class OpenScope:
+    """The hidden states seen with no operation held: what rules that follow every path are planned on.
+
+    Its groups are numbered after the transition's own, and described by the region `open`.
+    """
+
+    groups: tuple[Group, ...]
+    associations: tuple[Association, ...]
+    flow: Dataflow | None = field(default=None, repr=False)
+    """The data-flow of the step with nothing held, on the terms of the transition's own."""
 
 
 class Verdict(StrEnum):
@@ -263,6 +280,8 @@ class Transition:
     sites: tuple[Site, ...] = ()
     groups: tuple[Group, ...] = ()
     associations: tuple[Association, ...] = ()
+    open: OpenScope | None = None
+    """The hidden states seen with nothing held, where some rule has asked for it."""
     certificate: Certificate | None = None
     plan: Plan | None = None
     flow: Dataflow | None = field(default=None, repr=False)
@@ -277,11 +296,12 @@ class Transition:
 
         This reads a broken transition too, which is the verifier's to describe.
         """
-        if not isinstance(self.flow, Dataflow):
-            return
         bodies = (getattr(r, "body", None) for r in nodes(self.regions) if getattr(r, "name", None) == "step")
-        if not self.flow.is_of(next(bodies, None), len(nodes(self.params)), len(nodes(self.states))):
+        step = next(bodies, None), len(nodes(self.params)), len(nodes(self.states))
+        if isinstance(self.flow, Dataflow) and not self.flow.is_of(*step):
             object.__setattr__(self, "flow", None)
+        if isinstance(self.open, OpenScope) and self.open.flow is not None and not self.open.flow.is_of(*step):
+            object.__setattr__(self, "open", replace(self.open, flow=None))
 
     def region(self, name: str) -> Region:
         """The region of this name; KeyError where no pass has made it yet."""
@@ -289,6 +309,16 @@ class Transition:
             if region.name == name:
                 return region
         raise KeyError(name)
+
+    @property
+    def every_group(self) -> tuple[Group, ...]:
+        """The groups of every scope."""
+        return (*self.groups, *(self.open.groups if self.open is not None else ()))
+
+    @property
+    def every_association(self) -> tuple[Association, ...]:
+        """The associations of every scope."""
+        return (*self.associations, *(self.open.associations if self.open is not None else ()))
 
     @property
     def hidden(self) -> tuple[State, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -28,15 +28,16 @@ class AssociateWeights(Pass):
         """The transition with its associations, groups first, then sites, in order."""
         if transition.associations or not transition.sites:
             return transition
-        found = tuple(_associations(transition, analyse_dataflow(transition)))
+        found = tuple(associated(transition, analyse_dataflow(transition), transition.groups))
         return replace(transition, associations=found) if found else transition
 
 
-def _associations(transition: Transition, flow: Dataflow) -> Iterator[Association]:
+def associated(transition: Transition, flow: Dataflow, groups: Iterable[Group]) -> Iterator[Association]:
+    """The associations with some groups in the scope of a data-flow, without their couplings."""
     variables = state_variables(transition)
     outputs = {site_variable(transition, site): site for site in transition.sites}
     held_by = {var: list(_sites_before(flow, var, outputs)) for var in flow.held}
-    for group in transition.groups:
+    for group in groups:
         sources = {source: None for state in group.states for source in flow.of(variables[state][1])}
         direct = [outputs[source] for source in sources if source in outputs]
         through: dict[Site, list[Crossing]] = {}

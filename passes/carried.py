@@ -19,9 +19,10 @@ from ..ir.plan import (
     Contract,
     ContractFull,
     ContractPushed,
+    Credit,
     Diagonal,
-    ExitSignal,
     Jacobian,
+    LossSignal,
     Neighbourhood,
     Operation,
     Outer,
@@ -34,7 +35,9 @@ from ..ir.plan import (
     Trace,
     Vjp,
 )
-from ..ir.transition import Association, Group, Param, Reason, Site, Transition, Weight
+from ..ir.plan.links import covers
+from ..ir.regions import EXIT
+from ..ir.transition import Association, Group, Param, Reason, Site, State, Transition, Weight
 from ..ir.values import Value
 from .pushed import Pushed, PushedTraces
 
@@ -51,6 +54,11 @@ class Carried:
     """The state positions that are followed, where they are more than the site feeds; then off the diagonal too."""
     estimates: str = ""
     """Of which rule's gradient it is an unbiased estimate; nothing where it is none."""
+
+    def of(self, association: Association) -> tuple[State, ...]:
+        """The states of an association's group that are followed; all of them where it does not say which."""
+        states = association.group.states
+        return tuple(states[k] for k in self.states) or states
 
 
 class Carriage:
@@ -73,8 +81,12 @@ class Carriage:
         self.foreign: dict[Weight, Reason] = {}
         """Weights that something is added to which follows none of their uses."""
         self.pushed = PushedTraces(transition, self.maker, self.trace_of)
+        self.direct: set[Site] = set()
+        """Sites whose own use at each step is read at the step's exit, by the loss's derivative."""
         self._refuse_double_reading()
         self._refuse_prediction_of_what_is_traced()
+        for weight, value in zip(self.pullback.weights, self.pullback.on_weights, strict=True):
+            self._direct(weight, value)
         for weight, value in zip(self.pullback.weights, self.pullback.on_weights, strict=True):
             self._weight(weight, value)
         for param, value in zip(self.pullback.params, self.pullback.on_params, strict=True):
@@ -139,6 +151,7 @@ class Carriage:
         elif isinstance(op, ContractPushed):
             found += list(zip(op.trace, op.cotangents, strict=False))
         elif isinstance(op, Product):
+            found.append((op.site, op.data, op.cotangent))
             project = self.maker.get(op.cotangent)
             if isinstance(project, Project):
                 pairs = zip(project.factors, project.cotangents, strict=False)
@@ -152,9 +165,19 @@ class Carriage:
 
     # Contributions to weights
 
+    def _direct(self, weight: Weight, value: Value) -> None:
+        """Note a product that is what the loss of each step sends back to one use of a weight."""
+        op = self._source(value)
+        if type(op) is not Product or not isinstance(self.maker.get(value), Total) or op.data is not op.site.data:
+            return
+        if op.site.weight is weight and self._loss_credit(op.cotangent) is op.site:
+            self.direct.add(op.site)
+
     def _weight(self, weight: Weight, value: Value) -> None:
         op = self._source(value)
-        of_weight = [a for a in self.transition.associations if a.site.weight is weight]
+        if type(op) is Product and op.site in self.direct and op.data is op.site.data:
+            return
+        of_weight = [a for a in self.transition.every_association if a.site.weight is weight]
         if type(op) is Contract and op.association in of_weight:
             at_exit = isinstance(self.maker.get(value), Total)
             carried = self._contracted(op, at_exit, value)
@@ -210,6 +233,10 @@ class Carriage:
             assert isinstance(advance, Advance)
             notes = self._signal_notes(op, at_exit, states)
             reach = op.reach if type(advance.by) is Neighbourhood else None
+            union = op.association.union
+            if reach is not None and union is not None and not covers(reach, union):
+                lacking = "its trace leaves out some of the positions that it feeds"
+                notes = (*notes, Reason(text=lacking, loc=op.association.site.loc))
             return Carried(notes=notes, states=states, reach=reach)
         slice_ = self._slice(value)
         notes = tuple(dict.fromkeys(self._notes(value, slice_, op.association.site.weight)))
@@ -221,7 +248,7 @@ class Carriage:
         traces = [self.trace_of.get(v) for v in op.trace]
         if None in traces or not op.trace or any(t is not None and t.start is not None for t in traces):
             return None
-        wanted = [t.after if at_exit else t.before for t in traces if t is not None]
+        wanted = [t.before for t in traces if t is not None]
         advance = self.maker.get(traces[0].after) if traces[0] is not None else None
         if list(op.trace) != wanted or type(advance) is not Advance:
             return None
@@ -233,7 +260,7 @@ class Carriage:
         if type(add) is not Outer or add.association is not a or add.data is not a.site.data or add.reach != op.reach:
             return None
         states = self._followed(add, op)
-        if states is None or getattr(by, "association", None) is not a:
+        if states is None or getattr(by, "association", None) is not a or getattr(by, "reach", None) != op.reach:
             return None
         factors = self._jacobian_factors(by, group, states)
         return states if factors else None
@@ -244,7 +271,7 @@ class Carriage:
         for k, factor in enumerate(add.factors):
             made = self.maker.get(factor) if factor is not None else None
             if made is not None:
-                if type(made) is not Sensitivity or made.association is not op.association or made.reach != op.reach:
+                if type(made) is not Sensitivity or made.association is not op.association:
                     return None
                 found.append(made.states[made.results.index(factor)])  # pyright: ignore[reportArgumentType]
             else:
@@ -261,8 +288,18 @@ class Carriage:
         if cotangent in self.hidden_bars:
             state = self.transition.hidden[self.hidden_bars.index(cotangent)]
             return group.states.index(state) if state in group.states else None
-        made = self.maker.get(cotangent)
-        return made.results.index(cotangent) if type(made) is ExitSignal and made.group is group else None
+        state = self._loss_credit(cotangent)
+        return group.states.index(state) if isinstance(state, State) and state in group.states else None
+
+    def _loss_credit(self, value: Value) -> State | Site | None:
+        """The old state, or the site, that a value is the cotangent of as the loss of the step sends it back."""
+        made, t = self.maker.get(value), self.transition
+        if type(made) is not Credit or made.region != EXIT or not made.cotangents:
+            return None
+        loss = self.maker.get(made.cotangents[0]) if made.cotangents[0] is not None else None
+        if type(loss) is not LossSignal or made.cotangents != loss.results:
+            return None
+        return (*t.hidden, *t.sites)[made.results.index(value)]
 
     def _jacobian_factors(self, by: Any, group: Group, states: tuple[int, ...]) -> bool:
         """Whether a transfer has every entry of the group's Jacobian among the followed states, and nothing else."""
@@ -289,10 +326,14 @@ class Carriage:
 
     def _signal_notes(self, op: Contract, at_exit: bool, states: tuple[int, ...]) -> tuple[Reason, ...]:
         """What a trace is read with, where it is not the loss's derivative by the states that it follows."""
-        group = op.association.group
+        group, site = op.association.group, op.association.site
         right = [self._state_of(c, group) for c in op.cotangents] == list(states)
         at_entry = all(c in self.hidden_bars for c in op.cotangents)
-        return () if right and at_entry != at_exit else tuple(self._read_with(op.cotangents, op.association.site))
+        if not right or at_entry == at_exit:
+            return tuple(self._read_with(op.cotangents, site))
+        if at_exit and site not in self.direct:
+            return (Reason(text="what its use at a step does to that same step is left out", loc=site.loc),)
+        return ()
 
     def _read_with(self, cotangents: tuple[Value, ...], site: Site) -> Iterator[Reason]:
         given = [
@@ -352,14 +393,20 @@ class Carriage:
             yield from self._exit_notes(op)
 
     def _exit_notes(self, op: Contract | Product) -> Iterator[Reason]:
-        """What an exit reading is read with, where it is no exit signal."""
+        """What an exit reading is read with, where it does not come of the loss's derivative alone."""
         cotangents = op.cotangents if isinstance(op, Contract) else (op.cotangent,)
         made = self.maker.get(cotangents[0])
         if isinstance(made, Project):
             cotangents = made.cotangents
-        if not all(isinstance(self.maker.get(c), ExitSignal) for c in cotangents):
+        if not all(self._is_of_loss(c) for c in cotangents):
             site = op.association.site if isinstance(op, Contract) else op.site
             yield from self._read_with(cotangents, site)
+
+    def _is_of_loss(self, value: Value) -> bool:
+        """Whether a cotangent is one that the loss of its step, and nothing else, sends back."""
+        made = self.maker.get(value)
+        ends = [self.maker.get(c) for c in made.cotangents if c is not None] if type(made) is Credit else []
+        return bool(ends) and all(type(end) is LossSignal for end in ends)
 
     def _trace_notes(self, op: Contract) -> Iterator[Reason]:
         """Why the trace of a contraction is not the derivative."""

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from ..ir import jaxpr as jx
 from ..ir.diagnostics import error
-from ..ir.regions import STEP
+from ..ir.regions import OPEN
 from ..ir.transition import Association, Certificate, Label, Param, Reason, Site, Transition, Verdict
-from .associate_weights import site_variable
 from .base import Pass
 from .carried import Carriage, Carried, plan_rules
 from .evidence import Evidence
-from .group_states import state_variables
 
 
 @dataclass(frozen=True)
@@ -50,9 +47,9 @@ class _Judge:
     def __init__(self, transition: Transition) -> None:
         self.transition = transition
         self.evidence, self.carriage = Evidence(transition), Carriage(transition)
+        self.open = Evidence(transition, OPEN) if self._reads_open() else self.evidence
         assert transition.plan is not None
         self.window = transition.plan.window
-        self.outputs = jx.outvars(transition.region(STEP).body)[len(transition.states) :]
 
     def label(self, param: Param, rule: str) -> Label:
         """The certificate's entry for one parameter."""
@@ -62,7 +59,9 @@ class _Judge:
 
         carriage = self.carriage
         carried, whole = carriage.of(param), carriage.whole(param)
-        finding = self.evidence.of(param, carried, whole)
+        evidence = self._evidence(carried)
+        own = {a: c for a, c in carried.items() if a.group.region == evidence.flow.scope}
+        finding = evidence.of(param, own, whole)
         beside = tuple(self._beside(param, carried))
         if not finding.reaches:
             if beside:
@@ -92,6 +91,13 @@ class _Judge:
             return entry(Verdict.APPROXIMATE, *reasons)
         return entry(Verdict.EXACT, Reason(text="every path from it to a hidden state is traced"))
 
+    def _reads_open(self) -> bool:
+        return any(a.group.region == OPEN for a in self.carriage.by_association)
+
+    def _evidence(self, carried: dict[Association, Carried]) -> Evidence:
+        """The scope in which what is carried of a parameter is judged: the open one where all of it is of that."""
+        return self.open if carried and all(a.group.region == OPEN for a in carried) else self.evidence
+
     def _of_whole(
         self, site: Site, carried: Carried, others: dict[Association, Carried], dropped: tuple[Reason, ...]
     ) -> Iterator[Reason]:
@@ -117,12 +123,15 @@ class _Judge:
         """Whether a trace is read with anything but zero; one read at each step's exit is, as far as is known."""
         if association.site in self.carriage.vjp.detached:
             return True
-        return self.evidence.reach.sees(association, carried.states, carried.reach, self.window)
+        evidence = self.open if association.group.region == OPEN else self.evidence
+        return evidence.reach.sees(association, carried.states, carried.reach, self.window)
 
     def _beside(self, param: Param, carried: dict[Association, Carried]) -> Iterator[Reason]:
         """What makes a gradient approximate beside its traces."""
         carriage = self.carriage
         weights = self.evidence.weights_of.get(param, [])
+        if len({a.group.region for a in carried}) > 1:
+            yield Reason(text="several traces of it are added up", loc=param.loc)
         if carriage.replaced(param):
             yield Reason(text="reverse mode's gradient is replaced by something else", loc=param.loc)
         yield from (carriage.foreign[w] for w in weights if w in carriage.foreign and param in carriage.pullback.takers)
@@ -131,20 +140,6 @@ class _Judge:
         for site in detached:
             if not any(a.site is site for a in carried):
                 yield Reason(text="reverse mode leaves its use out, and no trace is read in its place", loc=site.loc)
-            elif self._goes_past(site, [a for a in carried if a.site is site]):
-                yield Reason(
-                    text="what reaches an output in the same step, past the traced states, is dropped", loc=site.loc
-                )
         reversed_ = len(detached) < len(sites) or self.evidence.uses_plainly(weights)
         if carriage.vjp.exit and reversed_ and self.evidence.reaches_states(param):
             yield Reason(text="credit from after the window is predicted, not computed", loc=param.loc)
-
-    def _goes_past(self, site: Site, associations: list[Association]) -> bool:
-        """Whether a site's output reaches an output of the step by a path that meets no new state of its groups."""
-        variables = state_variables(self.transition)
-        ends = {variables[s][1] for a in associations for s in a.group.states}
-        reached: set[Any] = {site_variable(self.transition, site)}
-        for eqn in jx.equations(self.transition.region(STEP).body):
-            if any(atom in reached for atom in eqn.invars if not jx.is_literal(atom)):
-                reached.update(var for var in eqn.outvars if var not in ends)
-        return any(atom in reached for atom in self.outputs if not jx.is_literal(atom))

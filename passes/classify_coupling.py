@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from ..ir.dataflow import Dataflow
+from ..ir.dataflow import OPEN, Dataflow
 from ..ir.transition import Association, Dependence, Group, Transition
 from .associate_weights import site_variable
 from .base import Pass
@@ -27,11 +28,18 @@ class ClassifyCoupling(Pass):
         if any(group.jacobian for group in transition.groups) or any(a.traced for a in transition.associations):
             return transition
         flow = analyse_dataflow(transition)
-        groups = {group: _with_jacobian(transition, flow, group) for group in transition.groups}
-        associations = tuple(_with_couplings(transition, flow, a, groups) for a in transition.associations)
-        if all(new is old for old, new in groups.items()) and associations == transition.associations:
+        groups, associations = classified(transition, flow, transition.groups, transition.associations)
+        if (groups, associations) == (transition.groups, transition.associations):
             return transition
-        return replace(transition, groups=tuple(groups.values()), associations=associations)
+        return replace(transition, groups=groups, associations=associations)
+
+
+def classified(
+    transition: Transition, flow: Dataflow, groups: Sequence[Group], associations: Sequence[Association]
+) -> tuple[tuple[Group, ...], tuple[Association, ...]]:
+    """Groups and associations with the couplings that a data-flow says, and whether they have a trace."""
+    new = {group: _with_jacobian(transition, flow, group) for group in groups}
+    return tuple(new.values()), tuple(_with_couplings(transition, flow, a, new) for a in associations)
 
 
 def _with_jacobian(transition: Transition, flow: Dataflow, group: Group) -> Group:
@@ -51,6 +59,7 @@ def _with_couplings(
     variables, output = state_variables(transition), site_variable(transition, association.site)
     couplings = tuple(flow.of(variables[state][1]).get(output) for state in association.group.states)
     found = replace(association, group=groups[association.group], couplings=couplings)
-    found = replace(found, traced=found.union is not None)
+    union = found.union
+    found = replace(found, traced=union is not None and (flow.scope == OPEN or union.targets() is not None))
     kept = (association.group, association.couplings, association.traced)
     return association if (found.group, found.couplings, found.traced) == kept else found

@@ -16,7 +16,7 @@ from ..coupling import Coupling
 from ..coupling.limits import COLOURS, SPREAD
 from ..coupling.primitives import Constants, equation_couplings
 from ..ir import jaxpr as jx
-from ..ir.dataflow import Crossing, Dataflow, Dependences, Held, Prologue
+from ..ir.dataflow import HIDDEN, OPEN, Crossing, Dataflow, Dependences, Held, Prologue
 from ..ir.regions import STEP
 from ..ir.transition import Transition
 from .derivatives import refuse_nonlinear_rules
@@ -25,23 +25,25 @@ from .prologue import find_prologue
 _NOT_HOLOMORPHIC = frozenset({"real", "imag", "conj", "abs", "sign"})
 
 
-def analyse_dataflow(transition: Transition) -> Dataflow:
-    """The data-flow of the transition's step region: its own `flow`, or where it has none, one that is computed now.
+def analyse_dataflow(transition: Transition, scope: str = HIDDEN) -> Dataflow:
+    """The data-flow of the transition's step region: its own for the scope, or where it has none, one computed now.
 
-    Raises EtirError where credit passes through a backward rule that is no derivative.
+    In the scope `open` no operation is held for how it couples positions. Raises EtirError where credit passes through
+    a backward rule that is no derivative.
     """
-    if transition.flow is not None:
-        return transition.flow
-    return _analyse(transition.region(STEP).body, len(transition.params), len(transition.states))
+    known = transition.flow if scope == HIDDEN else transition.open.flow if transition.open is not None else None
+    if known is not None:
+        return known
+    return _analyse(transition.region(STEP).body, len(transition.params), len(transition.states), scope)
 
 
-def _analyse(body: Any, params: int, states: int) -> Dataflow:
+def _analyse(body: Any, params: int, states: int, scope: str) -> Dataflow:
     prologue = find_prologue(body, params)
     refuse_nonlinear_rules(body, params, states, prologue)
     old_states = [v for v in jx.argument_vars(body)[params : params + states] if jx.type_of(v).carries_credit]
     must_hold: dict[Any, Crossing] = {}
     while True:
-        walk = _Walk(body, prologue, old_states, must_hold)
+        walk = _Walk(body, prologue, old_states, must_hold, mixing=scope == OPEN)
         walk.run()
         if not walk.culprits:
             return Dataflow(
@@ -52,6 +54,7 @@ def _analyse(body: Any, params: int, states: int) -> Dataflow:
                 depends=walk.depends,
                 held=walk.held,
                 readers=walk.readers(),
+                scope=scope,
             )
         must_hold |= walk.culprits
 
@@ -60,11 +63,14 @@ class _Walk:
     """One forward run over the equations, with some values held from the start.
 
     Where an operand alone is what makes a result spread (the mean in `y - mean(y)`), the operand is what should be
-    held: it is noted as a culprit, and the run is made again with it held, so that every reader sees the same.
+    held: it is noted as a culprit, and the run is made again with it held, so that every reader sees the same. With
+    `mixing`, operations that mix positions are followed.
     """
 
-    def __init__(self, body: Any, prologue: Prologue, old_states: list[Any], must_hold: dict[Any, Crossing]) -> None:
-        self.body, self.prologue, self.must_hold = body, prologue, must_hold
+    def __init__(
+        self, body: Any, prologue: Prologue, old_states: list[Any], must_hold: dict[Any, Crossing], *, mixing: bool
+    ) -> None:
+        self.body, self.prologue, self.must_hold, self.mixing = body, prologue, must_hold, mixing
         self.followed = set(old_states)
         self.real_states = frozenset(var for var in old_states if not jx.type_of(var).is_complex)
         weights = [var for var in prologue.frontier if jx.type_of(var).carries_credit]
@@ -156,6 +162,8 @@ class _Walk:
         return None
 
     def _is_spread(self, dependences: Dependences) -> bool:
+        if self.mixing:
+            return False
         followed = {id(coupling): coupling for source, coupling in dependences.items() if source in self.followed}
         return any(map(is_spread, followed.values()))
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from ..coupling import Coupling
+from ..coupling.primitives import Constants, equation_couplings
 from ..ir import jaxpr as jx
-from ..ir.dataflow import Held
+from ..ir.dataflow import HIDDEN, Held
+from ..ir.plan.links import is_closed, positions_of
 from ..ir.regions import STEP
 from ..ir.transition import Association, Group, Param, Reason, Site, State, StateKind, Transition, Weight
 from .associate_weights import site_variable
@@ -33,12 +37,12 @@ class Finding:
 
 
 class Evidence:
-    """The data-flow of one transition, asked about its parameters."""
+    """The data-flow of one transition in one scope, asked about its parameters."""
 
-    def __init__(self, transition: Transition) -> None:
+    def __init__(self, transition: Transition, scope: str = HIDDEN) -> None:
         """Prepare to answer for `transition`, whose couplings are classified."""
         self.transition = transition
-        self.flow = analyse_dataflow(transition)
+        self.flow = analyse_dataflow(transition, scope)
         self.variables = state_variables(transition)
         self.equations = jx.equations(transition.region(STEP).body)
         self.weight_variables = dict(zip(transition.weights, self.flow.prologue.frontier, strict=True))
@@ -56,9 +60,9 @@ class Evidence:
         for site in transition.sites:
             self.sites_of.setdefault(site.weight, []).append(site)
         self.associations_of: dict[Site, list[Association]] = {}
-        for association in transition.associations:
+        for association in (a for a in transition.every_association if a.group.region == scope):
             self.associations_of.setdefault(association.site, []).append(association)
-        self._of_group: dict[tuple[Group, bool], tuple[Reason, ...]] = {}
+        self._of_group: dict[Any, tuple[Reason, ...]] = {}
 
     def of(
         self, param: Param, carried: Mapping[Association, Carried] | None = None, whole: Collection[Site] = ()
@@ -76,8 +80,8 @@ class Evidence:
         dropped = [*self._plain_uses(weights), *self._beside_the_traces(sites, whole, followed)]
         sources = [self.weight_variables[w] for w in weights] + [site_variable(self.transition, s) for s in sites]
         buffers = self._through_buffers(sources)
-        for group, closed in dict.fromkeys((a.group, self._is_closed(a, c)) for a, c in followed.items()):
-            dropped += self._recurrence(group, closed)
+        for group, states, kept in dict.fromkeys((a.group, c.of(a), self._kept(a, c)) for a, c in followed.items()):
+            dropped += self._recurrence(group, states, kept)
         reaches = any(source in self.to_hidden for source in sources)
         return Finding(
             reaches=reaches or bool(buffers),
@@ -113,15 +117,14 @@ class Evidence:
     def _is_read(self, group: Group) -> bool:
         return any(state in self.read_states for state in group.states)
 
-    def _is_closed(self, association: Association, carried: Carried) -> bool:
-        """Whether a trace follows every position that the group's recurrence leads to from those that it follows."""
+    def _kept(self, association: Association, carried: Carried) -> int | None:
+        """To how many positions the recurrence is followed at most; None where that is all that it leads to."""
         if carried.reach is None:
-            return False
-        for dependence in association.group.jacobian:
-            onward = dependence.coupling.compose(carried.reach)
-            if onward is not None and carried.reach.join(onward) != carried.reach:
-                return False
-        return True
+            return 1
+        states = carried.of(association)
+        if is_closed(carried.reach, [d.coupling for d in association.group.jacobian if d.on in states]):
+            return None
+        return positions_of(carried.reach).shape[-1]
 
     def _plain_uses(self, weights: Iterable[Weight]) -> Iterator[Reason]:
         for weight in weights:
@@ -133,8 +136,22 @@ class Evidence:
                     yield Reason(text=f"becomes '{state.path}' without an ETP operation", loc=state.loc)
             users = [e for e in self.equations if e.primitive.name != "etp" and any(a is var for a in e.invars)]
             for eqn in users:
-                if any(source in self.to_hidden for v in eqn.outvars for source in self.flow.of(v)):
+                onward = [v for v in eqn.outvars if v in self._toward_hidden]
+                if any(source in self.to_hidden for v in onward for source in self.flow.of(v)):
                     yield Reason(text=f"used by a plain {describe(eqn)}, not by an ETP operation", loc=jx.location(eqn))
+
+    @cached_property
+    def _toward_hidden(self) -> set[Any]:
+        """The variables from which some hidden state is reached that outputs depend on."""
+        found = set(self.after_hidden)
+        constants = Constants(self.transition.region(STEP).body)
+        for eqn in reversed(self.equations):
+            if found.isdisjoint(eqn.outvars):
+                continue
+            for var, row in zip(eqn.outvars, equation_couplings(eqn, constants), strict=True):
+                if var in found:
+                    found.update(atom for atom, c in zip(eqn.invars, row, strict=True) if c is not None)
+        return found
 
     def _beside_the_traces(
         self, sites: Iterable[Site], whole: Collection[Site], followed: Mapping[Association, Carried]
@@ -169,14 +186,15 @@ class Evidence:
         """The hidden states that depend on a held value without anything held between."""
         return [s for s in self.read_states if held.var in self.flow.of(self.variables[s][1])]
 
-    def _recurrence(self, group: Group, closed: bool) -> tuple[Reason, ...]:
-        """What is dropped when a trace on `group` is carried through the step; `closed`: positions are followed."""
-        if (group, closed) not in self._of_group:
-            found = (reason for state in group.states for reason in self._leaving(state, group, closed))
-            self._of_group[group, closed] = tuple(dict.fromkeys(found))
-        return self._of_group[group, closed]
+    def _recurrence(self, group: Group, states: tuple[State, ...], kept: int | None) -> tuple[Reason, ...]:
+        """What is dropped when a trace on states of `group` is carried through the step, to so many positions."""
+        key = (group, states, kept)
+        if key not in self._of_group:
+            found = (reason for state in states for reason in self._leaving(state, group, kept))
+            self._of_group[key] = tuple(dict.fromkeys(found))
+        return self._of_group[key]
 
-    def _leaving(self, state: State, group: Group, closed: bool) -> Iterator[Reason]:
+    def _leaving(self, state: State, group: Group, kept: int | None) -> Iterator[Reason]:
         before = self.variables[state][0]
         for held in self._useful(before):
             reached = self._reached(held)
@@ -187,9 +205,13 @@ class Evidence:
             if other not in group.states:
                 yield Reason(text=f"'{state.path}' feeds '{other.path}', a state of another group", loc=other.loc)
         for dependence in group.jacobian:
-            if dependence.on is state and dependence.coupling.has_off_diagonal and not closed:
-                text = f"recurrence of '{state.path}' moves between positions {dependence.coupling}"
-                yield Reason(text=text, loc=dependence.of.loc)
+            if dependence.on is state and dependence.coupling.has_off_diagonal and kept is not None:
+                yield Reason(text=self._moves(state, group, dependence.coupling, kept), loc=dependence.of.loc)
+
+    def _moves(self, state: State, group: Group, coupling: Coupling, kept: int) -> str:
+        text = f"recurrence of '{state.path}' moves between positions {coupling}"
+        silent = kept == 1 and group.region == HIDDEN
+        return text if silent else f"{text}, and is followed to {kept} of {math.prod(group.shape)}"
 
     @cached_property
     def _readers_of(self) -> dict[Any, list[State]]:

@@ -9,7 +9,7 @@ import networkx as nx
 
 from ..ir import jaxpr as jx
 from ..ir.dataflow import Dataflow
-from ..ir.regions import STEP
+from ..ir.regions import OPEN, STEP
 from ..ir.transition import Group, State, Transition
 from .base import Pass
 from .dataflow import analyse_dataflow
@@ -28,27 +28,38 @@ class GroupStates(Pass):
         """The transition with its groups, in the order of their first states."""
         if transition.groups:
             return transition
-        flow, variables = analyse_dataflow(transition), state_variables(transition)
-        graph: nx.Graph[int] = nx.Graph()
-        hidden = transition.hidden
-        graph.add_nodes_from(range(len(hidden)))
-        place = {variables[state][0]: k for k, state in enumerate(hidden)}
-        for k, state in enumerate(hidden):
-            graph.add_edges_from((k, place[source]) for source in _same_position(flow, variables[state][1], place))
-        parts = sorted(sorted(part) for part in nx.connected_components(graph))
-        groups = tuple(
-            Group(index=index, states=tuple(hidden[k] for k in part), shape=hidden[part[0]].before.type.shape)
-            for index, part in enumerate(parts)
+        return replace(transition, groups=grouped(transition, analyse_dataflow(transition)))
+
+
+def grouped(transition: Transition, flow: Dataflow, first: int = 0) -> tuple[Group, ...]:
+    """The groups of the hidden states in the scope of a data-flow, numbered from `first`, without their Jacobians.
+
+    Where mixing operations are not held, states of one shape that depend on each other in any way are one group.
+    """
+    variables, hidden = state_variables(transition), transition.hidden
+    graph: nx.Graph[int] = nx.Graph()
+    graph.add_nodes_from(range(len(hidden)))
+    place = {variables[state][0]: k for k, state in enumerate(hidden)}
+    for k, state in enumerate(hidden):
+        graph.add_edges_from((k, place[source]) for source in _joined(flow, variables[state][1], place))
+    parts = sorted(sorted(part) for part in nx.connected_components(graph))
+    return tuple(
+        Group(
+            index=first + index,
+            states=tuple(hidden[k] for k in part),
+            shape=hidden[part[0]].before.type.shape,
+            region=flow.scope,
         )
-        return replace(transition, groups=groups)
+        for index, part in enumerate(parts)
+    )
 
 
-def _same_position(flow: Dataflow, after: Any, place: dict[Any, int]) -> list[Any]:
+def _joined(flow: Dataflow, after: Any, place: dict[Any, int]) -> list[Any]:
     shape = jx.shape_of(after)
     return [
         source
         for source, coupling in flow.of(after).items()
-        if source in place and jx.shape_of(source) == shape and coupling.has_diagonal
+        if source in place and jx.shape_of(source) == shape and (flow.scope == OPEN or coupling.has_diagonal)
     ]
 
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
 from ..ir.diagnostics import Diagnostic, EtirError, did_you_mean
-from ..ir.regions import FORWARD, RESTRICTED, with_regions
-from ..ir.transition import Param, Transition
+from ..ir.regions import FORWARD, OPEN, RESTRICTED, with_regions
+from ..ir.transition import Association, Param, Transition
 from ..rules import DEFAULT, RULES, Rule, Task, Writer
+from ..rules.writer import Followed
 from .associate_weights import site_variable
 from .base import Pass
+from .carried import Carried
 from .dataflow import analyse_dataflow
 from .evidence import Evidence
-from .exit_region import exit_region
+from .exits import Exits
 from .group_states import state_variables
+from .open_scope import with_open_scope
 from .restrict_credit import restricted_region
 from .samples import Samples
 
@@ -57,7 +59,9 @@ class PlanTraces(Pass):
         plan = Writer(
             transition=transition,
             region=RESTRICTED if restricted else FORWARD,
-            exit_region=partial(exit_region, transition),
+            exits=Exits(transition),
+            with_open_scope=with_open_scope,
+            follows_all=_Followed(),
         )
         reaching = _reaching(transition, assigned)
         left: set[Param] = set()
@@ -139,6 +143,19 @@ def _reaching(transition: Transition, assigned: Sequence[Rule]) -> list[Param]:
         return [param for param in transition.params if param in paths]
     evidence = Evidence(transition)
     return [p for p in transition.params if p.value.type.carries_credit and evidence.of(p).reaches]
+
+
+class _Followed:
+    """Whether traces in the open scope of a plan in the making leave out no path of a parameter."""
+
+    def __init__(self) -> None:
+        self._evidence: Evidence | None = None
+
+    def __call__(self, transition: Transition, param: Param, traces: Mapping[Association, Followed]) -> bool:
+        if self._evidence is None:
+            self._evidence = Evidence(transition, OPEN)
+        carried = {a: Carried(states=followed.states, reach=followed.reach) for a, followed in traces.items()}
+        return not self._evidence.of(param, carried).dropped
 
 
 def _task(transition: Transition, params: tuple[Param, ...], reaching: list[Param]) -> Task:

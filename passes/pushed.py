@@ -53,7 +53,9 @@ class PushedTraces:
         if type(push) is not Push or push.results != after or push.tangents != read.trace or push.sites != (site,):
             return None
         units = self.maker.get(push.shifts[0])
-        right = type(units) is Units and (units.site, units.apart) == (site, read.apart) and units.scale is site.data
+        if not isinstance(units, Units):
+            return None
+        right = (units.site, units.apart) == (site, read.apart) and units.scale is site.data
         whole = right and units.labels == (site.data_labels or "") and not Bundle(site, read.apart).contracts
         return Pushed(site=site) if whole else None
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from ..ir import jaxpr as jx
 from ..ir.dataflow import Dataflow
-from ..ir.regions import FORWARD, HIDDEN, STEP, WEIGHTS, make_region, with_regions
+from ..ir.regions import FORWARD, HIDDEN, OPEN, STEP, WEIGHTS, make_region, with_regions
 from ..ir.transition import Region, Transition
 from ..ir.values import Value
 from .base import Pass
@@ -26,7 +26,7 @@ class SliceRegions(Pass):
       for. The records are the sites' data and whatever the hidden region needs.
     - `hidden(states, needs, shifts) -> new hidden states`: what remains of the step between the hidden states and
       the sites' outputs when every mixing operation is held. Its derivatives are `D` (by the states) and `f` (by the
-      shifts).
+      shifts). Where a rule asks for it, `open` is the same with nothing held.
 
     Before: `region @step`.  After: `region @weights`, `region @forward` and `region @hidden` as well.
     """
@@ -70,8 +70,12 @@ class Slicer:
             if site.data is not None:
                 self.value_of.setdefault(self.equations[site.equation].invars[0], site.data)
         self.shifts = tuple(Value(type=site.output.type, hint=f"d{site.output.hint}") for site in transition.sites)
-        self.hidden_equations, self.needs = self._hidden_slice()
+        self.slices = {flow.scope: self._hidden_slice(flow) for flow in self._flows_of(transition)}
         self.records = self._records()
+
+    def _flows_of(self, transition: Transition) -> list[Dataflow]:
+        """The data-flow of each scope that the transition has."""
+        return [self.flow, *([analyse_dataflow(transition, OPEN)] if transition.open is not None else [])]
 
     def weights(self) -> Region:
         """The prologue."""
@@ -128,35 +132,36 @@ class Slicer:
 
         return hook
 
-    def hidden(self) -> Region:
-        """What lies between hidden states, sites and new hidden states, mixing operations held."""
+    def hidden(self, scope: str = HIDDEN) -> Region:
+        """What lies between hidden states, sites and new hidden states, what a scope holds held."""
+        equations, needed = self.slices[scope]
         states = [self.arguments[len(self.transition.params) + k] for k in self.transition.hidden_places]
         after = [self.results[k] for k in self.transition.hidden_places]
-        needs = [var for var in self.needs if var not in states]
+        needs = [var for var in needed if var not in states]
 
         def run(env: dict[Any, Any], shifts: Sequence[Any]) -> list[Any]:
             for var, site in self.sites.items():
                 if var in env:
                     env[var] = env[var] + shifts[self.site_at[site.equation]]
             held = {var: env[var] for var in needs}
-            for eqn in self.hidden_equations:
+            for eqn in equations:
                 jx.run_equations([eqn], env, self.shifting(shifts, env))
                 env.update({var: held[var] for var in eqn.outvars if var in held})
             return [jx.read(env, atom) for atom in after]
 
         body = self._trace([*states, *needs], run)
         values = [*(self.value_of[v] for v in (*states, *needs)), *self.shifts]
-        return make_region(HIDDEN, body, values, [state.after for state in self.transition.hidden])
+        return make_region(scope, body, values, [state.after for state in self.transition.hidden])
 
-    def _hidden_slice(self) -> tuple[list[Any], list[Any]]:
-        """The equations of the hidden region, and the variables that they, or its results, take from outside."""
+    def _hidden_slice(self, flow: Dataflow) -> tuple[list[Any], list[Any]]:
+        """The equations of a hidden region, and the variables that they, or its results, take from outside."""
         wanted: set[Any] = {
             self.results[k] for k in self.transition.hidden_places if not jx.is_literal(self.results[k])
         }
         chosen: list[Any] = []
         made: set[Any] = set()
         for k, eqn in reversed(list(enumerate(self.equations))):
-            flowing = [var for var in eqn.outvars if var in wanted and self._flows(var)]
+            flowing = [var for var in eqn.outvars if var in wanted and _flows(flow, var)]
             if flowing and k not in self.flow.prologue.equations:
                 chosen.append(eqn)
                 made.update(flowing)
@@ -167,14 +172,11 @@ class Slicer:
         needs = sorted((var for var in wanted - made if var not in self.consts), key=order.__getitem__)
         return chosen[::-1], needs
 
-    def _flows(self, var: Any) -> bool:
-        """Whether credit from a state or another site passes through the equation that makes `var`."""
-        return any(source is not var for source in self.flow.of(var))
-
     def _records(self) -> list[Any]:
-        """Variables that the forward region hands out: the sites' data and the hidden region's needs."""
+        """Variables that the forward region hands out: the sites' data and the hidden regions' needs."""
         data = [self.equations[s.equation].invars[0] for s in self.transition.sites if s.data is not None]
-        wanted = [var for var in dict.fromkeys([*data, *self.needs]) if var not in self.given]
+        needed = [var for _, needs in self.slices.values() for var in needs]
+        wanted = [var for var in dict.fromkeys([*data, *needed]) if var not in self.given]
         for var in wanted:
             self.value_of.setdefault(var, Value(type=jx.type_of(var), hint="r"))
         return wanted
@@ -191,6 +193,11 @@ class Slicer:
         types += [jx.struct_of(var) for var in self.sites] if shifted else []
         closed, _ = jx.trace(body, *types)
         return closed
+
+
+def _flows(flow: Dataflow, var: Any) -> bool:
+    """Whether credit from a state or another site passes through the equation that makes `var`."""
+    return any(source is not var for source in flow.of(var))
 
 
 def _runner(chosen: Sequence[Any], results: Sequence[Any]) -> Runner:

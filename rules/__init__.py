@@ -6,9 +6,14 @@ from .base import Rule, Task
 from .bptt import Bptt
 from .d_rtrl import DRtrl
 from .dni import Dni
+from .e_prop import EProp
 from .kf_rtrl import KfRtrl
+from .ottt import Ottt
 from .pp_prop import PpProp
+from .rflo import Rflo
 from .rtrl import Rtrl
+from .snap import SnAp
+from .three_factor import ThreeFactor
 from .uoro import Uoro
 from .writer import Writer
 
@@ -16,9 +21,14 @@ KNOWN: tuple[Rule, ...] = (
     Bptt(),
     DRtrl(),
     Dni(),
+    EProp(),
     KfRtrl(),
+    Ottt(),
     PpProp(),
+    Rflo(),
     Rtrl(),
+    SnAp(),
+    ThreeFactor(),
     Uoro(),
 )
 """The rules that can be given by name; any other `Rule` can be given as an object."""
@@ -35,11 +45,16 @@ __all__ = [
     "Bptt",
     "DRtrl",
     "Dni",
+    "EProp",
     "KfRtrl",
+    "Ottt",
     "PpProp",
+    "Rflo",
     "Rtrl",
     "Rule",
+    "SnAp",
     "Task",
+    "ThreeFactor",
     "Uoro",
     "Writer",
 ]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from ..coupling import Coupling
 from ..ir.plan import Advance, Contract, Diagonal, Outer, Placement
-from ..ir.plan.jacobian import trace_dtype
-from ..ir.transition import Association
+from ..ir.plan.jacobian import real_dtype, trace_dtype
+from ..ir.transition import Association, Param
 from ..ir.types import TensorType
 from ..ir.values import Value
 from .writer import Pair, Writer, state_hint
@@ -21,6 +22,8 @@ class Positional(NamedTuple):
     """The places of the followed states in their group."""
     before: tuple[Value, ...]
     after: tuple[Value, ...]
+    reach: Coupling | None = None
+    """The positions that it is followed to, where they are not what the site feeds."""
 
 
 def followed_states(sensitivity: Sequence[int], pairs: Sequence[Pair]) -> tuple[int, ...]:
@@ -64,14 +67,26 @@ def new_traces(
     )
 
 
-def read_at_entry(plan: Writer, trace: Positional) -> None:
-    """Contract a trace with the cotangents of the entering states, once a window: the `entry` read-out."""
+def read_at_entry(plan: Writer, trace: Positional, takers: Sequence[Param] | None = None) -> None:
+    """Contract a trace with the cotangents of the entering states, once a window: the `entry` read-out.
+
+    The parameters of the rule take it, or the `takers` among them.
+    """
     entering, association = plan.entering(trace.association.group), trace.association
     weight = association.site.weight
     read = Contract(
         association=association,
         trace=trace.before,
         cotangents=tuple(entering[k] for k in trace.states),
+        reach=trace.reach,
         loc=association.loc,
     )
-    plan.contribute(weight, *plan.window(read, f"g_{weight.value.hint}"))
+    plan.contribute(weight, *plan.window(read, f"g_{weight.value.hint}"), takers=takers)
+
+
+def column_type(association: Association) -> TensorType:
+    """The type of a data trace: real unless the data are complex."""
+    data = association.site.data
+    assert data is not None
+    dtype = trace_dtype(association)
+    return TensorType(dtype if data.type.is_complex else real_dtype(dtype), data.type.shape)

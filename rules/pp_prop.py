@@ -10,12 +10,12 @@ import jax.numpy as jnp
 
 from ..ir.diagnostics import error
 from ..ir.plan import Advance, Diagonal, Placement, Plain, Product, Project, Scalar
-from ..ir.plan.jacobian import real_dtype, trace_dtype
+from ..ir.plan.jacobian import trace_dtype
 from ..ir.transition import Association
 from ..ir.types import TensorType
 from ..ir.values import Value
 from .base import Rule, Task
-from .positional import followed_states, new_traces, positional_trace, read_at_entry
+from .positional import column_type, followed_states, new_traces, positional_trace, read_at_entry
 from .writer import Writer
 
 
@@ -120,14 +120,6 @@ def _corrected(plan: Writer, credit: Value, a: float, age: Value) -> Value:
 
     (found,) = plan.apply(divide, credit, age, name="corrected", at_window=True)
     return found
-
-
-def column_type(association: Association) -> TensorType:
-    """The type of a data trace: real unless the data are complex."""
-    data = association.site.data
-    assert data is not None
-    dtype = trace_dtype(association)
-    return TensorType(dtype if data.type.is_complex else real_dtype(dtype), data.type.shape)
 
 
 def factors(association: Association) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +14,10 @@ from ..ir import jaxpr as jx
 from ..ir.attributes import mnemonic, place
 from ..ir.diagnostics import Diagnostic, EtirError, error
 from ..ir.loc import Loc
+from ..ir.observable import Observable
 from ..ir.plan import (
     Apply,
-    ExitSignal,
+    Credit,
     Jacobian,
     LossSignal,
     Operation,
@@ -28,13 +29,23 @@ from ..ir.plan import (
     Trace,
     Vjp,
 )
-from ..ir.plan.reverse import type_list
+from ..ir.plan.faults import type_list
 from ..ir.regions import make_region, with_regions
 from ..ir.transition import Association, Group, Param, Region, Site, Transition, Weight
 from ..ir.types import TensorType
 from ..ir.values import Value
+from .exits import Exits, Returned
 
 Pair = tuple[int, int]
+
+
+class Followed(NamedTuple):
+    """Where a trace of an association would be followed to."""
+
+    states: tuple[int, ...]
+    """The places of the states in their group."""
+    reach: Coupling
+    """The positions."""
 
 
 @dataclass
@@ -44,8 +55,12 @@ class Writer:
     transition: Transition
     region: str
     """The region that reverse mode differentiates."""
-    exit_region: Callable[[Group], Region]
-    """Makes the region of an exit signal."""
+    exits: Exits
+    """What is read at each step's exit."""
+    with_open_scope: Callable[[Transition], Transition]
+    """Adds the open scope to a transition that has none."""
+    follows_all: Callable[[Transition, Param, Mapping[Association, Followed]], bool]
+    """Whether traces in the open scope leave out no path from a parameter to a hidden state."""
     rule: Any = None
     """The rule that writes now."""
     params: tuple[Param, ...] = ()
@@ -189,7 +204,7 @@ class Writer:
     # What rules share
 
     def jacobian(self, group: Group, *, whole: bool = False) -> dict[Pair, Value]:
-        """`D = dh'/dh` of a group at this step, mixing operations held, by (new state, old state) as places in it.
+        """`D = dh'/dh` of a group at this step, in the group's scope, by (new state, old state) as places in it.
 
         The diagonal over positions, `[*group]`, of the pairs that have one; with `whole` every entry.
         """
@@ -206,11 +221,11 @@ class Writer:
             self._shared[key] = dict(zip(pairs, self.step(operation, *names), strict=True)) if pairs else {}
         return self._shared[key]
 
-    def sensitivity(self, association: Association, reach: Coupling | None = None) -> dict[int, Value]:
+    def sensitivity(self, association: Association) -> dict[int, Value]:
         """`f = dh'/dy` at this step, by the place of the state in its group: `[slots?, *output]`."""
-        key = ("sensitivity", association, reach)
+        key = ("sensitivity", association)
         if key not in self._shared:
-            operation = Sensitivity(association=association, reach=reach, loc=association.loc)
+            operation = Sensitivity(association=association, loc=association.loc)
             hint, group = f"f_{association.site.output.hint}", association.group
             found = self.step(operation, *[state_hint(hint, group, k) for k in operation.states])
             self._shared[key] = dict(zip(operation.states, found, strict=True))
@@ -222,6 +237,25 @@ class Writer:
         if key not in self._shared:
             (self._shared[key],) = self.step(Scale(value=value, factor=factor), f"{value.hint}_scaled")
         return self._shared[key]
+
+    def open_associations(self) -> tuple[Association, ...]:
+        """The uses of this rule's weights that reach hidden states, in the scope in which no operation is held.
+
+        There a group's Jacobian is whole: a dense recurrence couples every position with every other one. Groups are
+        of the open scope, too.
+        """
+        self.transition = self.with_open_scope(self.transition)
+        assert self.transition.open is not None
+        own = set(self.params)
+        found = self.transition.open.associations
+        return tuple(a for a in found if a.traced and own.intersection(a.site.weight.params))
+
+    def is_followed(self, param: Param, traces: Mapping[Association, Followed]) -> bool:
+        """Whether traces of open associations, followed so far, leave out no path from a parameter to a hidden state.
+
+        Credit through states that were declared not hidden does not count: no trace follows it.
+        """
+        return self.follows_all(self.transition, param, traces)
 
     def entering(self, group: Group) -> tuple[Value, ...]:
         """What reverse mode sends back to a group's states as they entered the window."""
@@ -235,15 +269,41 @@ class Writer:
             self._shared["loss"] = self.step(LossSignal(), *names)
         return self._shared["loss"]
 
-    def exit_signal(self, group: Group) -> tuple[Value, ...]:
-        """`L = dl/dh'`: the derivative of this step's loss by each of a group's new states, the others held."""
-        key = ("exit", group)
+    def exit_credit(self) -> Returned:
+        """What this step's loss sends back, within the step, to old hidden states and to sites' outputs.
+
+        What a mixing operation makes of a group's old state is left out where it leads back to the group's new state,
+        as `D` leaves it out: `<credit of the old state, E> + <credit of the output, dy/dw>` is the classical reading
+        `<L, E'>` at the step's exit, and counts as well what outputs read of old states, or past the new ones.
+        """
+        return self._returned(self.exits.whole(), self.loss_signal())
+
+    def shown_credit(self, signals: Mapping[Observable, Value]) -> Returned:
+        """What cotangents of observables send back; those that are not named have none."""
+        return self._returned(self.exits.shown(), [signals.get(o) for o in self.exits.observables()])
+
+    def _returned(self, region: Region, cotangents: Sequence[Value | None]) -> Returned:
+        key = (region, tuple(cotangents))
         if key not in self._shared:
-            region = self.exit_region(group)
-            self.transition = with_regions(self.transition, region)
-            operation = ExitSignal(group=group, region=region.name, signals=self.loss_signal(), loc=group.loc)
-            self._shared[key] = self.step(operation, *[f"L_{s.before.hint}" for s in group.states])
+            t = self.transition = with_regions(self.transition, region)
+            names = [f"{s.before.hint}_bar" for s in t.hidden] + [f"{s.output.hint}_bar" for s in t.sites]
+            found = self.step(Credit(region=region.name, cotangents=tuple(cotangents)), *names)
+            count = len(t.hidden)
+            self._shared[key] = Returned(
+                dict(zip(t.hidden, found, strict=False)), dict(zip(t.sites, found[count:], strict=True))
+            )
         return self._shared[key]
+
+    def seen(self) -> dict[Observable, Value]:
+        """The derivative of this step's loss by each observable, as whatever reads it otherwise than by position."""
+        if "seen" not in self._shared:
+            region = self.exits.seen()
+            self.transition = with_regions(self.transition, region)
+            operation = Credit(region=region.name, cotangents=self.loss_signal())
+            count, shown = len(self.transition.hidden), self.exits.observables()
+            found = self.step(operation, *["unused"] * count, *["z_bar"] * len(shown))
+            self._shared["seen"] = dict(zip(shown, found[count:], strict=True))
+        return self._shared["seen"]
 
     def signal(self, path: str, kind: TensorType) -> Value:
         """An array that every step of the learner is given beside the model's inputs, as `path=...`."""
@@ -258,8 +318,11 @@ class Writer:
 
     # Gradients
 
-    def contribute(self, to: Weight | Param, value: Value) -> None:
-        """Add a value, made at a window's end, to the gradient of a weight or of a parameter."""
+    def contribute(self, to: Weight | Param, value: Value, *, takers: Sequence[Param] | None = None) -> None:
+        """Add a value, made at a window's end, to the gradient of a weight or of a parameter.
+
+        What is added to a weight is pulled back to the parameters of the rule, or to the `takers` among them.
+        """
         if isinstance(to, Param):
             self._on_params.append((to, value))
             return
@@ -273,7 +336,7 @@ class Writer:
                 help="give them the same rule in rules=",
             )
         self._on_weights.append((to, value))
-        self._takers += [p for p in self.params if p not in self._takers]
+        self._takers += [p for p in (self.params if takers is None else takers) if p not in self._takers]
 
     def detach(self, site: Site) -> None:
         """Leave a site's weight out of reverse mode: its gradient is what the rule reads at each step's exit."""

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from ...ir.plan import Contract, Trace
 from ...ir.transition import Site
 from ...ir.values import Value
-from .history import Cotangents, Stretch, backward
+from .algebra import Cotangents
+from .history import Stretch, backward
 from .pattern import Sweeps
 from .trace_pass import trace_pass
 
@@ -54,12 +55,12 @@ def close_fold(
     for stretch, swept in zip(stretches, backward(stretches), strict=True):
         cotangents: Cotangents | None = None
         if entering is not None:
-            one = {k: entering[k][0] for k in stretch.unit.states}
+            one = {k: stretch.unit.algebra.arriving(entering[k][0]) for k in stretch.unit.states}
             cotangents = swept.cotangents if windows > 1 else one
         for sweep, factors, credit in zip(stretch.unit.sweeps, swept.factors, swept.credit, strict=True):
             old = {k: held[trace] for k, trace in zip(sweep.states, sweep.traces, strict=True)}
             data = None if sweep.data is None else record[sweep.data]
-            new, read = trace_pass(sweep, old, swept.product, factors, data, cotangents)
+            new, read = trace_pass(stretch.unit.algebra, sweep, old, swept.product, factors, data, cotangents)
             closed.traces.update({t: new[k] for k, t in zip(sweep.states, sweep.traces, strict=True)})
             if read is not None:
                 closed.reads[sweep.contract] = read

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
-from ...ir.plan.placement import as_type_of
 from ...ir.values import Value
 from ..shared import Shared
-from .pattern import Pair, Sweep, Unit
-
-Cotangents = dict[int, jax.Array]
-"""One array for each state, by its place among the hidden states, at the group's positions."""
-
-Jacobians = dict[Pair, jax.Array]
+from .algebra import Cotangents, Jacobians, OnSlots, Pair
+from .pattern import Sweep, Unit
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,9 +19,9 @@ class Carried:
     """What the backward sweep over one unit returns."""
 
     product: Jacobians
-    """`P`, the product of the Jacobians over the stretch."""
+    """`P`, the product of the Jacobians over the stretch, as the unit's algebra lays it out."""
     cotangents: Cotangents
-    """The credit that arrived in the stretch, pulled back to its beginning."""
+    """The credit that arrived in the stretch, pulled back to its beginning, as the unit's algebra lays it out."""
     factors: list[Cotangents]
     """For each sweep `s_t = (prod of later D) f_t`, `[time, slots?, *output]` by state."""
     credit: list[jax.Array | None]
@@ -57,11 +50,6 @@ class Stretch:
         """`f` of each sweep, `[time, slots?, *output]` by state."""
         return [{k: self.record[f] for k, f in sweep.factors.items()} for sweep in self.unit.sweeps]
 
-    def zeros(self) -> Cotangents:
-        """Zeros for each state, in the element type that holds every state of the unit."""
-        dtype = reduce(jnp.promote_types, [x.dtype for x in self.like.values()])
-        return {k: jnp.zeros(x.shape, dtype) for k, x in self.like.items()}
-
 
 def closure(pattern: Iterable[Pair], states: Iterable[int]) -> list[Pair]:
     """The pairs of states that a product of any number of Jacobians of this pattern may couple."""
@@ -77,17 +65,7 @@ def backward(stretches: Sequence[Stretch]) -> list[Carried]:
     """Sweep backwards over the steps of a stretch, all units side by side in one loop."""
     if not stretches:
         return []
-    start = [
-        (
-            {
-                p: jnp.ones_like(zero[p[0]]) if p[0] == p[1] else zero[p[0]]
-                for p in closure(s.unit.jacobians, s.unit.states)
-            },
-            zero,
-        )
-        for s in stretches
-        for zero in [s.zeros()]
-    ]
+    start = [s.unit.algebra.start(closure(s.unit.jacobians, s.unit.states), s.like) for s in stretches]
 
     def step(carry: Any, at: Any) -> tuple[Any, Any]:
         moved = [_step(s.unit, *c, *x) for s, c, x in zip(stretches, carry, at.tree, strict=True)]
@@ -105,55 +83,29 @@ def _step(
     unit: Unit, product: Jacobians, credit: Cotangents, here: Jacobians, sensitive: Any, arrived: Any
 ) -> tuple[Any, Any]:
     """One step of the sweep, for one unit."""
-    pairs = list(zip(unit.sweeps, sensitive, strict=True))
-    factors = _once_each(pairs, lambda sweep, f: _carry_on(sweep, product, f))
-    sent = [None] * len(pairs) if arrived is None else _once_each(pairs, lambda sweep, f: _send(sweep, credit, f))
+    algebra, pairs = unit.algebra, list(zip(unit.sweeps, sensitive, strict=True))
+    shared = isinstance(algebra, OnSlots)
+    factors = _once_each(pairs, shared, lambda sweep, f: algebra.carried_on(sweep, product, f))
+    sent = [None] * len(pairs)
+    here = algebra.here(here)
     if arrived is not None:
-        credit = {k: (_column(credit, here, k) + arrived[k]).astype(credit[k].dtype) for k in credit}
-    product = {pair: _times(product, here, pair) for pair in product}
-    return (product, credit), (factors, sent)
+        sent = _once_each(pairs, shared, lambda sweep, f: algebra.sent(sweep, credit, f))
+        credit = algebra.sent_back(credit, here, arrived)
+    return (algebra.times(product, here), credit), (factors, sent)
 
 
-def _once_each(pairs: Sequence[tuple[Sweep, Any]], compute: Callable[[Sweep, Any], Any]) -> list[Any]:
-    """`compute` of each pair, once for sweeps that lie at the state's own positions and share their sensitivities."""
+def _once_each(pairs: Sequence[tuple[Sweep, Any]], shared: bool, compute: Callable[[Sweep, Any], Any]) -> list[Any]:
+    """`compute` of each pair, once for sweeps that share their positions and their sensitivities.
+
+    Sweeps share their positions where these are the state's own, or all of a unit's are `shared`.
+    """
     known: dict[Any, Any] = {}
     found: list[Any] = []
     for sweep, sensitive in pairs:
         dtype = sweep.site.output.type.dtype
         same = tuple((k, id(f)) for k, f in sensitive.items()), sweep.states
-        key = (same if sweep.placement.is_identity else id(sweep), dtype)
+        key = (same if shared or sweep.placement.is_identity else id(sweep), dtype)
         if key not in known:
             known[key] = compute(sweep, sensitive)
         found.append(known[key])
     return found
-
-
-def _times(product: Jacobians, here: Jacobians, pair: Pair) -> jax.Array:
-    """One entry of `product @ here`."""
-    terms = [x * here[j, pair[1]] for (i, j), x in product.items() if i == pair[0] and (j, pair[1]) in here]
-    return sum(terms[1:], terms[0]).astype(product[pair].dtype) if terms else jnp.zeros_like(product[pair])
-
-
-def _column(credit: Cotangents, here: Jacobians, state: int) -> jax.Array:
-    """One entry of `credit @ here`."""
-    terms = [x * here[k, state] for k, x in credit.items() if (k, state) in here]
-    return sum(terms[1:], terms[0]) if terms else jnp.zeros_like(credit[state])
-
-
-def _carry_on(sweep: Sweep, product: Jacobians, sensitive: Cotangents) -> Cotangents:
-    """`product @ f`, by state, at the sweep's positions."""
-    found: Cotangents = {}
-    for (of, on), x in product.items():
-        if on in sensitive and of in sweep.states:
-            term = sweep.placement.gather(x) * sensitive[on]
-            found[of] = found[of] + term if of in found else term
-    return found
-
-
-def _send(sweep: Sweep, credit: Cotangents, sensitive: Cotangents) -> jax.Array:
-    """`credit @ f` at the site's output."""
-    terms = [sweep.placement.gather(credit[k]) * f for k, f in sensitive.items()]
-    kind = sweep.site.output.type
-    if not terms:
-        return jnp.zeros(kind.shape, kind.dtype)
-    return as_type_of(sweep.placement.sum_slots(sum(terms[1:], terms[0])), kind.dtype)

@@ -8,14 +8,31 @@ windows send back through the fold's own history comes out as cotangents of the 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
-from ...ir.plan import Advance, Contract, Diagonal, LossSignal, Operation, Outer, Placement, Plan, Pullback, Trace, Vjp
+from ...coupling import Coupling
+from ...ir.plan import (
+    Advance,
+    Contract,
+    Diagonal,
+    LossSignal,
+    Neighbourhood,
+    Operation,
+    Outer,
+    Placement,
+    Plan,
+    Pullback,
+    Trace,
+    Vjp,
+)
 from ...ir.transition import Group, Site, Transition
 from ...ir.values import Value
 from ..backend import Uses
+from .algebra import Algebra, OnPositions, OnSlots, Pair
 
-Pair = tuple[int, int]
-"""A new state and an old one, as places among the hidden states."""
+LITTLE = 1 << 18
+"""A fold's history may always have this many numbers for each unit."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -31,6 +48,8 @@ class Sweep:
     factors: dict[int, Value]
     data: Value | None
     placement: Placement
+    couplings: dict[Pair, Coupling] | None = None
+    """Where the trace is followed from position to position, the couplings of the Jacobians."""
 
     @property
     def site(self) -> Site:
@@ -40,12 +59,27 @@ class Sweep:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Unit:
-    """Sweeps over one group with one matrix `D`: they share its products."""
+    """Sweeps over one group with one matrix `D`, followed to the same positions: they share its products."""
 
     group: Group
     states: tuple[int, ...]
     jacobians: dict[Pair, Value]
     sweeps: tuple[Sweep, ...]
+
+    @cached_property
+    def algebra(self) -> Algebra:
+        """How its Jacobians are multiplied."""
+        first = self.sweeps[0]
+        return OnPositions() if first.couplings is None else OnSlots(first.placement, first.couplings)
+
+    @property
+    def room(self) -> int | None:
+        """The steps whose history takes no more than the traces themselves, or little; None where it is never much."""
+        if self.sweeps[0].couplings is None:
+            return None
+        held = sum(trace.before.type.size for sweep in self.sweeps for trace in sweep.traces)
+        history = max(sweep.placement.output_size for sweep in self.sweeps) * len(self.states)
+        return max(held, LITTLE) // max(1, history)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -98,39 +132,44 @@ class _Matcher:
 
     def match(self, op: Operation) -> Sweep | None:
         """The sweep of one operation; None where something about it is not the pattern's."""
-        if type(op) is not Advance or type(op.by) is not Diagonal or type(op.add) is not Outer or op.by.at_output:
+        if type(op) is not Advance or type(op.add) is not Outer:
             return None
-        by, add, association = op.by, op.add, op.by.association
+        by, add = op.by, op.add
+        if type(by) is not Neighbourhood and (type(by) is not Diagonal or by.at_output):
+            return None
+        association, reach = by.association, by.reach if type(by) is Neighbourhood else None
         traces = [self.trace_of.get(value) for value in op.trace]
-        if add.association is not association or add.reach is not None or None in traces:
+        if add.association is not association or add.reach != reach or None in traces:
             return None
         advanced = all(t is not None and t.after is after for t, after in zip(traces, op.results, strict=True))
         local = not self.carried.intersection(
             [*by.factors, *(f for f in add.factors if f), *([add.data] if add.data else [])]
         )
-        contract = self._contraction(op)
+        contract = self._contraction(op, reach)
         if not advanced or not local or contract is None or len(set(by.pairs)) != len(by.pairs):
             return None
         assert self.vjp is not None
         states = tuple(self.vjp.results.index(c) for c in contract.cotangents)
+        pairs = [(states[i], states[j]) for i, j in by.pairs]
         return Sweep(
             advance=op,
             contract=contract,
             traces=tuple(t for t in traces if t is not None),
             states=states,
-            jacobians={(states[i], states[j]): v for (i, j), v in zip(by.pairs, by.factors, strict=True)},
+            jacobians=dict(zip(pairs, by.factors, strict=True)),
             factors={states[k]: f for k, f in enumerate(add.factors) if f is not None},
             data=add.data,
-            placement=Placement(association),
+            placement=Placement(association, reach),
+            couplings=dict(zip(pairs, by.couplings, strict=True)) if type(by) is Neighbourhood else None,
         )
 
-    def _contraction(self, op: Advance) -> Contract | None:
+    def _contraction(self, op: Advance, reach: Coupling | None) -> Contract | None:
         """The one contraction that reads the trace, and whose result only the pull-back takes, for the right weight."""
         readers = {reader for value in op.trace for reader in self.uses.of(value)} - {op}
         if any(self.uses.of(value) for value in op.results) or len(readers) != 1 or self.vjp is None:
             return None
         (read,) = readers
-        if type(read) is not Contract or read.trace != op.trace or read.reach is not None:
+        if type(read) is not Contract or read.trace != op.trace or read.reach != reach:
             return None
         hidden = self.vjp.results[: len(self.transition.hidden)]
         once = all(len(self.uses.of(value)) == 2 for value in op.trace)
@@ -159,7 +198,7 @@ def _units(sweeps: list[Sweep]) -> list[Unit]:
     parts: list[list[Sweep]] = []
     for sweep in sweeps:
         for part in parts:
-            if part[0].placement.association.group is sweep.placement.association.group and _agree([*part, sweep]):
+            if _ground(part[0]) == _ground(sweep) and _agree([*part, sweep]):
                 part.append(sweep)
                 break
         else:
@@ -173,6 +212,14 @@ def _units(sweeps: list[Sweep]) -> list[Unit]:
         )
         for part in parts
     ]
+
+
+def _ground(sweep: Sweep) -> Any:
+    """What the sweeps of a unit share: the group, and where they are followed, the positions and those that are fed."""
+    association = sweep.placement.association
+    if sweep.couplings is None:
+        return association.group
+    return association.group, sweep.placement.followed, association.union, sweep.states, tuple(sweep.couplings.items())
 
 
 def _agree(sweeps: list[Sweep]) -> bool:

@@ -8,19 +8,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ...ir.plan.contract import contraction
-from ...ir.plan.placement import align
-from .history import Cotangents, Jacobians
+from .algebra import Algebra, Cotangents, Held, Jacobians, added
 from .pattern import Sweep
 
 _IN_PLACE_BYTES = 1 << 20
 """Traces of at least this size are advanced entry by entry of their first axis, so that no second copy is ever held."""
 
-Held = dict[int, jax.Array]
-"""The arrays of one trace, by state."""
-
 
 def trace_pass(
+    algebra: Algebra,
     sweep: Sweep,
     held: Held,
     product: Jacobians,
@@ -31,28 +27,29 @@ def trace_pass(
     """`E <- P E + sum_t s_t (x) x_t`, and the contraction with the old trace.
 
     Args:
+        algebra: the unit's.
         sweep: whose trace it is.
         held: the old trace, by state.
-        product: `P`, the product of the Jacobians since the trace was last advanced, `[*group]` by pair of states.
+        product: `P`, the product of the Jacobians since the trace was last advanced, by pair of states.
         factors: `s`, the sensitivities carried to the end, `[time, slots?, *output]` by state.
         data: `x`, `[time, *data]`; None for an operation without data.
-        cotangents: what to contract the old trace with, `[*group]` by state; None for no contraction.
+        cotangents: what to contract the old trace with, by state; None for no contraction.
 
     Returns:
         The new trace, and the contraction, of the weight's shape.
     """
     place = sweep.placement
-    pairs = {p: place.gather(x) for p, x in product.items() if p[0] in held and p[1] in held}
-    chosen = None if cotangents is None else {k: place.gather(cotangents[k]) for k in held}
+    pairs = {p: algebra.placed(sweep, x) for p, x in product.items() if p[0] in held and p[1] in held}
+    chosen = None if cotangents is None else {k: algebra.placed(sweep, cotangents[k]) for k in held}
     axis = place.batch[:1]
     size = sum(trace.nbytes for trace in held.values())
     if not axis or place.sizes[axis] == 1 or size < _IN_PLACE_BYTES:
-        return _advance(sweep, held, pairs, factors, data, chosen, "")
-    return _entry_by_entry(sweep, axis, held, pairs, factors, data, chosen)
+        return _advance(algebra, sweep, held, pairs, factors, data, chosen, "")
+    return _entry_by_entry(algebra, sweep, axis, held, pairs, factors, data, chosen)
 
 
 def _entry_by_entry(
-    sweep: Sweep, axis: str, held: Held, pairs: Any, factors: Any, data: Any, chosen: Any
+    algebra: Algebra, sweep: Sweep, axis: str, held: Held, pairs: Any, factors: Any, data: Any, chosen: Any
 ) -> tuple[Held, jax.Array | None]:
     """The pass, one entry of `axis` after the other; the barrier keeps XLA from copying the whole trace."""
     layout = sweep.placement
@@ -65,12 +62,13 @@ def _entry_by_entry(
         pick = lambda x, at: jax.lax.dynamic_index_in_dim(x, b, at, keepdims=False)  # noqa: E731
         old = {k: pick(e, place) for k, e in whole.items()}
         new, more = _advance(
+            algebra,
             sweep,
             old,
-            {p: pick(x, output) for p, x in pairs.items()},
+            {p: algebra.entry(sweep, x, axis, b) for p, x in pairs.items()},
             {k: pick(x, output + 1) for k, x in factors.items()},
             pick(data, layout.data.index(axis) + 1) if in_data and layout.data else data,
-            None if chosen is None else {k: pick(x, output) for k, x in chosen.items()},
+            None if chosen is None else {k: algebra.entry(sweep, x, axis, b) for k, x in chosen.items()},
             axis,
         )
         new, read = jax.lax.optimization_barrier((new, None if more is None else read + more))
@@ -83,17 +81,15 @@ def _entry_by_entry(
 
 
 def _advance(
-    sweep: Sweep, held: Held, pairs: Any, factors: Any, data: Any, chosen: Any, without: str
+    algebra: Algebra, sweep: Sweep, held: Held, pairs: Any, factors: Any, data: Any, chosen: Any, without: str
 ) -> tuple[Held, jax.Array | None]:
     """The arithmetic of the pass on arrays that lack the axis `without`."""
     layout = sweep.placement
-    output, trace = layout.output.replace(without, ""), layout.trace.replace(without, "")
     new: Held = {}
+    moved, read = algebra.passed(sweep, held, pairs, chosen, without)
     for k, old in held.items():
-        terms = [align(x, output, trace) * held[on] for (of, on), x in pairs.items() if of == k]
+        terms = [moved[k]] if k in moved else []
         if k in factors:
             terms.append(layout.outer(factors[k], data, time=True, without=without))
-        new[k] = sum(terms[1:], terms[0]).astype(old.dtype) if terms else jnp.zeros_like(old)
-    if chosen is None:
-        return new, None
-    return new, contraction(layout, [held[k] for k in chosen], list(chosen.values()), without)
+        new[k] = added(terms).astype(old.dtype) if terms else jnp.zeros_like(old)
+    return new, read

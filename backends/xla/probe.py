@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,11 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...coupling import Coupling
-from ...coupling.limits import COLOURS
 from ...ir import jaxpr as jx
 from ...ir.plan import Jacobian, Placement, Plan, Scene, Sensitivity
 from ...ir.plan.jacobian import hidden_operands
-from ...ir.plan.transfer import positions_of
+from ...ir.plan.links import pick, positions_of
 from ...ir.transition import Group, State, Transition
 
 
@@ -23,15 +23,17 @@ class Probes:
 
     def __init__(self, transition: Transition, plan: Plan) -> None:
         """Prepare for the Jacobians and sensitivities of `plan`."""
-        self.producers = jx.Producers(transition.region("hidden").body)
         self.of: dict[Group, GroupProbe] = {}
+        producers: dict[str, jx.Producers] = {}
         for op in plan.step:
             group = (
                 op.group if isinstance(op, Jacobian) else op.association.group if isinstance(op, Sensitivity) else None
             )
             if group is not None and group not in self.of:
                 wanted = [o for o in plan.step if isinstance(o, Sensitivity) and o.association.group is group]
-                self.of[group] = GroupProbe(transition, self.producers, group, wanted)
+                if group.region not in producers:
+                    producers[group.region] = jx.Producers(transition.region(group.region).body)
+                self.of[group] = GroupProbe(transition, producers[group.region], group, wanted)
 
     def jacobian(self, op: Jacobian, scene: Scene) -> tuple[Any, ...]:
         """The results of a Jacobian."""
@@ -70,17 +72,17 @@ class GroupProbe:
         self, transition: Transition, producers: jx.Producers, group: Group, wanted: Sequence[Sensitivity]
     ) -> None:
         """Prepare for `group` and the sensitivities that are wanted."""
-        body, sites = transition.region("hidden").body, transition.sites
+        region, sites = transition.region(group.region), transition.sites
         self.transition, self.group, self.wanted = transition, group, tuple(wanted)
         self.sites = list(dict.fromkeys(op.association.site for op in wanted))
-        self.variables = jx.argument_vars(body)
-        self.consts = dict(zip(jx.all_invars(body), jx.consts_of(body), strict=False))
-        inputs = transition.region("hidden").inputs
+        self.variables = jx.argument_vars(region.body)
+        self.consts = dict(zip(jx.all_invars(region.body), jx.consts_of(region.body), strict=False))
+        inputs = region.inputs
         place = {value: k for k, value in enumerate(inputs)}
         self.state_places = [place[state.before] for state in group.states]
         first_shift = len(inputs) - len(sites)
         self.shift_places = [first_shift + sites.index(site) for site in self.sites]
-        results = jx.outvars(body)
+        results = jx.outvars(region.body)
         self.results = [results[transition.hidden.index(state)] for state in group.states]
         self.equations = [producers.reaching([atom]) for atom in self.results]
 
@@ -88,7 +90,7 @@ class GroupProbe:
         """The pull-backs of ones through each new state."""
         t = self.transition
         shifts = [jnp.zeros(site.output.type.shape, site.output.type.dtype) for site in t.sites]
-        arguments = [*map(jax.lax.stop_gradient, scene.read(hidden_operands(t))), *shifts]
+        arguments = [*map(jax.lax.stop_gradient, scene.read(hidden_operands(t, self.group.region))), *shifts]
         return {of: self._pull_back(of, state, arguments) for of, state in enumerate(self.group.states)}
 
     def _pull_back(self, of: int, state: State, arguments: list[Any]) -> _PullBacks:
@@ -112,15 +114,23 @@ def colouring(couplings: Sequence[Coupling]) -> np.ndarray | None:
     """
     colours: np.ndarray | None = None
     for coupling in couplings:
-        found = coupling.colours(limit=COLOURS)
-        assert found is not None, "a coupling that cannot be probed should have been held"
-        if found.count > 1:
-            own = np.asarray(found.array())
-            colours = own if colours is None else colours * found.count + own
-    if colours is None:
-        return None
-    _, dense = np.unique(colours, return_inverse=True)
-    return dense.reshape(colours.shape)
+        own = _colours_of(coupling)
+        if own.max(initial=0):
+            paired = own if colours is None else colours * (own.max() + 1) + own
+            _, dense = np.unique(paired, return_inverse=True)
+            colours = dense.reshape(paired.shape)
+    return colours
+
+
+def _colours_of(coupling: Coupling) -> np.ndarray:
+    """A colour for each output position; one of its own for each where few do not do."""
+    size = math.prod(coupling.out_shape)
+    found = coupling.colours(limit=size)
+    return np.arange(size).reshape(coupling.out_shape) if found is None else np.asarray(found.array())
+
+
+FEW = 8
+"""Up to so many pull-backs are written out one by one, so that they fuse; more are taken at once."""
 
 
 class _PullBacks:
@@ -129,55 +139,69 @@ class _PullBacks:
     def __init__(self, run: Any, primals: list[jax.Array], colours: np.ndarray | None) -> None:
         out, pull = jax.vjp(run, *primals)
         self.colours = colours
-        masks = [np.ones(out.shape, bool)] if colours is None else [colours == k for k in range(colours.max() + 1)]
-        self.pulled = [pull(jnp.asarray(mask, out.dtype)) for mask in masks]
+        self.count = 1 if colours is None else int(colours.max()) + 1
+        masks = np.ones((1, *out.shape), bool)
+        if colours is not None:
+            masks = colours == np.arange(self.count).reshape(-1, *[1] * colours.ndim)
+        self.pulled = self._pull(pull, jnp.asarray(masks, out.dtype))
         self.imaginary: list[Any] | None = None
         if jnp.iscomplexobj(out) and any(not jnp.iscomplexobj(x) for x in primals):
-            self.imaginary = [pull(-1j * jnp.asarray(mask, out.dtype)) for mask in masks]
+            self.imaginary = self._pull(pull, -1j * jnp.asarray(masks, out.dtype))
 
-    def _entry(self, colour: int, place: int) -> jax.Array:
-        """One pull-back's cotangent; for a real argument of a complex result, real and imaginary part together."""
-        value = self.pulled[colour][place]
-        if self.imaginary is None or jnp.iscomplexobj(value):
-            return value
-        return value + 1j * self.imaginary[colour][place]
+    def _pull(self, pull: Any, masks: jax.Array) -> list[Any]:
+        """For each argument its cotangents: a list with one for each colour, or one array `[colours, *argument]`."""
+        if self.count > FEW:
+            return list(jax.vmap(pull)(masks))
+        return list(zip(*(pull(mask) for mask in masks), strict=True))
+
+    def _entries(self, place: int) -> Any:
+        """The cotangents of an argument; for a real one of a complex result, real and imaginary part together."""
+        values = self.pulled[place]
+        if self.imaginary is None or jnp.iscomplexobj(values[0]):
+            return values
+        imaginary = self.imaginary[place]
+        if self.count > FEW:
+            return values + 1j * imaginary
+        return [x + 1j * y for x, y in zip(values, imaginary, strict=True)]
 
     def diagonal(self, place: int, coupling: Coupling) -> jax.Array:
         """The Jacobian's diagonal by the state at `place`."""
-        chosen = self._entry(0, place) if self.colours is None else self._select(self.colours, place)
+        chosen = self._entries(place)[0] if self.colours is None else self._select(self.colours[None], place)[0]
         if coupling.is_identity:
             return chosen
         own = np.arange(chosen.size).reshape(chosen.shape)[..., None]
-        return jnp.where((positions_of(coupling) == own).any(-1), chosen, 0)
+        kept = (positions_of(coupling) == own).any(-1)
+        return chosen if kept.all() else jnp.where(kept, chosen, 0)
 
     def entries(self, place: int, coupling: Coupling) -> jax.Array:
         """At each old position the derivatives of the new positions that it feeds: `[slots?, *group]`."""
-        positions = positions_of(coupling)
-        if self.colours is None:
-            chosen = self._entry(0, place)[..., None]
-        else:
-            at = np.where(positions >= 0, self.colours.ravel()[np.maximum(positions, 0)], -1)
-            chosen = self._select(at, place)
-        found = jnp.where(positions >= 0, chosen, 0)
-        return jnp.moveaxis(found, -1, 0) if positions.shape[-1] > 1 else found[..., 0]
+        positions = np.moveaxis(positions_of(coupling), -1, 0)
+        colours = np.zeros(coupling.out_shape, int) if self.colours is None else self.colours
+        at = np.where(positions >= 0, colours.ravel()[np.maximum(positions, 0)], -1)
+        found = self._select(at, place)
+        return found if len(positions) > 1 else found[0]
 
     def sensitivity(self, place: int, layout: Placement, coupling: Coupling) -> jax.Array:
         """The derivative by the site's shift at `place`, at each slot: `[slots?, *output]`."""
         if self.colours is None:
-            value = self._entry(0, place)
+            value = self._entries(place)[0]
             value = jnp.broadcast_to(value, (layout.slots, *value.shape)) if layout.slot else value
         else:
             at = layout.gather_on_host(self.colours)
-            value = self._select(at, place, lead=bool(layout.slot))
+            value = self._select(at, place) if layout.slot else self._select(at[None], place)[0]
         fed = layout.fed(coupling)
         return value if fed is None else jnp.where(fed, value, 0)
 
-    def _select(self, colours: np.ndarray, place: int, lead: bool = False) -> jax.Array:
-        """For each position the pull-back of its colour; `colours` may have slots, first (`lead`) or last."""
-        chosen = jnp.zeros((), self._entry(0, place).dtype)
-        for k in range(len(self.pulled)):
-            entry = self._entry(k, place)
-            if not lead and colours.ndim > entry.ndim:
-                entry = entry[..., None]
+    def _select(self, colours: np.ndarray, place: int) -> jax.Array:
+        """For each slot and position the pull-back of its colour, `[slots, *argument]`; zero for a colour of -1."""
+        entries = self._entries(place)
+        if self.count > FEW:
+            size = entries[0].size
+            at = np.arange(size).reshape(entries.shape[1:])
+            return pick(entries, np.where(colours >= 0, colours * size + at, -1))
+        if self.count == 1 and (colours == 0).all():
+            return jnp.broadcast_to(entries[0], colours.shape)
+        chosen = jnp.zeros((), entries[0].dtype)
+        for k, entry in enumerate(entries):
             chosen = jnp.where(colours == k, entry, chosen)
         return chosen

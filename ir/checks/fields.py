@@ -23,6 +23,7 @@ from ..transition import (
     Group,
     Input,
     Label,
+    OpenScope,
     Output,
     Param,
     Reason,
@@ -36,8 +37,8 @@ from ..values import Value
 from .sheet import Sheet
 
 _NODES = (
-    Association, Certificate, Crossing, Dependence, Group, Input, Label, Operation, Output, Param, Part, Plan, Reason,
-    Region, Signal, Site, State, Trace, Transition, Value, Weight,
+    Association, Certificate, Crossing, Dependence, Group, Input, Label, OpenScope, Operation, Output, Param, Part,
+    Plan, Reason, Region, Signal, Site, State, Trace, Transition, Value, Weight,
 )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from ...coupling import Coupling
+from ..dataflow import HIDDEN
 from ..diagnostics import Diagnostic
 from ..transition import Association, Dependence, Group, Site, State, StateKind, Transition
 from .sheet import Sheet
@@ -15,21 +16,21 @@ Shape = tuple[int, ...]
 
 def groups_hold_hidden_states(t: Transition, sheet: Sheet) -> Iterator[Diagnostic]:
     """Groups are numbered, not empty, and divide the hidden states among them."""
-    for index, count in Counter(group.index for group in t.groups).items():
+    for index, count in Counter(group.index for group in t.every_group).items():
         if count > 1:
             yield sheet.finding("ir-group", f"{count} groups have number #{index}; wanted one")
-    home: dict[State, Group] = {}
+    home: dict[tuple[State, str], Group] = {}
     known = set(t.states)
-    for group in t.groups:
+    for group in t.every_group:
         line = f"group #{group.index}"
         if not group.states:
             yield sheet.finding("ir-group", f"group #{group.index} has no state", line=line, loc=group.loc)
         for state in group.states:
-            fault = _membership_fault(state in known, state, group, home.setdefault(state, group))
+            fault = _membership_fault(state in known, state, group, home.setdefault((state, group.region), group))
             if fault is not None:
                 yield sheet.finding("ir-group", fault, line=line, mark=sheet.name(state.before), loc=group.loc)
     for state in t.hidden if t.groups else ():
-        if state not in home:
+        if (state, HIDDEN) not in home:
             message = f"hidden state '{state.path}' is in no group"
             yield sheet.finding("ir-group", message, line=sheet.state_line(state), mark="hidden", loc=state.loc)
 
@@ -46,7 +47,7 @@ def _membership_fault(known: bool, state: State, group: Group, home: Group) -> s
 
 def groups_have_one_shape(t: Transition, sheet: Sheet) -> Iterator[Diagnostic]:
     """The states of a group share one position shape."""
-    for group in t.groups:
+    for group in t.every_group:
         for state in group.states:
             if state.before.type.shape != group.shape:
                 mark = f"shape {_shape(group.shape)}"
@@ -56,7 +57,7 @@ def groups_have_one_shape(t: Transition, sheet: Sheet) -> Iterator[Diagnostic]:
 
 def jacobians_stay_in_their_group(t: Transition, sheet: Sheet) -> Iterator[Diagnostic]:
     """A group's Jacobian has at most one coupling for each pair of its states, between the shapes of the two."""
-    for group in t.groups:
+    for group in t.every_group:
         seen: set[tuple[State, State]] = set()
         for item in group.jacobian:
             fault = _dependence_fault(item, group, seen)
@@ -94,9 +95,9 @@ def _shape(shape: Shape) -> str:
 
 def associations_name_their_ends(t: Transition, sheet: Sheet) -> Iterator[Diagnostic]:
     """An association is the only one between a site and a group, both of this transition."""
-    sites, groups = set(t.sites), set(t.groups)
+    sites, groups = set(t.sites), set(t.every_group)
     seen: set[tuple[Site, Group]] = set()
-    for association in t.associations:
+    for association in t.every_association:
         site, group = association.site, association.group
         fault = None
         if site not in sites:
@@ -112,7 +113,7 @@ def associations_name_their_ends(t: Transition, sheet: Sheet) -> Iterator[Diagno
 
 def associations_fit_their_group(t: Transition, sheet: Sheet) -> Iterator[Diagnostic]:
     """An association has an entry for each state of its group; a traced one reaches at least one of them."""
-    for association in t.associations:
+    for association in t.every_association:
         fault = _association_fault(association)
         if fault is not None:
             yield _about(association, *fault, sheet)

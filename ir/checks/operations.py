@@ -9,7 +9,7 @@ from ..diagnostics import Diagnostic, EtirError
 from ..plan import Operation
 from ..plan.faults import type_list
 from ..transition import Transition
-from .program import foreign_nodes
+from .program import foreign_nodes, homes_of
 from .sheet import Sheet
 
 
@@ -18,8 +18,9 @@ def operations_fit_their_operands(t: Transition, sheet: Sheet) -> Iterator[Diagn
 
     An operation that names something of another transition is left to the rule about that.
     """
+    homes = homes_of(t)
     for operation in t.plan.operations if t.plan else ():
-        if next(foreign_nodes(t, operation), None) is not None:
+        if next(foreign_nodes(homes, operation), None) is not None:
             continue
         try:
             faults = list(operation.faults(t)) or list(_misfit_results(t, operation))

@@ -95,8 +95,9 @@ def _start_faults(t: Transition, trace: Trace) -> Iterator[tuple[str, str, str]]
 
 def operations_stay_in_the_transition(t: Transition, sheet: Sheet) -> Iterator[Diagnostic]:
     """Every group, association, parameter, state, site or weight that an operation names is one of the transition."""
+    homes = homes_of(t)
     for operation in t.plan.operations if t.plan else ():
-        for name, node in foreign_nodes(t, operation):
+        for name, node in foreign_nodes(homes, operation):
             noun = "parameter" if isinstance(node, Param) else type(node).__name__.lower()
             article = "an" if noun[0] in "aeiou" else "a"
             message = f"'{mnemonic(type(operation))}' has {article} {noun} of another transition as its {name}"
@@ -118,16 +119,20 @@ def _mark(node: Any, field: str, sheet: Sheet) -> str:
             return f"{field}="
 
 
-def foreign_nodes(t: Transition, operation: Operation) -> Iterator[tuple[str, Any]]:
-    """What an operation names that is not in the transition, with the name of its field."""
-    homes: dict[type, tuple[Any, ...]] = {
-        Group: t.groups,
-        Association: t.associations,
-        Param: t.params,
-        State: t.states,
-        Site: t.sites,
-        Weight: t.weights,
+def homes_of(t: Transition) -> dict[type, set[Any]]:
+    """What of a transition an operation may name, by its class."""
+    return {
+        Group: set(t.every_group),
+        Association: set(t.every_association),
+        Param: set(t.params),
+        State: set(t.states),
+        Site: set(t.sites),
+        Weight: set(t.weights),
     }
+
+
+def foreign_nodes(homes: dict[type, set[Any]], operation: Operation) -> Iterator[tuple[str, Any]]:
+    """What an operation names that is not in the transition, with the name of its field."""
     for name, node in _nodes_of(operation):
         if type(node) in homes and node not in homes[type(node)]:
             yield name, node

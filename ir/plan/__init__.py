@@ -8,6 +8,7 @@ from .apply import Apply, Scale
 from .contract import Contract, Product, Project
 from .coordinates import RealCoordinates
 from .cost import Cost
+from .credit import Credit
 from .influence import AdvanceFull, ContractFull
 from .jacobian import Jacobian, Sensitivity
 from .operation import STEP, WINDOW, Operation, Part
@@ -17,7 +18,7 @@ from .push import Pull, Push
 from .pushed import Bundle, ContractPushed, Units
 from .reverse import Pullback, Vjp
 from .scene import Scene, WindowRun
-from .signal import ExitSignal, LossSignal, Total
+from .signal import LossSignal, Total
 from .transfer import Diagonal, Drive, Neighbourhood, Outer, Plain, Scalar, Transfer
 
 __all__ = [
@@ -32,9 +33,9 @@ __all__ = [
     "ContractFull",
     "ContractPushed",
     "Cost",
+    "Credit",
     "Diagonal",
     "Drive",
-    "ExitSignal",
     "Jacobian",
     "LossSignal",
     "Neighbourhood",

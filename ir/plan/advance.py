@@ -40,7 +40,7 @@ class Advance(Operation):
     def cost(self, window: int) -> Cost:
         """The factors are made at every step; the trace is read and written once a window, whatever the order."""
         size, moved = sum(v.type.size for v in self.trace), sum(v.type.bytes for v in self.trace)
-        return Cost(flops=2.0 * size) + Cost(flops=1.0 * size, read=moved, written=moved).over(window)
+        return Cost(flops=2.0 * size * self.by.terms) + Cost(flops=1.0 * size, read=moved, written=moved).over(window)
 
     def faults(self, t: Transition) -> Iterator[str]:
         """What its transfer and its drive say of the trace."""

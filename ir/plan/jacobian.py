@@ -1,4 +1,4 @@
-"""`D = dh'/dh` and `f = dh'/dy` of a hidden group, mixing operations held: their definition by dense Jacobians."""
+"""`D = dh'/dh` and `f = dh'/dy` of a hidden group, in its scope: their definition by dense Jacobians."""
 
 from __future__ import annotations
 
@@ -15,20 +15,18 @@ from ...coupling import Coupling
 from .. import jaxpr as jx
 from ..types import TensorType
 from ..values import Value
+from .links import positions_of
 from .operation import STEP, Operation
 from .placement import Placement, placement_faults
 from .scene import Arrays, Scene
-from .transfer import positions_of
 
 if TYPE_CHECKING:
-    from ..transition import Association, Group, State, Transition
-
-HIDDEN = "hidden"
+    from ..transition import Association, Group, Transition
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Jacobian(Operation):
-    """`D = dh'/dh` of a group, mixing operations held.
+    """`D = dh'/dh` of a group, what its scope holds held: mixing operations, or nothing.
 
     One result for each pair (new state, old state): the diagonal over positions, `[*group]`, or, if `whole`, at each
     old position the derivatives of the new positions that it feeds, `[slots?, *group]`.
@@ -72,7 +70,7 @@ class Jacobian(Operation):
         """Entries of the dense Jacobian."""
         found: list[Any] = []
         for (of, on), value in zip(self.pairs, self.results, strict=True):
-            dense = _dense(scene, self.group.states[of], self.group.states[on].before)
+            dense = _dense(scene, self.group, of, self.group.states[on].before)
             size = math.prod(self.group.shape)
             dense = dense.reshape(size, size)
             if self.whole:
@@ -83,22 +81,21 @@ class Jacobian(Operation):
         return tuple(found)
 
     def needs(self, t: Transition) -> tuple[Value, ...]:
-        """What the hidden region takes."""
-        return hidden_operands(t)
+        """What the group's region takes."""
+        return hidden_operands(t, self.group.region)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Sensitivity(Operation):
-    """`f = dh'/dy` of a group to a site's output, at the output's positions, mixing operations held.
+    """`f = dh'/dy` of a group to a site's output, at the output's positions, what its scope holds held.
 
-    One result for each state that the site feeds, `[slots?, *output]`: the slots are the state positions of the
-    association's placement, or of a wider `reach`.
+    One result for each state that the site feeds, `[slots?, *output]`: the slots are the state positions that the
+    output feeds, those of the association's placement.
     """
 
     phases: ClassVar[tuple[str, ...]] = (STEP,)
 
     association: Association
-    reach: Coupling | None = None
 
     def types(self, t: Transition) -> tuple[TensorType, ...]:
         """The group's widest element type, complex where the output is."""
@@ -109,7 +106,7 @@ class Sensitivity(Operation):
     @property
     def placement(self) -> Placement:
         """Where the results lie."""
-        return Placement(self.association, self.reach)
+        return Placement(self.association)
 
     @property
     def states(self) -> tuple[int, ...]:
@@ -117,9 +114,9 @@ class Sensitivity(Operation):
         return tuple(k for k, coupling in enumerate(self.association.couplings) if coupling is not None)
 
     def faults(self, t: Transition) -> Iterator[str]:
-        """The association has a placement, or is given one."""
+        """The association has a placement."""
         del t
-        yield from placement_faults(self.association, self.reach)
+        yield from placement_faults(self.association)
 
     def evaluate(self, scene: Scene) -> tuple[Any, ...]:
         """Entries of the dense Jacobian by a shift of the site's output."""
@@ -128,7 +125,7 @@ class Sensitivity(Operation):
             coupling = self.association.couplings[k]
             assert coupling is not None
             group = self.association.group
-            dense = _dense(scene, group.states[k], self.association.site.output)
+            dense = _dense(scene, group, k, self.association.site.output)
             dense = dense.reshape(math.prod(group.shape), math.prod(self.association.site.output.type.shape))
             entries = _entries(dense, place.positions, place.output_shape[len(place.slot) :])
             fed = place.fed(coupling)
@@ -136,22 +133,22 @@ class Sensitivity(Operation):
         return tuple(found)
 
     def needs(self, t: Transition) -> tuple[Value, ...]:
-        """What the hidden region takes."""
-        return hidden_operands(t)
+        """What the group's region takes."""
+        return hidden_operands(t, self.association.group.region)
 
 
-def hidden_operands(t: Transition) -> tuple[Value, ...]:
-    """The values that the hidden region takes, its shifts left out."""
-    inputs = t.region(HIDDEN).inputs
+def hidden_operands(t: Transition, region: str) -> tuple[Value, ...]:
+    """The values that a region of hidden states takes, its shifts left out."""
+    inputs = t.region(region).inputs
     return inputs[: len(inputs) - len(t.sites)]
 
 
-def _dense(scene: Scene, state: State, by: Value) -> Any:
+def _dense(scene: Scene, group: Group, of: int, by: Value) -> Any:
     """The derivative of a state's new value by an old state or a site's output: `[*state, *by]`, by reverse mode."""
-    t = scene.transition
-    region = t.region(HIDDEN)
+    t, state = scene.transition, group.states[of]
+    region = t.region(group.region)
     shifts = [jnp.zeros(site.output.type.shape, site.output.type.dtype) for site in t.sites]
-    arguments: Arrays = [*map(jax.lax.stop_gradient, scene.read(hidden_operands(t))), *shifts]
+    arguments: Arrays = [*map(jax.lax.stop_gradient, scene.read(hidden_operands(t, group.region))), *shifts]
     outputs = [site.output for site in t.sites]
     place = region.inputs.index(by) if by not in outputs else len(arguments) - len(shifts) + outputs.index(by)
     result = t.hidden.index(state)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...coupling import Coupling, Targets
+from .links import collapsed, pick, places_in, positions_of
 
 if TYPE_CHECKING:
     from ..transition import Association
@@ -46,13 +47,7 @@ class Placement:
     @cached_property
     def positions(self) -> npt.NDArray[np.int64]:
         """The flat state position in each slot, -1 where there is none: `[*output, slots]`."""
-        if self.targets is not None:
-            return self.targets.positions()
-        fed = self.followed.dense().reshape(math.prod(self.followed.out_shape), -1).T
-        slots = int(fed.sum(1).max(initial=1))
-        order = np.argsort(~fed, axis=1, kind="stable")[:, :slots]
-        found = np.where(np.take_along_axis(fed, order, 1), order, -1)
-        return found.reshape(*self.followed.in_shape, slots)
+        return positions_of(self.followed)
 
     @cached_property
     def slots(self) -> int:
@@ -113,6 +108,11 @@ class Placement:
         return tuple(self.sizes[label] for label in self.output)
 
     @property
+    def output_size(self) -> int:
+        """The number of entries of a sensitivity."""
+        return math.prod(self.output_shape)
+
+    @property
     def rank(self) -> int:
         """The number of the output's axes."""
         return len(self.association.site.expression.output)
@@ -124,9 +124,8 @@ class Placement:
 
     def _take(self, values: Any) -> Any:
         lead = values.ndim - len(self.followed.out_shape)
-        flat = values.reshape(*values.shape[:lead], -1)
-        taken = jnp.take(flat, np.maximum(self.positions, 0), axis=-1)
-        return jnp.where(self.positions >= 0, taken, jnp.zeros((), taken.dtype))
+        taken = pick(values, collapsed(self.positions), lead)
+        return jnp.broadcast_to(taken, (*values.shape[:lead], *self.positions.shape))
 
     def gather_on_host(self, values: np.ndarray) -> np.ndarray:
         """`gather` of a constant."""
@@ -136,6 +135,21 @@ class Placement:
     def sum_slots(self, values: Any) -> Any:
         """Values at slots and output positions, summed over the slots: `[..., slots?, *output] -> [..., *output]`."""
         return values.sum(axis=-1 - self.rank) if self.slot else values
+
+    def widened(self, values: Any, lead: int = 0) -> Any:
+        """Values at the slots that the output feeds directly, `[..., slots?, *output]`, at the slots of the reach."""
+        if self.reach is None:
+            return values
+        direct = Placement(self.association)
+        if not direct.slot:
+            values = values.reshape(*values.shape[:lead], 1, *values.shape[lead:])
+        places = places_in(self.followed, direct.followed)
+        found = jnp.zeros((*values.shape[:lead], self.slots, *values.shape[lead + 1 :]), values.dtype)
+        for k, place in enumerate(places):
+            value = values[(slice(None),) * lead + (k, None)]
+            slot = np.arange(self.slots).reshape(-1, *[1] * place.ndim)
+            found = jnp.where(slot == place, value, found)
+        return found if self.slot else found[(slice(None),) * lead + (0,)]
 
     def fed(self, coupling: Coupling) -> np.ndarray | None:
         """Which slots hold a position that the output feeds by `coupling`, `[slots?, *output]`; None where all do.
@@ -165,7 +179,7 @@ class Placement:
 def placement_faults(association: Association, reach: Coupling | None = None) -> Iterator[str]:
     """What keeps a trace from being laid out for an association: half sentences that follow an operation's name."""
     output, group = association.site.output.type.shape, association.group.shape
-    if reach is None and association.union is None:
+    if association.union is None or (reach is None and not association.traced):
         yield "is about an association that no positional trace follows"
     elif reach is not None and (reach.in_shape, reach.out_shape) != (output, group):
         shapes = [f"[{','.join(map(str, s))}]" for s in (reach.in_shape, reach.out_shape, output, group)]

@@ -25,7 +25,7 @@ class Trace:
     before: Value
     after: Value
     label: str
-    """What it is, for people: `cell.Wz on group 0`."""
+    """What it is, for people: `cell.Wz on cell.h`."""
     start: str | None = None
     """The region that makes its value at the beginning of a sequence from a key, `u32[2]`; None for zeros."""
     loc: Loc | None = None

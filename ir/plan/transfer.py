@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
-import numpy as np
 
 from ...coupling import Coupling
 from ..types import TensorType
 from ..values import Value
 from .faults import kinds_of, misshapen, not_as_many, not_differentiable, too_narrow
+from .links import links, pick, positions_of
 from .operation import Part
 from .placement import Placement, align, placement_faults
 from .scene import Arrays, Scene
@@ -37,6 +37,11 @@ class Transfer(Part, ABC):
     def placement(self) -> Placement | None:
         """Where it takes the trace to lie; None where that is the same to it."""
         return None
+
+    @property
+    def terms(self) -> int:
+        """How many entries of the trace each entry of the next one is made of, for each pair of arrays."""
+        return 1
 
     def faults(self, trace: Sequence[TensorType]) -> Iterator[str]:
         """What keeps it from carrying arrays of these types: half sentences about its operation."""
@@ -103,7 +108,7 @@ class Neighbourhood(Transfer):
     """A sparse matrix over positions for each pair of states, kept on the positions that a trace is followed to.
 
     `E'_k[q, p] = sum_j sum_q' D_kj[q, q'] E_j[q', p]`, for `q` and `q'` in the reach of the output position `p`: the
-    sparse approximation SnAp of Menick et al. 2021, exact where the reach is closed under `D`.
+    sparse approximation of Menick et al. 2021, exact where the reach is closed under `D`.
     """
 
     association: Association
@@ -113,19 +118,24 @@ class Neighbourhood(Transfer):
     couplings: tuple[Coupling, ...]
     """For each factor how the new state's positions depend on the old one's."""
     factors: tuple[Value, ...]
-    """`[slots?, *group]`: at each old position the derivatives of the new positions that it feeds."""
+    """`[targets?, *group]`: at each old position the derivatives of the new positions that it feeds."""
 
     @property
     def placement(self) -> Placement:
         """On the reach."""
         return Placement(self.association, self.reach)
 
+    @property
+    def terms(self) -> int:
+        """The slots."""
+        return self.placement.slots
+
     def apply(self, scene: Scene, trace: Arrays) -> list[Any]:
         """`D E` on the reach."""
         place = self.placement
         terms: list[list[Any]] = [[] for _ in trace]
         for (of, on), coupling, value in zip(self.pairs, self.couplings, self.factors, strict=True):
-            terms[of].append(_spread(place, coupling, scene[value], trace[on]))
+            terms[of].append(spread(place, within(place, coupling, scene[value]), trace[on]))
         return [sum(found[1:], found[0]) if found else None for found in terms]
 
     def faults(self, trace: Sequence[TensorType]) -> Iterator[str]:
@@ -157,33 +167,24 @@ def _pair_faults(
             yield from too_narrow(trace[of], [factor.type, trace[on]])
 
 
-def _spread(place: Placement, coupling: Coupling, factor: Any, trace: Any) -> Any:
-    """One factor's part of `D E`: each followed position's trace, sent on to the followed positions that it feeds."""
-    own = place.positions  # [*output, slots]
-    fed = positions_of(coupling)  # [*group, targets]
-    targets = np.where((own >= 0)[..., None], fed.reshape(-1, fed.shape[-1])[np.maximum(own, 0)], -1)
-    weights = jnp.moveaxis(factor, 0, -1) if fed.shape[-1] > 1 else factor[..., None]
-    weights = weights.reshape(-1, fed.shape[-1])[np.maximum(own, 0)]  # [*output, slots, targets]
-    # For each slot of the result, the (slot, target) pairs that lead to its position.
-    leads = (targets[..., None, :, :] == own[..., :, None, None]) & (own >= 0)[..., :, None, None]
-    matrix = jnp.where(leads, weights[..., None, :, :], 0).sum(-1)  # [*output, slots, slots]
-    output, slot = place.output[len(place.slot) :], place.slot
-    labels = place.trace
-    if not slot:
+def within(place: Placement, coupling: Coupling, factor: Any, lead: int = 0) -> Any:
+    """A Jacobian on the slots of a placement, `[..., *output, new slot, old slot]`, from `[..., targets?, *group]`.
+
+    Axes of the output along which it does not change have size one.
+    """
+    return pick(factor, links(place.followed, coupling), lead)
+
+
+def spread(place: Placement, matrix: Any, trace: Any) -> Any:
+    """`A E`: each followed position's trace, sent on to the followed positions that it feeds."""
+    labels, output = place.trace, place.output[len(place.slot) :]
+    if not place.slot:
         return align(matrix[..., 0, 0], output, labels) * trace
+    kept = [axis for axis, size in enumerate(matrix.shape[:-2]) if size > 1]
+    matrix = matrix.reshape([*(matrix.shape[axis] for axis in kept), *matrix.shape[-2:]])
     old = next(label for label in "XYZxyz" if label not in labels + output)
-    return jnp.einsum(f"{output}{slot}{old},{labels.replace(slot, old)}->{labels}", matrix, trace)
-
-
-def positions_of(coupling: Coupling) -> Any:
-    """For each input position the flat output positions that it feeds, padded with -1: `[*input, slots]`."""
-    targets = coupling.targets(limit=max(16, int(np.prod(coupling.out_shape))))
-    if targets is not None:
-        return targets.positions()
-    fed = coupling.dense().reshape(int(np.prod(coupling.out_shape)), -1).T
-    slots = int(fed.sum(1).max(initial=1))
-    order = np.argsort(~fed, axis=1, kind="stable")[:, :slots]
-    return np.where(np.take_along_axis(fed, order, 1), order, -1).reshape(*coupling.in_shape, slots)
+    within = "".join(output[axis] for axis in kept)
+    return jnp.einsum(f"{within}{place.slot}{old},{labels.replace(place.slot, old)}->{labels}", matrix, trace)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -230,10 +231,11 @@ class Outer(Drive):
 
     association: Association
     factors: tuple[Value | None, ...]
-    """`f`, `[slots?, *output]`, for each array of the trace; None where it is zero."""
+    """`f`, `[slots?, *output]`, for each array of the trace; None where it is zero. Slots are what the site feeds."""
     data: Value | None
     """`x`; None for an operation without data."""
     reach: Coupling | None = None
+    """The positions that the trace is followed to, where they are not what the site feeds."""
 
     @property
     def placement(self) -> Placement:
@@ -244,7 +246,7 @@ class Outer(Drive):
         """`f (x) x` in the trace's layout."""
         place = self.placement
         data = None if self.data is None else scene[self.data]
-        return [None if f is None else place.outer(scene[f], data) for f in self.factors]
+        return [None if f is None else place.outer(place.widened(scene[f]), data) for f in self.factors]
 
     def faults(self, trace: Sequence[TensorType]) -> Iterator[str]:
         """A factor for each array of the trace, and data as the site has them; the trace is laid out on the reach."""
@@ -253,9 +255,9 @@ class Outer(Drive):
         unplaced = list(placement_faults(self.association, self.reach))
         yield from unplaced
         if not unplaced:
-            place = self.placement
-            yield from misshapen("trace", trace, place.shape)
-            yield from misshapen("factor to add", kinds_of(self.factors), place.output_shape)
+            yield from misshapen("trace", trace, self.placement.shape)
+            fed = Placement(self.association).output_shape
+            yield from misshapen("factor to add", kinds_of(self.factors), fed)
         for factor, kind in zip(self.factors, trace, strict=False):
             if factor is not None:
                 yield from too_narrow(kind, kinds_of([factor, self.data]))

@@ -53,7 +53,7 @@ def test_check_is_in_double_precision_whatever_the_model_sets(irdump):
 def test_check_of_a_module_honours_the_kinds_of_its_states(irdump):
     ran = irdump("check", "model.py:Filtered", "--input", "f32[4]", "--rule", "rtrl")
     assert ran.status == 0
-    assert "w       approximate  rtrl" in ran.out
+    assert "w       truncated  rtrl" in ran.out
 
 
 def test_check_of_a_step_that_insists_on_single_precision_says_so(irdump):

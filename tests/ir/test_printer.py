@@ -246,7 +246,7 @@ def test_values_in_parts_are_named():
     text = render(t, numbered)
     lines = text[text.index("plan all_at_once") :]
     assert re.findall(r"%[A-Za-z_]", lines) == []
-    advance = plan_of(t).step[10]
+    advance = plan_of(t).step[9]
     assert isinstance(advance, Advance)
     assert isinstance(advance.by, Diagonal)
     assert f"factors=[{', '.join(numbered[value] for value in advance.by.factors)}]" in lines
@@ -255,7 +255,7 @@ def test_values_in_parts_are_named():
 
 def test_isomorphic_looks_into_parts():
     t = everything()
-    advance = plan_of(t).step[10]
+    advance = plan_of(t).step[9]
     assert isinstance(advance, Advance)
     swapped = replace(advance.by, factors=advance.by.factors[::-1])  # pyright: ignore[reportCallIssue]
     assert not isomorphic(t, with_operation(t, Advance, by=swapped))

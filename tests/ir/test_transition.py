@@ -15,7 +15,7 @@ from etir.coupling import Coupling
         (["[=]", "[=]"], "[=]"),
         (["[=]", "[1]"], "[0..1]"),
         ([None, None], "None"),
-        ([None, "[*]"], "None"),
+        ([None, "[*]"], "[*]"),
     ],
 )
 def test_a_trace_is_laid_out_along_every_coupling(couplings: list[str | None], union: str):

@@ -35,8 +35,8 @@ OUTSIDE = '"out" exact "reaches no hidden state: its gradient needs no trace"'
         (
             "rtrl",
             {},
-            '"cell.W" exact "its influence on every hidden state is carried"\n'
-            f'"cell.b" exact "its influence on every hidden state is carried"\n{OUTSIDE}',
+            '"cell.W" exact "every path from it to a hidden state is traced"\n'
+            f'"cell.b" exact "every path from it to a hidden state is traced"\n{OUTSIDE}',
         ),
         (
             "bptt",
@@ -48,7 +48,7 @@ OUTSIDE = '"out" exact "reaches no hidden state: its gradient needs no trace"'
             "d_rtrl",
             {"cell.b": "rtrl", "cell.*": "bptt"},
             '"cell.W" truncated by bptt "bptt carries no trace: credit ends where the window begins"\n'
-            f'"cell.b" exact by rtrl "its influence on every hidden state is carried"\n{OUTSIDE}',
+            f'"cell.b" exact by rtrl "every path from it to a hidden state is traced"\n{OUTSIDE}',
         ),
     ],
     ids=["d_rtrl", "rtrl", "bptt", "the first glob that matches"],
@@ -83,7 +83,10 @@ def test_labels_are_those_of_the_plan_and_not_of_a_rules_name(transition):
     """A contraction taken out of the plan by hand takes the credit out of the labels."""
     planned = etir.plan(transition, rules={"cell.b": "rtrl"})
     *rest, pullback = planned.plan.at_window
-    cut = replace(planned.plan, at_window=(*rest, replace(pullback, params=(), on_params=())))
+    kept = [k for k, weight in enumerate(pullback.weights) if weight.paths != ("cell.b",)]
+    weights, values = ([of[k] for k in kept] for of in (pullback.weights, pullback.on_weights))
+    without = replace(pullback, weights=tuple(weights), on_weights=tuple(values))
+    cut = replace(planned.plan, at_window=(*rest, without))
     label = Certify().run(replace(planned, plan=cut)).certificate["cell.b"]
     assert (label.rule, label.label) == ("rtrl", "truncated")
 

@@ -10,7 +10,7 @@ from stages import lowered, section
 
 import etir
 from etir.ir.diagnostics import EtirError
-from etir.ir.plan import Contract
+from etir.ir.plan import Contract, Jacobian
 from etir.passes import PlanTraces
 from etir.rules import Rule, Task, Writer
 from etir.rules.positional import positional_trace
@@ -43,13 +43,15 @@ class Short(Rule):
 
 
 def test_a_rule_for_each_parameter():
-    """Two sites share the group's Jacobian; a parameter with a rule of its own has an influence matrix."""
+    """Two sites share the group's Jacobian; one with a rule that holds nothing has that of the open scope's group."""
     planned = etir.plan(analysed(TWO_SITES), rules={"B": "rtrl"})
     operations = [type(op).__name__ for phase in (planned.plan.step, planned.plan.at_window) for op in phase]
     assert operations == [
-        "Jacobian", "Sensitivity", "Advance", "Vjp", "Contract", "AdvanceFull", "ContractFull", "Pullback",
+        "Jacobian", "Sensitivity", "Advance", "Jacobian", "Sensitivity", "Advance",
+        "Vjp", "Contract", "Contract", "Pullback",
     ]  # fmt: skip
-    assert [trace.label for trace in planned.plan.traces] == ["A on h", "B on every hidden state"]
+    assert [trace.label for trace in planned.plan.traces] == ["A on h", "B on h"]
+    assert [op.group.region for op in planned.plan.step if type(op) is Jacobian] == ["hidden", "open"]
     assert planned.plan.rules == ("d_rtrl", "rtrl")
     both = etir.plan(analysed(TWO_SITES)).plan
     assert [type(op).__name__ for op in both.step] == ["Jacobian", "Sensitivity", "Advance", "Sensitivity", "Advance"]

@@ -12,7 +12,7 @@ from stages import lowered, section
 import etir
 from etir.ir.diagnostics import EtirError
 from etir.ir.verify import verify
-from etir.rules import Dni, Rule
+from etir.rules import Dni, Rtrl, Rule
 
 STEP = """
 def step(p, s, x):
@@ -143,6 +143,16 @@ class Leaving(Rule):
         plan.leave_with([s.after for s in plan.transition.hidden][: self.count])
 
 
+@dataclass(frozen=True)
+class Whole(Rtrl):
+    """Carries a parameter's influence on every hidden state, whatever structure it has."""
+
+    name: ClassVar[str] = "whole"
+
+    def write(self, plan: Any, task: Any) -> None:
+        self.write_whole(plan, task, task.reaching)
+
+
 CLASHES = {
     "two rules": (
         {"W": "dni", "U": Leaving()},
@@ -174,7 +184,7 @@ CLASHES = {
         """,  # noqa: E501
     ),
     "an influence matrix that does": (
-        {"W": "dni", "U": "rtrl"},
+        {"W": "dni", "U": Whole()},
         """
         error: trace 'U on every hidden state' is read with what reverse mode sends back, which begins with a prediction of later credit: that credit would count twice, when predicted and when it comes [plan-exit]
           help: give all parameters that reach a hidden state the rule that predicts, or none

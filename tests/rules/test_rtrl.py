@@ -1,20 +1,27 @@
-"""rtrl: an influence matrix a parameter, advanced once a window."""
+"""rtrl: what of the influence matrix can ever be other than zero, or the whole of it, advanced once a window."""
 
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+from learners import EXACT, differing, driver, labels_of
+from oracles import bptt, by_path
 from snippets import expected
 from stages import lowered, section
 
 import etir
 
-STEP = """
+PLAIN = """
 def step(p, s, x):
-    h = etir.scale(s["h"], p["a"]) + jnp.tanh(etir.matmul(x, p["W"]))
+    h = p["a"] * s["h"] + jnp.tanh(x @ p["W"])
     return {"h": h}, h
 """
 TYPES = {"W": "f32[3,4]", "a": "f32[4]"}, {"h": "f32[4]"}, "f32[3]"
 
 
-def test_the_program_in_text():
-    planned = etir.plan(etir.analyse(lowered(STEP, *TYPES)), "rtrl", window=4)
+def test_the_program_of_plain_uses_in_text():
+    planned = etir.plan(etir.analyse(lowered(PLAIN, *TYPES)), "rtrl", window=4)
     assert section(planned, "certificate", "plan") == expected("""
         certificate rtrl window=4 credit=full {
           "W" exact "its influence on every hidden state is carried"
@@ -38,3 +45,56 @@ def test_the_program_in_text():
           }
         }
     """)
+
+
+def elementwise(p: Any, s: Any, x: Any) -> Any:
+    h = etir.scale(s["h"], p["a"]) + jnp.tanh(etir.matmul(x, p["W"]))
+    return {"h": h}, h
+
+
+def heads(p: Any, s: Any, x: Any) -> Any:
+    h = jnp.tanh(etir.einsum("i,ihj->hj", x, p["W"]) + etir.einsum("hi,hij->hj", s["h"], p["U"]))
+    return {"h": h}, h
+
+
+def flat_heads(p: Any, s: Any, x: Any) -> Any:
+    h = jnp.einsum("hi,hij->hj", s["h"].reshape(p["U"].shape[:2]), p["U"]).ravel()
+    return {"h": jnp.tanh(etir.matmul(x, p["W"]) + h)}, s["h"]
+
+
+def dense(p: Any, s: Any, x: Any) -> Any:
+    h = jnp.tanh(etir.matmul(x, p["W"]) + etir.matmul(s["h"], p["U"]))
+    return {"h": h}, h
+
+
+def half_plain(p: Any, s: Any, x: Any) -> Any:
+    """`B` is used by an operation and plainly; `A` only beside it, in one weight."""
+    h = jnp.tanh(etir.matmul(x, p["A"] * p["B"]) + etir.matmul(s["h"], p["U"]) + x @ p["B"])
+    return {"h": h}, h
+
+
+CASES = {
+    "elementwise": (elementwise, {"W": (3, 4), "a": (4,)}, (4,), (3,), ["f64[3,4]", "f64[4]"]),
+    "heads": (heads, {"W": (3, 3, 2), "U": (3, 2, 2)}, (3, 2), (3,), ["f64[2,3,2,2]", "f64[2,3,3,2]"]),
+    "flat_heads": (flat_heads, {"W": (3, 6), "U": (3, 2, 2)}, (6,), (3,), ["f64[2,3,2,2]", "f64[2,3,6]"]),
+    "dense": (dense, {"W": (3, 4), "U": (4, 4)}, (4,), (3,), ["f64[4,3,4]", "f64[4,4,4]"]),
+    "batch": (dense, {"W": (3, 4), "U": (4, 4)}, (2, 4), (2, 3), ["f64[4,2,3,4]", "f64[4,2,4,4]"]),
+    "half_plain": (
+        half_plain, {"A": (3, 4), "B": (3, 4), "U": (4, 4)}, (4,), (3,), ["f64[4,12]", "f64[4,3,4]", "f64[4,4,4]"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("backend", ["reference", "xla"])
+@pytest.mark.parametrize("name", CASES)
+def test_traces_are_no_larger_than_what_is_coupled_and_exact(name: str, backend: str):
+    step, shapes, state, x, traces = CASES[name]
+    keys = iter(jax.random.split(jax.random.key(1), 9))
+    params = {path: 0.5 * jax.random.normal(next(keys), shape) for path, shape in shapes.items()}
+    states = {"h": jnp.zeros(state)}
+    xs, ts = jax.random.normal(next(keys), (7, *x)), jax.random.normal(next(keys), (7, *state))
+    learner = etir.compile(step, params, states, xs[0], rule="rtrl", window=2, backend=backend, sites=["[!B]*"])
+    assert sorted(str(trace.before.type) for trace in learner.transition.plan.traces) == traces
+    assert set(labels_of(learner).values()) == {"exact"}
+    found = by_path(driver(learner)(params, states, xs, ts)[0])
+    assert differing(found, bptt(step, params, states, (xs,), ts).grads, EXACT) == {}

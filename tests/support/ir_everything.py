@@ -13,8 +13,8 @@ from etir.ir.plan import (
     Apply,
     Contract,
     ContractFull,
+    Credit,
     Diagonal,
-    ExitSignal,
     Jacobian,
     LossSignal,
     Neighbourhood,
@@ -45,7 +45,6 @@ def trace(kind: str, name: str, label: str, start: str | None = None) -> Trace:
 def everything() -> Transition:
     t = adaptive()
     (association,), (group,), site = t.associations, t.groups, t.sites[0]
-    V, a, _ = t.states
     w, readout = t.params
     same = Coupling.identity((4,))
     x, wide, pairs = t.inputs[0].value, Coupling.parse("[-1..1]", (4,), (4,)), ((0, 0), (1, 0))
@@ -55,14 +54,15 @@ def everything() -> Transition:
     noise = trace("f32[4]", "noise", "a random direction", start="start_noise")
     full = trace("f32[8,12]", "e_w", "w on every hidden state")
     loss = LossSignal(results=(val("f32[2]", "y_bar"),))
-    signal = ExitSignal(
-        group=group, region="exit", signals=loss.results, results=(val("f32[4]", "L_V"), val("f32[4]", "L_a"))
+    credit = Credit(
+        region="exit",
+        cotangents=loss.results,
+        results=(val("f32[4]", "L_V"), val("f32[4]", "L_a"), val("f32[4]", "u")),
     )
     D = Jacobian(group=group, pairs=pairs, results=(val("f32[4]", "D_V_V"), val("f32[4]", "D_a_V")))
     D_whole = Jacobian(group=group, pairs=pairs[:1], whole=True, results=(val("f32[4]", "D"),))
     slower = Scale(value=D.results[0], factor=0.9, results=(val("f32[4]", "D_V_V_scaled"),))
     f = Sensitivity(association=association, results=(val("f32[4]", "f_V"),))
-    f_near = Sensitivity(association=association, reach=wide, results=(val("f32[3,4]", "f_near"),), loc=at(8, 15))
     turned = Apply(
         region="turn", values=(noise.before, reward.value), estimates="rtrl", results=(noise.after,), loc=at(31)
     )
@@ -71,11 +71,11 @@ def everything() -> Transition:
     read = Contract(
         association=association,
         trace=(e_V.after, e_a.after),
-        cotangents=signal.results,
+        cotangents=credit.results[:2],
         results=(val("f32[3,4]", "now"),),
     )
     step = (
-        loss, signal, D, D_whole, slower, f, f_near, turned, pushed, pulled,
+        loss, credit, D, D_whole, slower, f, turned, pushed, pulled,
         Advance(
             trace=(e_V.before, e_a.before),
             by=Diagonal(association=association, pairs=pairs, factors=(*slower.results, D.results[1])),
@@ -87,7 +87,7 @@ def everything() -> Transition:
             by=Neighbourhood(
                 association=association, reach=wide, pairs=pairs[:1], couplings=(same,), factors=D_whole.results,
             ),
-            add=Outer(association=association, factors=f_near.results, data=x, reach=wide),
+            add=Outer(association=association, factors=f.results, data=x, reach=wide),
             results=(near.after,),
         ),
         Advance(trace=(data.before,), by=Scalar(factor=0.9), add=Plain(values=(x,)), results=(data.after,), loc=at(9)),
@@ -132,9 +132,15 @@ def everything() -> Transition:
         step=step,
         at_window=at_window,
     )
-    states = tuple(val("f32[4]", f"d{state.before.hint}") for state in (V, a))
+    given = (*(weight.value for weight in t.weights), *(state.before for state in t.states), x)
     regions = (
-        Region(name="exit", inputs=(V.before, x, *states), outputs=(val("f32[2]", "y"),), equations=5, digest="6e17"),
+        Region(
+            name="exit",
+            inputs=(*given, val("f32[4]", "dyw")),
+            outputs=(val("f32[2]", "y"),),
+            equations=5,
+            digest="6e17",
+        ),
         Region(
             name="turn",
             inputs=(val("f32[4]", "a"), val("f32[]", "a")),

@@ -18,7 +18,7 @@ from etir.ir.plan import (
     Apply,
     Contract,
     ContractFull,
-    ExitSignal,
+    Credit,
     Jacobian,
     Operation,
     Plain,
@@ -158,11 +158,6 @@ OPERATIONS: dict[str, tuple[Callable[[], Transition], str]] = {
         "[operation-type]\n"
         "  %f : f32[8] = sensitivity(association=%yr -> #0)",
     ),
-    "sensitivity_of_another_reach": (
-        broken(Sensitivity, lambda t, o: {"reach": Coupling.identity((3,))}, nth=1),
-        "cells.py:8:15: error: 'sensitivity' has a reach from [3] to [3]; wanted [4] to [4] [operation-type]\n"
-        "  %f_near        : f32[3,4] = sensitivity(association=%yw -> #0, reach=coupling from [3] to [3] [=])",
-    ),
     "sensitivity_of_other_results": (
         sensitivity_of_other_results,
         "cells.py:8:15: error: 'sensitivity' gives f32[2,4]; wanted f32[4] [operation-type]\n"
@@ -256,6 +251,12 @@ OPERATIONS: dict[str, tuple[Callable[[], Transition], str]] = {
         "cells.py:8:15: error: 'advance' has a data array of f32[4]; wanted shape [3] [operation-type]\n"
         "  = advance(trace=[%e_V, %e_a],",
     ),
+    "contract_of_another_reach": (
+        broken(Contract, lambda t, o: {"reach": Coupling.identity((3,))}, nth=1),
+        "cells.py:8:15: error: 'contract' has a reach from [3] to [3]; wanted [4] to [4] [operation-type]\n"
+        "  = contract(association=%yw -> #0, trace=[%near], cotangents=[%V_bar], "
+        "reach=coupling from [3] to [3] [=])",
+    ),
     "contract_with_too_few": (
         broken(Contract, lambda t, o: {"cotangents": o.cotangents[:1]}),
         "cells.py:8:15: error: 'contract' has 1 cotangent for 2 arrays [operation-type]\n"
@@ -314,17 +315,15 @@ OPERATIONS: dict[str, tuple[Callable[[], Transition], str]] = {
         '  %noise_next    : f32[4]   = apply(region="turn", values=[%reward, %noise], estimates="rtrl")  '
         "loc(cells.py:31:9)",
     ),
-    "exit_of_no_region": (
-        broken(ExitSignal, lambda t, o: {"region": "leave"}),
-        "error: 'exit_signal' runs region @leave, which is not there [operation-type]\n"
-        '  %L_V, %L_a     : f32[4]   = exit_signal(group=#0, region="leave", signals=[%y_bar])',
+    "credit_of_no_region": (
+        broken(Credit, lambda t, o: {"region": "leave"}),
+        "error: 'credit' runs region @leave, which is not there [operation-type]\n"
+        '  %L_V, %L_a, %u : f32[4]   = credit(region="leave", cotangents=[%y_bar])',
     ),
-    "exit_of_a_region_without_shifts": (
-        broken(ExitSignal, lambda t, o: {"region": "start_noise"}),
-        "error: 'exit_signal' shifts f32[4], f32[4] in region @start_noise, which takes u32[2] [operation-type]\n"
-        '  %L_V, %L_a     : f32[4]   = exit_signal(group=#0, region="start_noise", signals=[%y_bar])\n'
-        "error: 'exit_signal' pulls f32[2] back through region @start_noise, which gives f32[4] [operation-type]\n"
-        '  %L_V, %L_a     : f32[4]   = exit_signal(group=#0, region="start_noise", signals=[%y_bar])',
+    "credit_of_too_few": (
+        broken(Credit, lambda t, o: {"cotangents": ()}),
+        "error: 'credit' has 0 cotangents for 1 results of region @exit [operation-type]\n"
+        '  %L_V, %L_a, %u : f32[4]   = credit(region="exit", cotangents=[])',
     ),
     "push_of_too_few": (
         broken(Push, lambda t, o: {"tangents": o.tangents[:1]}),

@@ -1,0 +1,293 @@
+"""How the Jacobians of one unit are multiplied over time, and what they do to traces, sensitivities and credit.
+
+Position by position where they are diagonal; on the slots that a trace is followed to where positions meet.
+"""
+
+from __future__ import annotations
+
+import operator
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ...ir.plan.contract import contraction
+from ...ir.plan.links import collapsed, pick, places_in
+from ...ir.plan.placement import Placement, align, as_type_of
+from ...ir.plan.transfer import within
+
+if TYPE_CHECKING:
+    from ...coupling import Coupling
+    from .pattern import Sweep
+
+Pair = tuple[int, int]
+"""A new state and an old one, as places among the hidden states."""
+
+Cotangents: TypeAlias = dict[int, jax.Array]
+"""One array for each state, by its place among the hidden states."""
+
+Jacobians: TypeAlias = dict[Pair, jax.Array]
+
+Held: TypeAlias = dict[int, jax.Array]
+"""The arrays of one trace, by state."""
+
+Passed: TypeAlias = tuple[dict[int, Any], Any]
+"""What a pass gives: `P E` by state where there is any, and `<c, E>`, or None."""
+
+
+def added(terms: Sequence[Any]) -> Any:
+    """The sum of one array or more."""
+    return reduce(operator.add, terms)
+
+
+class Algebra(ABC):
+    """One unit's linear algebra. Its Jacobians and its credit have a layout of their own."""
+
+    @abstractmethod
+    def shape(self, group: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of credit, for a group of positions."""
+
+    @abstractmethod
+    def one(self, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+        """What multiplies nothing, for credit of this shape."""
+
+    @abstractmethod
+    def here(self, jacobians: Mapping[Pair, Any]) -> Jacobians:
+        """A step's Jacobians, from what the plan computes of them."""
+
+    @abstractmethod
+    def arriving(self, cotangent: Any) -> Any:
+        """Credit in the unit's layout, from a cotangent at the group's positions."""
+
+    @abstractmethod
+    def product(self, left: Any, right: Any) -> Any:
+        """The product of two Jacobians."""
+
+    @abstractmethod
+    def pulled(self, credit: Any, jacobian: Any) -> Any:
+        """Credit sent back through a Jacobian."""
+
+    @abstractmethod
+    def applied(self, sweep: Sweep, jacobian: Any, sensitivity: Any) -> Any:
+        """A Jacobian times a sensitivity: `[slots?, *output]`, at the trace's slots."""
+
+    @abstractmethod
+    def received(self, sweep: Sweep, credit: Any, sensitivity: Any) -> Any:
+        """What credit makes of a sensitivity: a cotangent of the site's output."""
+
+    @abstractmethod
+    def placed(self, sweep: Sweep, x: Any) -> Any:
+        """A Jacobian, or credit, as the pass over a trace takes it."""
+
+    @abstractmethod
+    def entry(self, sweep: Sweep, placed: Any, axis: str, at: Any) -> Any:
+        """One entry along an axis of the output of what `placed` gave."""
+
+    @abstractmethod
+    def passed(self, sweep: Sweep, held: Held, pairs: Jacobians, credit: Cotangents | None, without: str) -> Passed:
+        """`P E` by state, and `<c, E>`, of placed arrays and traces that may all lack the axis `without`."""
+
+    # What follows from these.
+
+    def start(self, pattern: Sequence[Pair], like: Mapping[int, Any]) -> tuple[Jacobians, Cotangents]:
+        """A product of no Jacobian, and no credit, in the element type that holds every state of the unit."""
+        dtype = reduce(jnp.promote_types, [x.dtype for x in like.values()])
+        credit = {k: jnp.zeros(self.shape(x.shape), dtype) for k, x in like.items()}
+        one = {k: self.one(self.shape(x.shape), dtype) for k, x in like.items()}
+        return {(i, j): one[i] if i == j else jnp.zeros_like(one[i]) for i, j in pattern}, credit
+
+    def times(self, product: Jacobians, here: Jacobians) -> Jacobians:
+        """`product @ here`."""
+
+        def entry(of: int, on: int) -> jax.Array:
+            terms = [self.product(x, here[j, on]) for (i, j), x in product.items() if i == of and (j, on) in here]
+            return added(terms).astype(product[of, on].dtype) if terms else jnp.zeros_like(product[of, on])
+
+        return {pair: entry(*pair) for pair in product}
+
+    def sent_back(self, credit: Cotangents, here: Jacobians, arrived: Mapping[int, Any]) -> Cotangents:
+        """`credit @ here`, and what has arrived beside it at the group's positions."""
+
+        def column(state: int) -> jax.Array:
+            terms = [self.pulled(x, here[k, state]) for k, x in credit.items() if (k, state) in here]
+            return added([*terms, self.arriving(arrived[state])]).astype(credit[state].dtype)
+
+        return {k: column(k) for k in credit}
+
+    def carried_on(self, sweep: Sweep, product: Jacobians, sensitive: Mapping[int, Any]) -> Cotangents:
+        """`product @ f`, by state, at the sweep's slots."""
+        found: Cotangents = {}
+        for (of, on), x in product.items():
+            if on in sensitive and of in sweep.states:
+                term = self.applied(sweep, x, sensitive[on])
+                found[of] = found[of] + term if of in found else term
+        return found
+
+    def sent(self, sweep: Sweep, credit: Cotangents, sensitive: Mapping[int, Any]) -> jax.Array:
+        """`credit @ f` at the site's output."""
+        terms = [self.received(sweep, credit[k], f) for k, f in sensitive.items()]
+        kind = sweep.site.output.type
+        if not terms:
+            return jnp.zeros(kind.shape, kind.dtype)
+        return as_type_of(added(terms), kind.dtype)
+
+
+class OnPositions(Algebra):
+    """Diagonal Jacobians: everything is an array at the group's positions."""
+
+    def shape(self, group: tuple[int, ...]) -> tuple[int, ...]:
+        """That of the group."""
+        return group
+
+    def one(self, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+        """Ones."""
+        return jnp.ones(shape, dtype)
+
+    def here(self, jacobians: Mapping[Pair, Any]) -> Jacobians:
+        """As they are."""
+        return dict(jacobians)
+
+    def arriving(self, cotangent: Any) -> Any:
+        """As it is."""
+        return cotangent
+
+    def product(self, left: Any, right: Any) -> Any:
+        """Position by position."""
+        return left * right
+
+    def pulled(self, credit: Any, jacobian: Any) -> Any:
+        """Position by position."""
+        return credit * jacobian
+
+    def applied(self, sweep: Sweep, jacobian: Any, sensitivity: Any) -> Any:
+        """Slot by slot."""
+        return sweep.placement.gather(jacobian) * sensitivity
+
+    def received(self, sweep: Sweep, credit: Any, sensitivity: Any) -> Any:
+        """Slot by slot, summed over them."""
+        return sweep.placement.sum_slots(sweep.placement.gather(credit) * sensitivity)
+
+    def placed(self, sweep: Sweep, x: Any) -> Any:
+        """At the trace's slots, `[slots?, *output]`."""
+        return sweep.placement.gather(x)
+
+    def entry(self, sweep: Sweep, placed: Any, axis: str, at: Any) -> Any:
+        """One entry."""
+        place = sweep.placement.output.index(axis)
+        return jax.lax.dynamic_index_in_dim(placed, at, place, keepdims=False)
+
+    def passed(self, sweep: Sweep, held: Held, pairs: Jacobians, credit: Cotangents | None, without: str) -> Passed:
+        """Slot by slot."""
+        layout = sweep.placement
+        output, trace = layout.output.replace(without, ""), layout.trace.replace(without, "")
+        found: dict[int, Any] = {}
+        for (of, on), x in pairs.items():
+            term = align(x, output, trace) * held[on]
+            found[of] = found[of] + term if of in found else term
+        if credit is None:
+            return found, None
+        return found, contraction(layout, [held[k] for k in credit], list(credit.values()), without)
+
+
+class OnSlots(Algebra):
+    """Jacobians between the slots of a reach: small matrices `[*output, slots, slots]`, credit `[*output, slots]`.
+
+    Axes of the output along which the slots' positions do not change have size one: a dense recurrence has one matrix
+    for each sample, one that is dense in blocks one for each block.
+    """
+
+    def __init__(self, placement: Placement, couplings: Mapping[Pair, Coupling]) -> None:
+        """Prepare for traces on this placement's reach."""
+        self.placement, self.couplings = placement, dict(couplings)
+        self.own = collapsed(placement.positions)
+        rows = np.arange(self.own[..., 0].size).reshape(self.own.shape[:-1])
+        self.row = np.broadcast_to(rows, placement.positions.shape[:-1])
+        self.direct = Placement(placement.association)
+        self.slot_of = places_in(placement.followed, self.direct.followed)
+
+    def shape(self, group: tuple[int, ...]) -> tuple[int, ...]:
+        """That of the slots."""
+        del group
+        return self.own.shape
+
+    def one(self, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+        """Unit matrices."""
+        return jnp.broadcast_to(jnp.eye(shape[-1], dtype=dtype), (*shape, shape[-1]))
+
+    def here(self, jacobians: Mapping[Pair, Any]) -> Jacobians:
+        """Their entries on the slots."""
+        return {pair: within(self.placement, self.couplings[pair], x) for pair, x in jacobians.items()}
+
+    def arriving(self, cotangent: Any) -> Any:
+        """At the slots."""
+        return pick(cotangent, self.own)
+
+    def product(self, left: Any, right: Any) -> Any:
+        """Matrix by matrix."""
+        return left @ right
+
+    def pulled(self, credit: Any, jacobian: Any) -> Any:
+        """Row by matrix."""
+        return (credit[..., None, :] @ jacobian)[..., 0, :]
+
+    def applied(self, sweep: Sweep, jacobian: Any, sensitivity: Any) -> Any:
+        """The columns of the slots that the output feeds, times what it feeds them."""
+        size = self.own.shape[-1]
+        new = np.arange(size).reshape(-1, *[1] * self.row.ndim)
+        columns = [np.where(old >= 0, (self.row * size + new) * size + old, -1) for old in self.slot_of]
+        terms = [pick(jacobian, c) * f for c, f in zip(columns, self._by_slot(sensitivity), strict=True)]
+        found = added(terms)
+        return found if sweep.placement.slot else found[0]
+
+    def received(self, sweep: Sweep, credit: Any, sensitivity: Any) -> Any:
+        """The credit of the slots that the output feeds, times what it feeds them."""
+        size = self.own.shape[-1]
+        at = [np.where(slot >= 0, self.row * size + slot, -1) for slot in self.slot_of]
+        terms = [pick(credit, index) * f for index, f in zip(at, self._by_slot(sensitivity), strict=True)]
+        return added(terms)
+
+    def _by_slot(self, sensitivity: Any) -> Any:
+        return sensitivity if self.direct.slot else sensitivity[None]
+
+    def placed(self, sweep: Sweep, x: Any) -> Any:
+        """As it is."""
+        return x
+
+    def entry(self, sweep: Sweep, placed: Any, axis: str, at: Any) -> Any:
+        """One entry, the same for all where nothing changes along the axis."""
+        place = sweep.placement.output.index(axis) - len(sweep.placement.slot)
+        chosen = at if placed.shape[place] > 1 else 0
+        return jax.lax.dynamic_index_in_dim(placed, chosen, place, keepdims=False)
+
+    def passed(self, sweep: Sweep, held: Held, pairs: Jacobians, credit: Cotangents | None, without: str) -> Passed:
+        """One product a trace: its credit is a further row of the Jacobians that it is multiplied by."""
+        layout, found, read = sweep.placement, dict[int, Any](), list[Any]()
+        rest = (layout.batch + layout.weight).replace(without, "")
+        for on, trace in held.items():
+            rows = {of: x for (of, at), x in pairs.items() if at == on}
+            stacked = [*rows.values(), *([] if credit is None else [credit[on][..., None, :]])]
+            if not stacked:
+                continue
+            whole = _spread(layout, jnp.concatenate(stacked, axis=-2), trace, rest, without)
+            for k, of in enumerate(rows):
+                term = whole[k * layout.slots : (k + 1) * layout.slots] if layout.slot else whole[k]
+                found[of] = found[of] + term if of in found else term
+            read.append(whole[-1])
+        if credit is None:
+            return found, None
+        kind = sweep.site.weight.value.type
+        return found, as_type_of(jnp.einsum(f"{rest}->{layout.weight}", added(read)), kind.dtype)
+
+
+def _spread(layout: Placement, matrix: Any, trace: Any, rest: str, without: str) -> Any:
+    """Rows `[*output, rows, slots]` times a trace: `[rows, *rest]`."""
+    output = layout.output[len(layout.slot) :].replace(without, "")
+    kept = [axis for axis, size in enumerate(matrix.shape[:-2]) if size > 1]
+    matrix = matrix.reshape([*(matrix.shape[axis] for axis in kept), *matrix.shape[-2:]])
+    row, slot = [label for label in "XYZxyz" if label not in rest + output][:2]
+    labels = "".join(output[axis] for axis in kept)
+    return jnp.einsum(f"{labels}{row}{slot},{slot}{rest}->{row}{rest}", matrix, trace if layout.slot else trace[None])

@@ -1,0 +1,123 @@
+"""Positions that a trace is followed to, slot by slot: which slot feeds which, in tables known before any step.
+
+A *reach* is a coupling from a site's output positions to the state positions that they are followed to. Its slots are
+the columns of `positions_of(reach)`. Axes of the output along which a table does not change have size one in it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+
+from ...coupling import Coupling
+
+Index = npt.NDArray[np.int64]
+
+
+@lru_cache(maxsize=256)
+def positions_of(coupling: Coupling) -> Index:
+    """For each input position the flat output positions that it feeds, padded with -1: `[*input, slots]`. Read-only."""
+    targets = coupling.targets(limit=max(16, math.prod(coupling.out_shape)))
+    if targets is not None:
+        return _frozen(targets.positions())
+    fed = coupling.dense().reshape(math.prod(coupling.out_shape), math.prod(coupling.in_shape)).T
+    slots = max(1, int(fed.sum(1).max(initial=1)))
+    order = np.argsort(~fed, axis=1, kind="stable")[:, :slots]
+    found = np.where(np.take_along_axis(fed, order, 1), order, -1)
+    return _frozen(found.reshape(*coupling.in_shape, found.shape[1]))
+
+
+@lru_cache(maxsize=256)
+def links(reach: Coupling, coupling: Coupling) -> Index:
+    """What of a Jacobian leads from slot to slot: `[*output, new slot, old slot]`, indices of its entries.
+
+    `coupling` says which new positions an old one feeds. Its entries are laid out as `[targets, *old positions]`, the
+    targets being the columns of `positions_of(coupling)`, and flattened; -1 where a slot does not feed another one.
+    """
+    own = collapsed(positions_of(reach))
+    fed = positions_of(coupling)
+    fed = fed.reshape(-1, fed.shape[-1])
+    found = np.full((*own.shape, own.shape[-1]), -1, np.int64)
+    valid = (own >= 0)[..., :, None] & (own >= 0)[..., None, :]
+    for target in range(fed.shape[1]):
+        to = fed[np.maximum(own, 0), target]
+        hit = valid & (to[..., None, :] == own[..., :, None])
+        found = np.where(hit, target * len(fed) + own[..., None, :], found)
+    return _frozen(found)
+
+
+@lru_cache(maxsize=256)
+def places_in(reach: Coupling, part: Coupling) -> Index:
+    """For each slot of `part` the slot of `reach` with the same position, `[part slots, *output]`; -1 for none."""
+    own, wanted = positions_of(reach), positions_of(part)
+    found = np.full(wanted.shape, -1, np.int64)
+    for slot in range(own.shape[-1]):
+        hit = (own[..., slot, None] == wanted) & (wanted >= 0)
+        found = np.where(hit, slot, found)
+    return _frozen(np.moveaxis(found, -1, 0))
+
+
+def is_closed(reach: Coupling, couplings: Sequence[Coupling]) -> bool:
+    """Whether every position that a followed one feeds is followed as well."""
+    own = positions_of(reach)
+    for coupling in dict.fromkeys(couplings):
+        fed = (positions_of(coupling) >= 0).sum(-1).ravel()
+        onward = np.where(own >= 0, fed[np.maximum(own, 0)], 0)
+        kept = (links(reach, coupling) >= 0).sum(-2)
+        if (kept != onward).any():
+            return False
+    return True
+
+
+def covers(reach: Coupling, part: Coupling) -> bool:
+    """Whether every position that `part` feeds is followed."""
+    return bool(((places_in(reach, part) >= 0) == (np.moveaxis(positions_of(part), -1, 0) >= 0)).all())
+
+
+def collapsed(table: Index) -> Index:
+    """The table `[*output, slots]` with size one on each output axis along which it does not change."""
+    for axis in range(table.ndim - 1):
+        if table.shape[axis] > 1 and (table == table.take([0], axis)).all():
+            table = table.take([0], axis)
+    return table
+
+
+def pick(array: Any, index: Index, lead: int = 0) -> Any:
+    """`array[..., index]` of an array whose axes after the first `lead` are flattened, zero where the index is -1.
+
+    Where the index only rearranges the array, so does this.
+    """
+    shape = array.shape[:lead]
+    size = math.prod(array.shape[lead:])
+    order = _rearrangement(index, size)
+    if order is not None:
+        sizes = [index.shape[axis] for axis in order]
+        back = [lead + order.index(axis) for axis in range(index.ndim)]
+        return array.reshape(*shape, *sizes).transpose(*range(lead), *back)
+    taken = jnp.take(array.reshape(*shape, size), np.maximum(index, 0), axis=lead)
+    return taken if (index >= 0).all() else jnp.where(index >= 0, taken, jnp.zeros((), taken.dtype))
+
+
+def _rearrangement(index: Index, size: int) -> list[int] | None:
+    """The order of the index's axes in which it counts from zero up to `size`; None where there is none."""
+    if index.size != size or not size:
+        return None
+    strides = [int(index.take(1, axis).ravel()[0] - index.ravel()[0]) if index.shape[axis] > 1 else 0
+               for axis in range(index.ndim)]  # fmt: skip
+    order = sorted(range(index.ndim), key=lambda axis: (-strides[axis], axis))
+    if any(stride < 0 for stride in strides):
+        return None
+    counted = np.arange(size).reshape([index.shape[axis] for axis in order])
+    return order if np.array_equal(index.transpose(order), counted) else None
+
+
+def _frozen(table: Any) -> Index:
+    found: Index = np.ascontiguousarray(table, np.int64)
+    found.flags.writeable = False
+    return found
