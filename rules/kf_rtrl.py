@@ -43,8 +43,7 @@ class KfRtrl(Rule):
 
     def write(self, plan: Writer, task: Task) -> None:
         """Two factors for each site that contracts, one trace for each other."""
-        sites = [site for site in task.sites if site.data is None or site.data.type.carries_credit]
-        bundles = [Bundle(site, task.apart(site)) for site in sites]
+        bundles = [Bundle(site, task.apart(site)) for site in task.sites if site.output.type.carries_credit]
         factored = [Factors(bundle) for bundle in bundles if bundle.contracts]
         for bundle in bundles:
             if not bundle.contracts:
