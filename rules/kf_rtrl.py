@@ -30,10 +30,9 @@ class KfRtrl(Rule):
     keys is RTRL's influence. Read as `<h_bar, A>`, a cotangent of the site's output, times `u` by the site's product.
 
     Samples that the step shows never to meet along the first axis have factors, signs and scales of their own, and one
-    tangent moves them all. At other positions of the output that the weight lacks (samples that may meet, patches,
-    time) `x (x) f` is itself a random sum, `sum_p v_p x_p (x) sum_p v_p f_p` with a sign for each. An operation that
-    contracts nothing (a bias, a scale) has an influence no larger than `A`: that is carried instead, exactly,
-    `E' = J E + x f`.
+    tangent moves them all. Over other positions of the output that the weight lacks (samples that may meet, patches)
+    `x (x) f` is a sum, which is drawn as `sum_p v_p x_p (x) sum_p v_p f_p` with a sign for each. An operation that
+    contracts nothing (a bias, a scale) has an influence no larger than `A`: it is carried exactly, `E' = J E + x f`.
 
     Memory: data and [outputs of the site, hidden states], a sample. Cost: a JVP of the step for each output position of
     the site, twice, all samples at once. Exact for operations that contract nothing; else never, and its mean is RTRL's
@@ -44,8 +43,7 @@ class KfRtrl(Rule):
 
     def write(self, plan: Writer, task: Task) -> None:
         """Two factors for each site that contracts, one trace for each other."""
-        sites = [site for site in task.sites if site.data is None or site.data.type.carries_credit]
-        bundles = [Bundle(site, task.apart(site)) for site in sites]
+        bundles = [Bundle(site, task.apart(site)) for site in task.sites if site.output.type.carries_credit]
         factored = [Factors(bundle) for bundle in bundles if bundle.contracts]
         for bundle in bundles:
             if not bundle.contracts:
@@ -58,8 +56,7 @@ class KfRtrl(Rule):
         """`E' = J E + x f`, one tangent for each position of the weight."""
         site = bundle.site
         before = tangents(plan, bundle)
-        made = Units(site=site, apart=bundle.apart, scale=site.data, labels=site.data_labels or "", loc=site.loc)
-        units = plan.step(made, f"d{site.output.hint}")
+        units = _units(plan, bundle, site.data, site.data_labels or "")
         pushed = plan.step(Push(tangents=before, sites=(site,), shifts=units, loc=site.loc), *_next(before))
         for old, new in zip(before, pushed, strict=True):
             plan.carry(old, new)
@@ -73,11 +70,11 @@ class KfRtrl(Rule):
             factors.column, f"data of {'+'.join(site.weight.paths)}", f"u_{site.weight.value.hint}", loc=site.loc
         )
         rows = tangents(plan, bundle)
-        units = plan.step(Units(site=site, apart=bundle.apart, scale=signs, labels=factors.signed, loc=site.loc),
-                          f"d{site.output.hint}")  # fmt: skip
+        units = _units(plan, bundle, signs, factors.signed)
         fed = plan.step(Push(sites=(site,), shifts=units, loc=site.loc), *[f"f_{v.hint}" for v in rows])
         pushed = plan.step(Push(tangents=rows, loc=site.loc), *[f"J{v.hint}" for v in rows])
-        after = plan.apply(factors.advance, column, data, signs, *pushed, *fed, name="kronecker", estimates="rtrl")
+        after = plan.apply(factors.advance, column, data, signs, *pushed, *fed, name="kronecker",
+                           hints=_next((column, *rows)), estimates="rtrl")  # fmt: skip
         for old, new in zip((column, *rows), after, strict=True):
             plan.carry(old, new)
         credit = _credit(plan, bundle, rows)
@@ -100,11 +97,17 @@ def tangents(plan: Writer, bundle: Bundle) -> tuple[Value, ...]:
     )
 
 
+def _units(plan: Writer, bundle: Bundle, scale: Value | None, labels: str) -> tuple[Value, ...]:
+    site = bundle.site
+    units = Units(site=site, apart=bundle.apart, scale=scale, labels=labels, loc=site.loc)
+    return plan.step(units, f"d{site.output.hint}")
+
+
 def _credit(plan: Writer, bundle: Bundle, rows: tuple[Value, ...]) -> Value:
     site = bundle.site
+    hint = f"{site.output.hint}_bar" if bundle.contracts else f"g_{site.weight.value.hint}"
     read = ContractPushed(site=site, apart=bundle.apart, trace=rows, cotangents=tuple(plan.cotangents), loc=site.loc)
-    (found,) = plan.window(read, f"{site.output.hint if bundle.contracts else 'g_' + site.weight.value.hint}_bar")
-    return found
+    return plan.window(read, hint)[0]
 
 
 def _next(values: Sequence[Value]) -> list[str]:
@@ -181,6 +184,6 @@ class Factors:
 
 
 def _along(axis: int | None, rank: int) -> Callable[[Any], Any]:
-    """The function that lays a vector along an axis of an array of this rank; a number stays one without an axis."""
+    """The function that lays a vector along an axis of an array of this rank; without one a number stays as it is."""
     shape = [-1 if n == axis else 1 for n in range(rank)]
     return lambda x: x if axis is None else x.reshape(shape)

@@ -26,7 +26,8 @@ def random_signs(plan: Writer, types: Sequence[TensorType]) -> tuple[Value, ...]
     the key given to `learner.init`.
     """
     key = plan.trace(_KEY, f"the key of {plan.rule.name}'s random signs", "key", start=jax.random.key_data)
-    after, *signs = plan.apply(lambda raw: _drawn(raw, types), key, name="signs")
+    hints = ["key_next", *["nu"] * len(types)]
+    after, *signs = plan.apply(lambda raw: _drawn(raw, types), key, name="signs", hints=hints)
     plan.carry(key, after)
     return tuple(signs)
 

@@ -51,11 +51,13 @@ class Uoro(Rule):
         signs = random_signs(plan, [value.type for value in tangent])
         pushed = plan.step(Push(tangents=tuple(tangent)), *[f"J{v.hint}" for v in tangent])
         pulled = plan.step(Pull(params=params, cotangents=signs), *[f"nu_{v.hint}" for v in theta])
-        after = plan.apply(_advance(len(hidden)), *pushed, *signs, *theta, *pulled, name="uoro")
+        following = [f"{v.hint}_next" for v in (*tangent, *theta)]
+        after = plan.apply(_advance(len(hidden)), *pushed, *signs, *theta, *pulled, name="uoro", hints=following)
         for old, new in zip([*tangent, *theta], after, strict=True):
             plan.carry(old, new)
         (credit,) = plan.window(Along(cotangents=tuple(plan.cotangents), tangents=tuple(tangent)), "credit")
-        found = plan.apply(_read, credit, *theta, name="uoro_read", at_window=True, estimates="rtrl")
+        hints = [f"g_{p.value.hint}" for p in params]
+        found = plan.apply(_read, credit, *theta, name="uoro_read", hints=hints, at_window=True, estimates="rtrl")
         for param, value in zip(params, found, strict=True):
             plan.contribute(param, value)
 

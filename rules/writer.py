@@ -125,6 +125,7 @@ class Writer:
         function: Callable[..., Any],
         *values: Value,
         name: str,
+        hints: Sequence[str] = (),
         at_window: bool = False,
         before_reverse: bool = False,
         estimates: str = "",
@@ -133,7 +134,7 @@ class Writer:
 
         The function is traced once, for arrays of the values' types, and gives one array or a tuple of them. It must
         be pure. It runs at every step, or `at_window`. `estimates` names the rule whose gradient the result is an
-        unbiased estimate of, for the label.
+        unbiased estimate of, for the label. `hints` are what to call the results in text, all `name` by default.
         """
         structs = [jax.ShapeDtypeStruct(v.type.shape, jnp.dtype(v.type.dtype)) for v in values]
 
@@ -144,9 +145,10 @@ class Writer:
         region = self._trace(name, flat, structs)
         operation = Apply(region=region.name, values=tuple(values), estimates=estimates)
         self.transition = with_regions(self.transition, region)
+        named = hints or [v.hint for v in region.outputs]
         if at_window or before_reverse:
-            return self.window(operation, *[v.hint for v in region.outputs], before_reverse=before_reverse)
-        return self.step(operation, *[v.hint for v in region.outputs])
+            return self.window(operation, *named, before_reverse=before_reverse)
+        return self.step(operation, *named)
 
     def _trace(self, name: str, function: Callable[..., Any], structs: Sequence[Any]) -> Region:
         body, _ = jx.trace(function, *structs)

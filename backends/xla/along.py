@@ -8,7 +8,7 @@ from ...coupling.primitives import nonlinear_rule
 from ...ir import jaxpr as jx
 from ...ir.plan import Along, Scene
 from ...ir.plan.along import paired
-from ...ir.plan.push import push_through, step_parts
+from ...ir.plan.push import push_through, step_parts, typed
 from ...ir.regions import FORWARD
 from ...ir.transition import Transition
 from ..calls import Arrays
@@ -38,4 +38,4 @@ class Forwards:
 
         weights = scene.read(step_parts(t)[0])
         push = push_through(t, weights, window.states, [x[0] for x in window.inputs], results=credited)
-        return (paired([c[0] for c in bars], push(scene.read(op.tangents)), op.results[0].type.dtype),)
+        return (paired([c[0] for c in bars], push(typed(scene, op.tangents)), op.results[0].type.dtype),)

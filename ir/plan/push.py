@@ -49,7 +49,7 @@ class Push(Operation):
     def evaluate(self, scene: Scene) -> tuple[Any, ...]:
         """The product; custom backward rules count, as they do everywhere."""
         t = scene.transition
-        tangents, shifts = scene.read(self.tangents), scene.read(self.shifts)
+        tangents, shifts = typed(scene, self.tangents), typed(scene, self.shifts)
         weights, states, inputs = (scene.read(values) for values in step_parts(t))
         push = push_through(t, weights, states, inputs, sites=self.sites, still=not tangents)
         found = (jax.vmap(push) if self._vectors(t) else push)([*tangents, *shifts])
@@ -134,6 +134,11 @@ def step_operands(t: Transition) -> tuple[Value, ...]:
 def step_parts(t: Transition) -> tuple[list[Value], list[Value], list[Value]]:
     """The values that a step takes after its prologue: weights, entering states and inputs."""
     return [w.value for w in t.weights], [s.before for s in t.states], [i.value for i in t.inputs]
+
+
+def typed(scene: Scene, values: Sequence[Value]) -> Arrays:
+    """Some values in their own element types: a trace may be held in another."""
+    return [scene[v] if str(scene[v].dtype) == v.type.dtype else scene[v].astype(v.type.dtype) for v in values]
 
 
 def push_through(
