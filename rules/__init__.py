@@ -9,6 +9,7 @@ from .dni import Dni
 from .e_prop import EProp
 from .kf_rtrl import KfRtrl
 from .ottt import Ottt
+from .positional import Positional, positional_trace, read_at_entry
 from .pp_prop import PpProp
 from .rflo import Rflo
 from .rtrl import Rtrl
@@ -48,6 +49,7 @@ __all__ = [
     "EProp",
     "KfRtrl",
     "Ottt",
+    "Positional",
     "PpProp",
     "Rflo",
     "Rtrl",
@@ -57,4 +59,6 @@ __all__ = [
     "ThreeFactor",
     "Uoro",
     "Writer",
+    "positional_trace",
+    "read_at_entry",
 ]

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import etir
-from etir.ir.plan import Advance, Contract, Outer, Placement, Scalar
-from etir.ir.plan.jacobian import trace_dtype
+from etir.ir.plan import Advance, Contract, Outer, Placement, Scalar, trace_dtype
 from etir.ir.types import TensorType
 from etir.rules import Task, Writer
 

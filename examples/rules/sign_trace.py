@@ -11,8 +11,7 @@ import jax.numpy as jnp
 
 import etir
 from etir.ir.plan import Contract
-from etir.rules import Task, Writer
-from etir.rules.positional import positional_trace
+from etir.rules import Task, Writer, positional_trace
 
 
 def quantised(trace):

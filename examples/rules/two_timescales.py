@@ -1,8 +1,7 @@
 """A fast and a slow eligibility, mixed by a signal that each step of the learner is given.
 
-Synapses are thought to hold traces of several time constants (Zenke and Gerstner 2017, "Hebbian plasticity requires
-compensatory processes on multiple timescales"). Here D-RTRL's trace is filtered twice, and `attention=...`, an array
-with a number for each step, says how much of the slow one joins it: an ablation of how far back credit should reach.
+D-RTRL's trace is carried as it is, and once more with a decay of its own; `attention=...`, an array with a number for
+each step, says how much of each step joins the slow one: an ablation of how far back credit should reach.
 """
 
 from dataclasses import dataclass
@@ -11,8 +10,7 @@ from typing import ClassVar
 import etir
 from etir.ir.plan import Advance, Contract, Plain, Scalar
 from etir.ir.types import TensorType
-from etir.rules import Task, Writer
-from etir.rules.positional import positional_trace
+from etir.rules import Task, Writer, positional_trace
 
 
 @dataclass(frozen=True)

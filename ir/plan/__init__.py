@@ -10,7 +10,7 @@ from .coordinates import RealCoordinates
 from .cost import Cost
 from .credit import Credit
 from .influence import AdvanceFull, ContractFull
-from .jacobian import Jacobian, Sensitivity
+from .jacobian import Jacobian, Sensitivity, trace_dtype
 from .operation import STEP, WINDOW, Operation, Part
 from .placement import Placement
 from .plan import Plan, Signal, Trace
@@ -62,4 +62,5 @@ __all__ = [
     "Units",
     "Vjp",
     "WindowRun",
+    "trace_dtype",
 ]
