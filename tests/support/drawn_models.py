@@ -74,7 +74,9 @@ MODELS = {
     "lru": Drawn(
         step=_lru,
         params={
-            "nu": _draw(9, UNITS), "theta": _draw(10, UNITS), "B": _draw(11, INPUTS, UNITS) + 1j * _draw(12, INPUTS, UNITS),
+            "nu": _draw(9, UNITS),
+            "theta": _draw(10, UNITS),
+            "B": _draw(11, INPUTS, UNITS) + 1j * _draw(12, INPUTS, UNITS),
             "C": _draw(13, UNITS, 2) + 1j * _draw(14, UNITS, 2),
         },
         states={"h": _draw(15, UNITS) + 1j * _draw(16, UNITS)},
@@ -84,4 +86,4 @@ MODELS = {
         params={"W": _draw(17, INPUTS, 2 * UNITS), "key": _draw(18, 2), "out": _draw(19, UNITS, 2)},
         states={"m": _draw(20, 2, UNITS)},
     ),
-}  # fmt: skip
+}
