@@ -48,7 +48,7 @@ class Program:
         self.hidden_bars = self.vjp.results[: len(transition.hidden)]
         self.constants = {p.value for p in transition.params} | {w.value for w in transition.weights}
         self.signals = [signal.value for signal in plan.signals]
-        self.sweeps = Sweeps.of(transition, plan, self.uses) if backend.folds else Sweeps.none()
+        self.sweeps = self._sweeps(backend)
         taken = self.sweeps.operations
         step = self._actions([op for op in plan.step if op not in taken])
         self.loss_signals = {v for op in plan.step if isinstance(op, LossSignal) for v in op.results}
@@ -72,6 +72,11 @@ class Program:
         self.reverse_results_read = any(
             op is not self.pullback for v in self.vjp.results[len(transition.hidden) :] for op in self.uses.of(v)
         )
+
+    def _sweeps(self, backend: Backend) -> Sweeps:
+        """What whole folds run at once: nothing where the backend overrides an operation that a sweep stands for."""
+        found = Sweeps.of(self.transition, self.plan, self.uses) if backend.folds else Sweeps.none()
+        return found if self.overrides.keys().isdisjoint(map(type, found.operations)) else Sweeps.none()
 
     @property
     def overrides(self) -> Mapping[type[Operation], Override]:

@@ -67,7 +67,7 @@ class SequenceGradient:
     def _is_deferred(self, action: Action) -> bool:
         """Whether a window's action is a product that can be done with its site's own, once a fold."""
         op = action.operation
-        if type(op) is not Product or op.data is None or op.without:
+        if type(op) is not Product or Product in self.program.overrides or op.data is None or op.without:
             return False
         readers = self.program.uses.of(op.results[0])
         once = len(readers) == 1 and readers[0] is self.pullback and op.results[0] in self.weight_of
