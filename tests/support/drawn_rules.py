@@ -11,6 +11,7 @@ from etir.ir.transition import Association
 from etir.ir.types import TensorType
 from etir.ir.values import Value
 from etir.rules import Task, Writer
+from etir.rules.exit import read_at_exit
 from etir.rules.positional import Positional, followed_states, new_traces, positional_trace, read_at_entry
 from etir.rules.pp_prop import column_type
 
@@ -65,18 +66,19 @@ def factored(plan: Writer, a: Association) -> None:
 
 def exit_detached(plan: Writer, a: Association) -> None:
     """Read at each step's exit, and left out of reverse mode."""
-    _at_exit(plan, a, plan.exit_signal(a.group))
-    plan.detach(a.site)
+    read_at_exit(plan, [a], plan.exit_credit)
 
 
 def exit_beside(plan: Writer, a: Association) -> None:
     """Read at each step's exit, though reverse mode counts it as well."""
-    _at_exit(plan, a, plan.exit_signal(a.group))
+    credit, trace = plan.exit_credit().states, positional_trace(plan, a)
+    _add_up(plan, trace, trace.before, [credit[s] for s in a.group.states])
 
 
 def signalled(plan: Writer, a: Association) -> None:
     """Read with an array that the learner is given at every step."""
-    _at_exit(plan, a, [plan.signal(f"teach_{s.path}", s.after.type) for s in a.group.states])
+    trace = positional_trace(plan, a)
+    _add_up(plan, trace, trace.after, [plan.signal(f"teach_{s.path}", s.after.type) for s in a.group.states])
     plan.detach(a.site)
 
 
@@ -159,9 +161,8 @@ def _carried(plan: Writer, a: Association, change: Callable[[dict[Any, Value]], 
     return Positional(a, states, before, after)
 
 
-def _at_exit(plan: Writer, a: Association, signals: Sequence[Value]) -> None:
-    """The sum over steps of the trace after each, contracted with a signal."""
-    trace = positional_trace(plan, a)
-    read = Contract(association=a, trace=trace.after, cotangents=tuple(signals[k] for k in trace.states))
-    (value,) = plan.step(read)
-    plan.contribute(a.site.weight, *plan.window(Total(value=value)))
+def _add_up(plan: Writer, trace: Positional, values: Sequence[Value], signals: Sequence[Value]) -> None:
+    """The sum over steps of a step's traces, contracted with the signals of their group."""
+    cotangents = tuple(signals[k] for k in trace.states)
+    (value,) = plan.step(Contract(association=trace.association, trace=tuple(values), cotangents=cotangents))
+    plan.contribute(trace.association.site.weight, *plan.window(Total(value=value)))
