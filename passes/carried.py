@@ -19,26 +19,19 @@ from ..ir.plan import (
     Contract,
     ContractFull,
     ContractPushed,
-    Credit,
-    Diagonal,
-    Jacobian,
-    LossSignal,
     Neighbourhood,
-    Operation,
     Outer,
     Plan,
     Product,
     Project,
-    Pullback,
     Sensitivity,
     Total,
-    Trace,
-    Vjp,
 )
 from ..ir.plan.links import covers
-from ..ir.regions import EXIT
-from ..ir.transition import Association, Group, Param, Reason, Site, State, Transition, Weight
+from ..ir.transition import Association, Param, Reason, Site, State, Transition, Weight
 from ..ir.values import Value
+from .positional import PositionalTraces
+from .provenance import Provenance
 from .pushed import Pushed, PushedTraces
 
 
@@ -66,21 +59,16 @@ class Carriage:
 
     def __init__(self, transition: Transition) -> None:
         """Read the transition's plan. Raises EtirError where one trace would count twice."""
-        plan = transition.plan
-        assert plan is not None
-        self.transition, self.plan = transition, plan
-        self.maker = {v: op for op in plan.operations for v in op.results}
-        self.trace_of: dict[Value, Trace] = {v: t for t in plan.traces for v in (t.before, t.after)}
-        self.vjp = next(op for op in plan.at_window if type(op) is Vjp)
-        self.pullback = next(op for op in plan.at_window if type(op) is Pullback)
-        self.hidden_bars = self.vjp.results[: len(transition.hidden)]
+        self.transition, self.made = transition, Provenance(transition)
+        self.vjp, self.pullback = self.made.vjp, self.made.pullback
         self.by_association: dict[Association, Carried] = {}
         self.by_site: dict[Site, Carried] = {}
         """Sites whose output is followed through the whole step, nothing held."""
         self.by_param: dict[Param, Carried] = {}
         self.foreign: dict[Weight, Reason] = {}
         """Weights that something is added to which follows none of their uses."""
-        self.pushed = PushedTraces(transition, self.maker, self.trace_of)
+        self.pushed = PushedTraces(transition, self.made)
+        self.positional = PositionalTraces(transition, self.made)
         self.direct: set[Site] = set()
         """Sites whose own use at each step is read at the step's exit, by the loss's derivative."""
         self._refuse_double_reading()
@@ -107,14 +95,14 @@ class Carriage:
     def replaced(self, param: Param) -> bool:
         """Whether the gradient of a parameter begins with something else than reverse mode's."""
         place = self.transition.params.index(param)
-        return self.pullback.reverse[place] is not self.vjp.results[len(self.hidden_bars) + place]
+        return self.pullback.reverse[place] is not self.vjp.results[len(self.made.entering) + place]
 
     def _refuse_double_reading(self) -> None:
         seen: set[Any] = set()
         for value in (*self.pullback.on_weights, *self.pullback.on_params):
             for key in self._readings(value):
                 if key in seen:
-                    trace = self.trace_of.get(key[0]) if isinstance(key, tuple) else None
+                    trace = self.made.trace_of.get(key[0]) if isinstance(key, tuple) else None
                     what = f"trace '{trace.label}'" if trace is not None else "a contribution"
                     raise error(
                         "trace-read-twice",
@@ -127,11 +115,11 @@ class Carriage:
         """Later credit comes to a trace when it is there; where reverse mode begins with a guess, it comes twice."""
         if not self.vjp.exit:
             return
-        predicting = {v for given in self.vjp.exit for v in self._slice(given)}
+        predicting = {v for given in self.vjp.exit for v in self.made.slice(given)}
         for value in (*self.pullback.on_weights, *self.pullback.on_params):
-            made_from = self._slice(value)
-            traces = [t for t in self.plan.traces if t.before in made_from and t.before not in predicting]
-            if traces and made_from.intersection(self.hidden_bars):
+            made_from = self.made.slice(value)
+            traces = [t for t in self.made.plan.traces if t.before in made_from and t.before not in predicting]
+            if traces and made_from.intersection(self.made.entering):
                 raise error(
                     "plan-exit",
                     f"trace '{traces[0].label}' is read with what reverse mode sends back, which begins with a "
@@ -142,7 +130,7 @@ class Carriage:
 
     def _readings(self, value: Value) -> list[Any]:
         """What identifies the reading that a contribution is: the value itself, and each trace with its cotangent."""
-        op = self._source(value)
+        op = self.made.source(value)
         found: list[Any] = [value]
         if isinstance(op, Contract):
             found += list(zip(op.trace, op.cotangents, strict=False))
@@ -152,34 +140,29 @@ class Carriage:
             found += list(zip(op.trace, op.cotangents, strict=False))
         elif isinstance(op, Product):
             found.append((op.site, op.data, op.cotangent))
-            project = self.maker.get(op.cotangent)
+            project = self.made.maker.get(op.cotangent)
             if isinstance(project, Project):
                 pairs = zip(project.factors, project.cotangents, strict=False)
                 found += [(f, c) for f, c in pairs if f is not None]
         return found
 
-    def _source(self, value: Value) -> Operation | None:
-        """The operation that makes a value, sums over steps seen through."""
-        op = self.maker.get(value)
-        return self.maker.get(op.value) if isinstance(op, Total) else op
-
     # Contributions to weights
 
     def _direct(self, weight: Weight, value: Value) -> None:
         """Note a product that is what the loss of each step sends back to one use of a weight."""
-        op = self._source(value)
-        if type(op) is not Product or not isinstance(self.maker.get(value), Total) or op.data is not op.site.data:
+        op = self.made.source(value)
+        if type(op) is not Product or not isinstance(self.made.maker.get(value), Total) or op.data is not op.site.data:
             return
-        if op.site.weight is weight and self._loss_credit(op.cotangent) is op.site:
+        if op.site.weight is weight and self.positional.loss_credit(op.cotangent) is op.site:
             self.direct.add(op.site)
 
     def _weight(self, weight: Weight, value: Value) -> None:
-        op = self._source(value)
+        op = self.made.source(value)
         if type(op) is Product and op.site in self.direct and op.data is op.site.data:
             return
         of_weight = [a for a in self.transition.every_association if a.site.weight is weight]
         if type(op) is Contract and op.association in of_weight:
-            at_exit = isinstance(self.maker.get(value), Total)
+            at_exit = isinstance(self.made.maker.get(value), Total)
             carried = self._contracted(op, at_exit, value)
             notes = (*carried.notes, *self._counted_beside(op.association.site, at_exit))
             self._add(op.association, replace(carried, notes=notes))
@@ -187,11 +170,11 @@ class Carriage:
         if (pushed := self.pushed.follows(op)) is not None and pushed.site.weight is weight:
             self._add_whole(pushed)
             return
-        slice_ = self._slice(value)
+        slice_ = self.made.slice(value)
         touched = self._touched(slice_, of_weight)
         own = tuple(self._notes(value, slice_, weight))
         for association in touched:
-            beside = self._counted_beside(association.site, isinstance(self.maker.get(value), Total))
+            beside = self._counted_beside(association.site, isinstance(self.made.maker.get(value), Total))
             notes = tuple(dict.fromkeys((*own, *beside)))
             self._add(association, Carried(notes=notes, states=tuple(range(len(association.group.states)))))
         if not touched:
@@ -227,9 +210,9 @@ class Carriage:
 
     def _contracted(self, op: Contract, at_exit: bool, value: Value) -> Carried:
         """What a contraction follows: exactly where the trace, what carries it and what reads it are a derivative's."""
-        states = self._exact_trace(op, at_exit)
+        states = self.positional.followed(op)
         if states is not None:
-            advance = self.maker[self.trace_of[op.trace[0]].after]
+            advance = self.made.maker[self.made.trace_of[op.trace[0]].after]
             assert isinstance(advance, Advance)
             notes = self._signal_notes(op, at_exit, states)
             reach = op.reach if type(advance.by) is Neighbourhood else None
@@ -238,97 +221,15 @@ class Carriage:
                 lacking = "its trace leaves out some of the positions that it feeds"
                 notes = (*notes, Reason(text=lacking, loc=op.association.site.loc))
             return Carried(notes=notes, states=states, reach=reach)
-        slice_ = self._slice(value)
+        slice_ = self.made.slice(value)
         notes = tuple(dict.fromkeys(self._notes(value, slice_, op.association.site.weight)))
         return Carried(notes=notes, states=tuple(range(len(op.association.group.states))), reach=op.reach)
-
-    def _exact_trace(self, op: Contract, at_exit: bool) -> tuple[int, ...] | None:
-        """The followed states of a trace that `E' = D E + f (x) x` advances; None where `D`, `f` or `x` is another."""
-        a, group = op.association, op.association.group
-        traces = [self.trace_of.get(v) for v in op.trace]
-        if None in traces or not op.trace or any(t is not None and t.start is not None for t in traces):
-            return None
-        wanted = [t.before for t in traces if t is not None]
-        advance = self.maker.get(traces[0].after) if traces[0] is not None else None
-        if list(op.trace) != wanted or type(advance) is not Advance:
-            return None
-        if [t.before for t in traces if t] != list(advance.trace) or [t.after for t in traces if t] != list(
-            advance.results
-        ):
-            return None
-        add, by = advance.add, advance.by
-        if type(add) is not Outer or add.association is not a or add.data is not a.site.data or add.reach != op.reach:
-            return None
-        states = self._followed(add, op)
-        if states is None or getattr(by, "association", None) is not a or getattr(by, "reach", None) != op.reach:
-            return None
-        factors = self._jacobian_factors(by, group, states)
-        return states if factors else None
-
-    def _followed(self, add: Outer, op: Contract) -> tuple[int, ...] | None:
-        """Which state each array of a trace is of, by the sensitivity that drives it, or else by its cotangent."""
-        found: list[int] = []
-        for k, factor in enumerate(add.factors):
-            made = self.maker.get(factor) if factor is not None else None
-            if made is not None:
-                if type(made) is not Sensitivity or made.association is not op.association:
-                    return None
-                found.append(made.states[made.results.index(factor)])  # pyright: ignore[reportArgumentType]
-            else:
-                state = self._state_of(op.cotangents[k], op.association.group)
-                if factor is not None or state is None:
-                    return None
-                found.append(state)
-        fed = {k for k, c in enumerate(op.association.couplings) if c is not None}
-        driven = {k for k, factor in zip(found, add.factors, strict=True) if factor is not None}
-        return tuple(found) if driven == fed and len(set(found)) == len(found) else None
-
-    def _state_of(self, cotangent: Value, group: Group) -> int | None:
-        """The place in its group of the state that a cotangent or an exit signal is of."""
-        if cotangent in self.hidden_bars:
-            state = self.transition.hidden[self.hidden_bars.index(cotangent)]
-            return group.states.index(state) if state in group.states else None
-        state = self._loss_credit(cotangent)
-        return group.states.index(state) if isinstance(state, State) and state in group.states else None
-
-    def _loss_credit(self, value: Value) -> State | Site | None:
-        """The old state, or the site, that a value is the cotangent of as the loss of the step sends it back."""
-        made, t = self.maker.get(value), self.transition
-        if type(made) is not Credit or made.region != EXIT or not made.cotangents:
-            return None
-        loss = self.maker.get(made.cotangents[0]) if made.cotangents[0] is not None else None
-        if type(loss) is not LossSignal or made.cotangents != loss.results:
-            return None
-        return (*t.hidden, *t.sites)[made.results.index(value)]
-
-    def _jacobian_factors(self, by: Any, group: Group, states: tuple[int, ...]) -> bool:
-        """Whether a transfer has every entry of the group's Jacobian among the followed states, and nothing else."""
-        whole = type(by) is Neighbourhood
-        if not whole and (type(by) is not Diagonal or by.at_output):
-            return False
-        wanted = {
-            (i, j)
-            for i, of in enumerate(group.states)
-            for j, on in enumerate(group.states)
-            if j in states and (c := group.dependence(of, on)) is not None and (whole or c.has_diagonal)
-        }
-        found: set[tuple[int, int]] = set()
-        for n, ((i, j), value) in enumerate(zip(by.pairs, by.factors, strict=True)):
-            made, pair = self.maker.get(value), (states[i], states[j])
-            if type(made) is not Jacobian or made.group is not group or made.whole != whole:
-                return False
-            if made.pairs[made.results.index(value)] != pair or pair in found:
-                return False
-            if whole and by.couplings[n] != group.dependence(group.states[pair[0]], group.states[pair[1]]):
-                return False
-            found.add(pair)
-        return found == wanted
 
     def _signal_notes(self, op: Contract, at_exit: bool, states: tuple[int, ...]) -> tuple[Reason, ...]:
         """What a trace is read with, where it is not the loss's derivative by the states that it follows."""
         group, site = op.association.group, op.association.site
-        right = [self._state_of(c, group) for c in op.cotangents] == list(states)
-        at_entry = all(c in self.hidden_bars for c in op.cotangents)
+        right = [self.positional.state_of(c, group) for c in op.cotangents] == list(states)
+        at_entry = all(c in self.made.entering for c in op.cotangents)
         if not right or at_entry == at_exit:
             return tuple(self._read_with(op.cotangents, site))
         if at_exit and site not in self.direct:
@@ -337,7 +238,9 @@ class Carriage:
 
     def _read_with(self, cotangents: tuple[Value, ...], site: Site) -> Iterator[Reason]:
         given = [
-            s.path for s in self.plan.signals if any(s.value in self._slice(c) or s.value is c for c in cotangents)
+            s.path
+            for s in self.made.plan.signals
+            if any(s.value in self.made.slice(c) or s.value is c for c in cotangents)
         ]
         if given:
             yield Reason(
@@ -349,32 +252,17 @@ class Carriage:
 
     # Contributions that are no exact pattern
 
-    def _slice(self, value: Value) -> set[Value]:
-        """Every value that a value is made from, through traces as well."""
-        found: set[Value] = set()
-        pending = [value]
-        while pending:
-            v = pending.pop()
-            if v in found:
-                continue
-            found.add(v)
-            op = self.maker.get(v)
-            pending += op.operands if op is not None else ()
-            trace = self.trace_of.get(v)
-            pending += (trace.after,) if trace is not None and v is trace.before else ()
-        return found
-
     def _touched(self, values: set[Value], associations: list[Association]) -> list[Association]:
         """The associations that some values are of: those that their operations name, or else whose site they name."""
-        makers = [self.maker[v] for v in values if v in self.maker]
+        makers = [self.made.maker[v] for v in values if v in self.made.maker]
         named = {op.association for op in makers if isinstance(op, (Sensitivity, Project, Contract))}
         sites = {op.site for op in makers if isinstance(op, (Product, ContractPushed))}
         return [a for a in associations if a in named] or [a for a in associations if a.site in sites]
 
     def _notes(self, value: Value, values: set[Value], weight: Weight) -> Iterator[Reason]:
         """What is not exact about a contribution, from the operations that it is made by."""
-        makers = list(dict.fromkeys(self.maker[v] for v in values if v in self.maker))
-        op = self._source(value)
+        makers = list(dict.fromkeys(self.made.maker[v] for v in values if v in self.made.maker))
+        op = self.made.source(value)
         if isinstance(op, Product):
             yield Reason(text="its trace is kept as a product of two vectors", loc=op.loc)
         estimates = [m for m in makers if isinstance(m, Apply) and m.estimates]
@@ -388,34 +276,28 @@ class Carriage:
             yield Reason(
                 text=f"its credit is what the rule's own operation '{name}' makes of its trace", loc=weight.loc
             )
-        at_exit = isinstance(self.maker.get(value), Total)
+        at_exit = isinstance(self.made.maker.get(value), Total)
         if at_exit and isinstance(op, (Product, Contract)):
             yield from self._exit_notes(op)
 
     def _exit_notes(self, op: Contract | Product) -> Iterator[Reason]:
         """What an exit reading is read with, where it does not come of the loss's derivative alone."""
         cotangents = op.cotangents if isinstance(op, Contract) else (op.cotangent,)
-        made = self.maker.get(cotangents[0])
+        made = self.made.maker.get(cotangents[0])
         if isinstance(made, Project):
             cotangents = made.cotangents
-        if not all(self._is_of_loss(c) for c in cotangents):
+        if not all(self.positional.is_of_loss(c) for c in cotangents):
             site = op.association.site if isinstance(op, Contract) else op.site
             yield from self._read_with(cotangents, site)
-
-    def _is_of_loss(self, value: Value) -> bool:
-        """Whether a cotangent is one that the loss of its step, and nothing else, sends back."""
-        made = self.maker.get(value)
-        ends = [self.maker.get(c) for c in made.cotangents if c is not None] if type(made) is Credit else []
-        return bool(ends) and all(type(end) is LossSignal for end in ends)
 
     def _trace_notes(self, op: Contract) -> Iterator[Reason]:
         """Why the trace of a contraction is not the derivative."""
         site = op.association.site
-        traces = [self.trace_of[v] for v in op.trace if v in self.trace_of]
+        traces = [self.made.trace_of[v] for v in op.trace if v in self.made.trace_of]
         if not traces:
             yield Reason(text="what is read is no trace of it", loc=site.loc)
             return
-        advance = self.maker.get(traces[0].after)
+        advance = self.made.maker.get(traces[0].after)
         if isinstance(advance, Advance) and type(advance.add) is not Outer:
             yield Reason(text="its trace is filtered once more before it is read", loc=site.loc)
         elif isinstance(advance, Advance):
@@ -426,20 +308,20 @@ class Carriage:
     # Contributions to parameters
 
     def _param(self, param: Param, value: Value) -> None:
-        op = self._source(value)
+        op = self.made.source(value)
         if (
             type(op) is ContractFull
             and op.param is param
-            and op.cotangents == self.hidden_bars
+            and op.cotangents == self.made.entering
             and param not in self.by_param
         ):
-            trace = self.trace_of.get(op.trace)
-            advance = self.maker.get(trace.after) if trace is not None else None
+            trace = self.made.trace_of.get(op.trace)
+            advance = self.made.maker.get(trace.after) if trace is not None else None
             known = isinstance(advance, AdvanceFull) and advance.param is param and advance.trace is op.trace
             if known and trace is not None and trace.start is None and op.trace is trace.before:
                 self.by_param[param] = Carried()
                 return
-        makers = [self.maker[v] for v in self._slice(value) if v in self.maker]
+        makers = [self.made.maker[v] for v in self.made.slice(value) if v in self.made.maker]
         estimates = next((m.estimates for m in makers if isinstance(m, Apply) and m.estimates), "")
         if estimates:
             note = Reason(text=f"a random estimate, whose mean is the gradient of {estimates}", loc=param.loc)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..ir.plan import Apply, Bundle, ContractPushed, Operation, Product, Push, Trace, Units, Vjp
+from ..ir.plan import Apply, Bundle, ContractPushed, Operation, Product, Push, Units
 from ..ir.transition import Site, Transition
 from ..ir.values import Value
+from .provenance import Provenance
 from .samples import Samples
 
 
@@ -23,24 +23,19 @@ class Pushed:
 class PushedTraces:
     """The patterns `E' = J E + x f`, read as `<h_bar, E>`, and `u (x) A`, which an estimate makes of `J A` and `f`."""
 
-    def __init__(
-        self, transition: Transition, maker: Mapping[Value, Operation], trace_of: Mapping[Value, Trace]
-    ) -> None:
-        """Prepare for the values of one plan: what makes each, and the trace that it is of."""
-        assert transition.plan is not None
-        self.transition, self.maker, self.trace_of = transition, maker, trace_of
-        vjp = next(op for op in transition.plan.at_window if type(op) is Vjp)
-        self.entering = vjp.results[: len(transition.hidden)]
+    def __init__(self, transition: Transition, provenance: Provenance) -> None:
+        """Prepare for the values of one plan."""
+        self.made = provenance
         self.samples = Samples(transition)
 
     def follows(self, op: Operation | None) -> Pushed | None:
         """What the operation that makes a contribution follows; None where it is no such pattern, or not wholly."""
-        read = self.maker.get(op.cotangent) if type(op) is Product else op
-        if type(read) is not ContractPushed or read.cotangents != self.entering:
+        read = self.made.maker.get(op.cotangent) if type(op) is Product else op
+        if type(read) is not ContractPushed or read.cotangents != self.made.entering:
             return None
         if read.apart and not self.samples.apart(read.site):
             return None
-        traces = [self.trace_of.get(v) for v in read.trace]
+        traces = [self.made.trace_of.get(v) for v in read.trace]
         if any(t is None or t.start is not None or t.before is not v for t, v in zip(traces, read.trace, strict=True)):
             return None
         after = tuple(t.after for t in traces if t is not None)
@@ -49,10 +44,10 @@ class PushedTraces:
         return self._exact(read, after)
 
     def _exact(self, read: ContractPushed, after: tuple[Value, ...]) -> Pushed | None:
-        push, site = self.maker.get(after[0]), read.site
+        push, site = self.made.maker.get(after[0]), read.site
         if type(push) is not Push or push.results != after or push.tangents != read.trace or push.sites != (site,):
             return None
-        units = self.maker.get(push.shifts[0])
+        units = self.made.maker.get(push.shifts[0])
         if not isinstance(units, Units):
             return None
         right = (units.site, units.apart) == (site, read.apart) and units.scale is site.data
@@ -61,13 +56,13 @@ class PushedTraces:
 
     def _estimated(self, op: Product, read: ContractPushed, after: tuple[Value, ...]) -> Pushed | None:
         """The pattern of an estimate: what it is made of; that its mean is right is its author's word."""
-        made, site = self.maker.get(after[0]), read.site
-        data = self.trace_of.get(op.data) if op.data is not None else None
+        made, site = self.made.maker.get(after[0]), read.site
+        data = self.made.trace_of.get(op.data) if op.data is not None else None
         if type(made) is not Apply or not made.estimates or data is None or op.site is not site:
             return None
         if not {*after, data.after}.issubset(made.results) or site.data not in made.values:
             return None
-        makers = [m for m in (self.maker.get(v) for v in made.values) if type(m) is Push]
+        makers = [m for m in (self.made.maker.get(v) for v in made.values) if type(m) is Push]
         carried = any(m.tangents == read.trace and not m.sites for m in makers)
         fed = any(not m.tangents and m.sites == (site,) for m in makers)
         return Pushed(site=site, estimates=made.estimates) if carried and fed else None
