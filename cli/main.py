@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from ..ir.diagnostics import EtirError
-from . import check, explain, graph, show
+from .commands import check, explain, graph, show
 from .console import warnings_as_lines
 
 _COMMANDS = {"show": show, "graph": graph, "explain": explain, "check": check}

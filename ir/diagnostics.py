@@ -1,4 +1,8 @@
-"""Findings about a user's program, and the one exception that carries them."""
+"""Findings about a user's program, and the one exception that carries them.
+
+A new one is raised where the mistake is seen, `raise error("some-code", ...)`, and its code explained in one line of
+docs/errors.md; there is no list of codes in the source, and a test compares the two.
+"""
 
 from __future__ import annotations
 

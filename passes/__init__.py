@@ -1,4 +1,4 @@
-"""The passes: from a lowered step to a certified transition with a plan."""
+"""The passes, one a file, in order: from a lowered step to a certified transition with a plan."""
 
 from __future__ import annotations
 

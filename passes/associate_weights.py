@@ -6,13 +6,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from ..ir import jaxpr as jx
 from ..ir.dataflow import Crossing, Dataflow
-from ..ir.regions import STEP
 from ..ir.transition import Association, Group, Site, Transition
+from .analyses.dataflow import analyse_dataflow
+from .analyses.variables import site_variable, state_variables
 from .base import Pass
-from .dataflow import analyse_dataflow
-from .group_states import state_variables
 
 
 @dataclass(frozen=True)
@@ -57,8 +55,3 @@ def _association(site: Site, group: Group, through: tuple[Crossing, ...]) -> Ass
 def _sites_before(flow: Dataflow, var: Any, outputs: dict[Any, Site]) -> Iterator[Site]:
     """The sites whose outputs a held value is made from."""
     yield from (outputs[source] for source in flow.held[var].feeds if source in outputs)
-
-
-def site_variable(transition: Transition, site: Site) -> Any:
-    """The variable of a site's output in the step region."""
-    return jx.equations(transition.region(STEP).body)[site.equation].outvars[0]

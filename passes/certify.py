@@ -9,9 +9,9 @@ from typing import ClassVar
 from ..ir.diagnostics import error
 from ..ir.regions import OPEN
 from ..ir.transition import Association, Certificate, Label, Param, Reason, Site, Transition, Verdict
+from .analyses.carried import Carriage, Carried, plan_rules
+from .analyses.evidence import Evidence
 from .base import Pass
-from .carried import Carriage, Carried, plan_rules
-from .evidence import Evidence
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,9 @@ from typing import ClassVar
 
 from ..ir.dataflow import OPEN, Dataflow
 from ..ir.transition import Association, Dependence, Group, Transition
-from .associate_weights import site_variable
+from .analyses.dataflow import analyse_dataflow
+from .analyses.variables import site_variable, state_variables
 from .base import Pass
-from .dataflow import analyse_dataflow
-from .group_states import state_variables
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from ..ir.regions import STEP
 from ..ir.transition import Transition
+from .analyses.dataflow import analyse_dataflow
 from .base import Pass
-from .dataflow import analyse_dataflow
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ import networkx as nx
 
 from ..ir import jaxpr as jx
 from ..ir.dataflow import Dataflow
-from ..ir.regions import OPEN, STEP
-from ..ir.transition import Group, State, Transition
+from ..ir.regions import OPEN
+from ..ir.transition import Group, Transition
+from .analyses.dataflow import analyse_dataflow
+from .analyses.variables import state_variables
 from .base import Pass
-from .dataflow import analyse_dataflow
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,3 @@ def _joined(flow: Dataflow, after: Any, place: dict[Any, int]) -> list[Any]:
         for source, coupling in flow.of(after).items()
         if source in place and jx.shape_of(source) == shape and (flow.scope == OPEN or coupling.has_diagonal)
     ]
-
-
-def state_variables(transition: Transition) -> dict[State, tuple[Any, Any]]:
-    """For each state, the variable of its old value and the atom of its new value in the step region."""
-    body, count = transition.region(STEP).body, len(transition.params)
-    before = jx.argument_vars(body)[count : count + len(transition.states)]
-    return dict(zip(transition.states, zip(before, jx.outvars(body), strict=False), strict=True))

@@ -14,14 +14,14 @@ from ..ir import jaxpr as jx
 from ..ir.dataflow import Prologue
 from ..ir.diagnostics import Diagnostic, EtirError, did_you_mean
 from ..ir.expression import LABELS, Expression
-from ..ir.operations import apply_expression, evaluate_expression, identity
 from ..ir.regions import STEP, make_region, with_regions
 from ..ir.transition import Param, Region, Site, Transition, Weight
 from ..ir.values import Value
+from ..ir.weight_operations import apply_expression, evaluate_expression, identity
+from .analyses.prologue import find_prologue
 from .base import Pass
 from .canonicalise import retrace
 from .ingest import hint
-from .prologue import find_prologue
 
 _LINEAR_IN_BOTH = "dot_general"
 

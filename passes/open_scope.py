@@ -7,12 +7,12 @@ from dataclasses import replace
 from ..ir.dataflow import OPEN
 from ..ir.regions import RESTRICTED, with_regions
 from ..ir.transition import OpenScope, Transition
+from .analyses.dataflow import analyse_dataflow
+from .analyses.slicer import Slicer
 from .associate_weights import associated
 from .classify_coupling import classified
-from .dataflow import analyse_dataflow
 from .group_states import grouped
 from .restrict_credit import restricted_region
-from .slice_regions import Slicer
 
 
 def with_open_scope(transition: Transition) -> Transition:

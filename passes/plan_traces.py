@@ -12,16 +12,15 @@ from ..ir.regions import FORWARD, OPEN, RESTRICTED, with_regions
 from ..ir.transition import Association, Param, Transition
 from ..rules import DEFAULT, RULES, Rule, Task, Writer
 from ..rules.writer import Followed
-from .associate_weights import site_variable
+from .analyses.carried import Carried
+from .analyses.dataflow import analyse_dataflow
+from .analyses.evidence import Evidence
+from .analyses.exits import Exits
+from .analyses.samples import Samples
+from .analyses.variables import site_variable, state_variables
 from .base import Pass
-from .carried import Carried
-from .dataflow import analyse_dataflow
-from .evidence import Evidence
-from .exits import Exits
-from .group_states import state_variables
 from .open_scope import with_open_scope
 from .restrict_credit import restricted_region
-from .samples import Samples
 
 RuleOf = tuple[tuple[str, "str | Rule"], ...]
 

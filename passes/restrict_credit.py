@@ -11,7 +11,7 @@ import jax
 from ..ir import jaxpr as jx
 from ..ir.regions import FORWARD, RESTRICTED
 from ..ir.transition import Region, Transition
-from .slice_regions import Slicer
+from .analyses.slicer import Slicer
 
 
 def restricted_region(transition: Transition) -> Region:

@@ -9,10 +9,10 @@ from .dni import Dni
 from .e_prop import EProp
 from .kf_rtrl import KfRtrl
 from .ottt import Ottt
-from .positional import Positional, positional_trace, read_at_entry
 from .pp_prop import PpProp
 from .rflo import Rflo
 from .rtrl import Rtrl
+from .shared.positional import Positional, positional_trace, read_at_entry
 from .snap import SnAp
 from .three_factor import ThreeFactor
 from .uoro import Uoro

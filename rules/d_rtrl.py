@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from .base import Rule, Task
-from .positional import positional_trace, read_at_entry
+from .shared.positional import positional_trace, read_at_entry
 from .writer import Writer
 
 

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from ..ir.diagnostics import error
 from .base import Rule, Task
-from .exit import check_feedback, learn_at_exit, random_signals, reached
-from .filtered import can_filter, read_filtered
+from .shared.exit_reading import check_feedback, learn_at_exit, random_signals, reached
+from .shared.filtered import can_filter, read_filtered
 from .writer import Writer
 
 

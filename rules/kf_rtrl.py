@@ -13,7 +13,7 @@ from ..ir.plan.jacobian import real_dtype
 from ..ir.types import TensorType
 from ..ir.values import Value
 from .base import Rule, Task
-from .rank_one import length, mixed, random_signs, scales
+from .shared.rank_one import length, mixed, random_signs, scales
 from .writer import Writer
 
 

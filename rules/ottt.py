@@ -11,8 +11,8 @@ from ..ir.transition import Association, Site
 from ..ir.types import TensorType
 from ..ir.values import Value
 from .base import Rule, Task
-from .exit import add_up
-from .positional import column_type
+from .shared.exit_reading import add_up
+from .shared.positional import column_type
 from .writer import Writer
 
 

@@ -15,7 +15,7 @@ from ..ir.transition import Association
 from ..ir.types import TensorType
 from ..ir.values import Value
 from .base import Rule, Task
-from .positional import column_type, followed_states, new_traces, positional_trace, read_at_entry
+from .shared.positional import column_type, followed_states, new_traces, positional_trace, read_at_entry
 from .writer import Writer
 
 

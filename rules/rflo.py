@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from .base import Rule, Task
-from .exit import learn_at_exit
+from .shared.exit_reading import learn_at_exit
 from .writer import Writer
 
 

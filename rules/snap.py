@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from ..ir.diagnostics import error
 from .base import Rule, Task
-from .neighbourhood import neighbourhood_trace, reach_after
-from .positional import read_at_entry
+from .shared.neighbourhood import neighbourhood_trace, reach_after
+from .shared.positional import read_at_entry
 from .writer import Writer
 
 

@@ -16,7 +16,7 @@ from ..ir.transition import Association
 from ..ir.types import TensorType
 from ..ir.values import Value
 from .base import Rule, Task
-from .exit import Signals, read_at_exit, seen, shown_by
+from .shared.exit_reading import Signals, read_at_exit, seen, shown_by
 from .writer import Writer
 
 MODULATOR = "modulator"

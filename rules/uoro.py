@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from ..ir.plan import Along, Pull, Push
 from .base import Rule, Task
-from .rank_one import length, mixed, random_signs, scales
+from .shared.rank_one import length, mixed, random_signs, scales
 from .writer import Writer
 
 

@@ -34,7 +34,7 @@ from ..ir.regions import make_region, with_regions
 from ..ir.transition import Association, Group, Param, Region, Site, Transition, Weight
 from ..ir.types import TensorType
 from ..ir.values import Value
-from .exits import Exits, Returned
+from .shared.exit_regions import Exits, Returned
 
 Pair = tuple[int, int]
 

@@ -9,7 +9,7 @@ from jax.nn import sigmoid
 
 from ..frontend.module import Module
 from ..frontend.state import HiddenState, ParamState
-from ..ir.operations import matmul
+from ..ir.weight_operations import matmul
 from .case import Sizes, ZooCase
 from .draw import at_rest, labelled
 from .module import ZooModule

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from ..frontend.state import HiddenGroupState, ParamState
-from ..ir.operations import matmul
+from ..ir.weight_operations import matmul
 from .case import Sizes, ZooCase
 from .draw import Shape, at_rest, labelled
 from .module import ZooModule

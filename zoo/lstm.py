@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.nn import sigmoid
 
 from ..frontend.state import HiddenGroupState, ParamState
-from ..ir.operations import matmul
+from ..ir.weight_operations import matmul
 from .case import Sizes, ZooCase
 from .draw import at_rest, labelled
 from .module import ZooModule

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..ir.operations import bias, matmul, scale
+from ..ir.weight_operations import bias, matmul, scale
 from .case import Sizes, ZooCase
 from .draw import Shape, at_rest, labelled
 

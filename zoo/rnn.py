@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from ..frontend.state import HiddenState, ParamState
-from ..ir.operations import matmul, scale
+from ..ir.weight_operations import matmul, scale
 from .case import Sizes, ZooCase
 from .draw import at_rest, labelled
 from .module import ZooModule

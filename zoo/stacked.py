@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from ..frontend.module import Module
 from ..frontend.state import HiddenState, ParamState
-from ..ir.operations import matmul
+from ..ir.weight_operations import matmul
 from .case import Sizes, ZooCase
 from .draw import Shape, labelled
 

@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from ..ir.operations import matmul
+from ..ir.weight_operations import matmul
 from .case import Sizes, ZooCase
 from .draw import Shape, at_rest, labelled
 

@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax.nn import sigmoid
 
-from ..ir.operations import einsum, matmul
+from ..ir.weight_operations import einsum, matmul
 from .case import Sizes, ZooCase
 from .draw import Shape, at_rest, labelled
 

@@ -1,4 +1,8 @@
-"""Plans and their operations: one file an operation, which says its types, its value and its cost."""
+"""Plans and their operations: one file an operation, which says its types, its value and its cost.
+
+The text form, the verifier and the backends find an operation by its class (`ir/vocabulary.py`): a new one is its own
+file, and nothing else is to be told of it. The imports below are for those who name operations.
+"""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from .frontend import (
     transform,
 )
 from .ir.diagnostics import Diagnostic, EtirError, EtirWarning
-from .ir.operations import bias, einsum, matmul, scale
+from .ir.weight_operations import bias, einsum, matmul, scale
 from .passes import Pass, PassManager
 from .rules import Rule
 from .stateful import D_RTRL, HiddenGroup, OnlineLearner, find_hidden_groups_from_module, show_graph, write_graph

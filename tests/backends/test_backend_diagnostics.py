@@ -19,7 +19,7 @@ from etir.ir.diagnostics import EtirError
 from etir.ir.plan import Advance, Contract, Operation, Product, Project, Scale, Scene
 from etir.ir.types import TensorType
 from etir.rules import PpProp
-from etir.rules.positional import positional_trace, read_at_entry
+from etir.rules.shared.positional import positional_trace, read_at_entry
 
 OF = MODELS["adaptive"]
 

@@ -16,7 +16,7 @@ from snippets import expected
 import etir
 from etir.ir.diagnostics import EtirError
 from etir.ir.plan import Contract, Pullback
-from etir.rules.positional import positional_trace
+from etir.rules.shared.positional import positional_trace
 
 BACKENDS = ("xla", "reference")
 

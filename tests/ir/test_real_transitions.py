@@ -14,7 +14,7 @@ from etir.ir.transition import Transition
 from etir.ir.verify import verify
 from etir.passes import ANALYSIS, KNOWN, Certify, PassManager, PlanTraces
 from etir.passes.instruments import Instrument, SameObject, VerifyEach
-from etir.passes.pipeline import parse_pipeline
+from etir.passes.pipeline_text import parse_pipeline
 from etir.rules import RULES, PpProp
 
 MODELS = ("gru_reset_before_fused", "lstm", "gif_recurrent", "lru", "two_layer_rnn", "weight_all_transforms")

@@ -6,7 +6,7 @@ from stages import before, lowered
 from etir.ir import jaxpr as jx
 from etir.ir.dataflow import Dataflow
 from etir.passes import SliceRegions
-from etir.passes.dataflow import analyse_dataflow
+from etir.passes.analyses.dataflow import analyse_dataflow
 
 PARAMS = {"U": "f64[4,4]", "W": "f64[3,4]", "b": "f64[4]"}
 

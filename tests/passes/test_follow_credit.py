@@ -11,8 +11,8 @@ from etir.ir import StateKind, Transition, isomorphic, parse, render, verify
 from etir.ir import jaxpr as jx
 from etir.ir.regions import STEP, make_region, with_regions
 from etir.passes import ANALYSIS, FollowCredit, SliceRegions
+from etir.passes.analyses.dataflow import analyse_dataflow
 from etir.passes.canonicalise import retrace
-from etir.passes.dataflow import analyse_dataflow
 from etir.passes.instruments import SameObject
 
 STEP_TEXT = "def step(p, s, x):\n    h = 0.5 * s['h'] + etir.matmul(x, p['W'])\n    return {'h': h}, h"

@@ -28,7 +28,7 @@ from etir.passes.instruments import (
     reproducer_pipeline,
 )
 from etir.passes.manager import PassManager
-from etir.passes.pipeline import parse_pipeline
+from etir.passes.pipeline_text import parse_pipeline
 
 
 def tiny() -> Transition:

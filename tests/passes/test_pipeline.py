@@ -12,7 +12,7 @@ from toy_passes import KNOWN, Decay, DropOutputs, Options, Rename, Side
 from etir.ir.diagnostics import EtirError
 from etir.passes.base import Pass
 from etir.passes.manager import PassManager
-from etir.passes.pipeline import parse_pipeline
+from etir.passes.pipeline_text import parse_pipeline
 
 
 def read(text: str) -> list[Pass]:

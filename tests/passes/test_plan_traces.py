@@ -13,7 +13,7 @@ from etir.ir.diagnostics import EtirError
 from etir.ir.plan import Contract, Jacobian
 from etir.passes import PlanTraces
 from etir.rules import Rule, Task, Writer
-from etir.rules.positional import positional_trace
+from etir.rules.shared.positional import positional_trace
 
 STEP = """
 def step(p, s, x):

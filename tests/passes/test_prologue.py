@@ -5,7 +5,7 @@ from stages import lowered
 
 from etir.ir import jaxpr as jx
 from etir.passes import Canonicalise, ingest
-from etir.passes.prologue import find_prologue
+from etir.passes.analyses.prologue import find_prologue
 
 
 @pytest.mark.parametrize(

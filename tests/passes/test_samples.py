@@ -4,7 +4,7 @@ import pytest
 from stages import lowered
 
 import etir
-from etir.passes.samples import Samples
+from etir.passes.analyses.samples import Samples
 
 BATCH = {"U": "f32[3,3]", "V": "f32[3,3]"}, {"h": "f32[4,3]"}, "f32[4,3]"
 

@@ -33,7 +33,7 @@ def test_the_package_keeps_its_layers():
         (
             "etir.passes.x",
             "from jax import extend",
-            "etir.passes.x:1 imports jax.extend, which only ir/jaxpr.py and ir/operations.py may",
+            "etir.passes.x:1 imports jax.extend, which only ir/jaxpr.py and ir/weight_operations.py may",
         ),
     ],
 )
@@ -45,7 +45,7 @@ def test_a_fault_is_found(module: str, source: str, fault: str):
     ("module", "source"),
     [
         ("etir.ir.jaxpr", "from jax.extend import core\nfrom .loc import Loc"),
-        ("etir.ir.operations", "import jax.extend.core"),
+        ("etir.ir.weight_operations", "import jax.extend.core"),
         ("etir.backends.xla.emit", "from ...ir import plan\nfrom ..reference import emit\nimport jax"),
         ("etir.ir.x", "from ..coupling import Coupling"),
         ("etir.coupling.primitives.x", "from .. import Coupling\nfrom ...ir import jaxpr"),

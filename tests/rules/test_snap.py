@@ -20,8 +20,8 @@ from etir.ir.parser import parse
 from etir.ir.printer import isomorphic, render
 from etir.ir.verify import verify
 from etir.rules import Rule, SnAp, Task, Writer
-from etir.rules.neighbourhood import neighbourhood_trace
-from etir.rules.positional import read_at_entry
+from etir.rules.shared.neighbourhood import neighbourhood_trace
+from etir.rules.shared.positional import read_at_entry
 
 SIZE, INPUTS, STEPS = 9, 3, 9
 

@@ -11,9 +11,9 @@ from etir.ir.transition import Association
 from etir.ir.types import TensorType
 from etir.ir.values import Value
 from etir.rules import Task, Writer
-from etir.rules.exit import read_at_exit
-from etir.rules.positional import Positional, followed_states, new_traces, positional_trace, read_at_entry
 from etir.rules.pp_prop import column_type
+from etir.rules.shared.exit_reading import read_at_exit
+from etir.rules.shared.positional import Positional, followed_states, new_traces, positional_trace, read_at_entry
 
 
 def entry(plan: Writer, a: Association) -> None:

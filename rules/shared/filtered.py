@@ -7,17 +7,17 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from ..ir.observable import Observable
-from ..ir.plan import Advance, Contract, Placement, Plain, Scalar
-from ..ir.plan.jacobian import trace_dtype
-from ..ir.plan.placement import align
-from ..ir.transition import Association
-from ..ir.types import TensorType
-from ..ir.values import Value
-from .exit import Signals, add_up
-from .exits import Returned
+from ...ir.observable import Observable
+from ...ir.plan import Advance, Contract, Placement, Plain, Scalar
+from ...ir.plan.jacobian import trace_dtype
+from ...ir.plan.placement import align
+from ...ir.transition import Association
+from ...ir.types import TensorType
+from ...ir.values import Value
+from ..writer import Writer
+from .exit_reading import Signals, add_up
+from .exit_regions import Returned
 from .positional import Positional, positional_trace
-from .writer import Writer
 
 
 def can_filter(plan: Writer, associations: Sequence[Association]) -> list[Association]:

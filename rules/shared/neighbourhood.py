@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 
-from ..coupling import Coupling
-from ..ir.plan import Advance, Neighbourhood, Outer, Placement
-from ..ir.plan.jacobian import trace_dtype
-from ..ir.plan.links import is_closed
-from ..ir.transition import Association
-from ..ir.types import TensorType
+from ...coupling import Coupling
+from ...ir.plan import Advance, Neighbourhood, Outer, Placement
+from ...ir.plan.jacobian import trace_dtype
+from ...ir.plan.links import is_closed
+from ...ir.transition import Association
+from ...ir.types import TensorType
+from ..writer import Writer
 from .positional import Positional, followed_states, new_traces, positional_trace
-from .writer import Writer
 
 
 def reach_after(association: Association, steps: int | None) -> Coupling:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..ir import jaxpr as jx
-from ..ir.dataflow import Prologue
+from ...ir import jaxpr as jx
+from ...ir.dataflow import Prologue
 
 
 def find_prologue(body: Any, params: int) -> Prologue:

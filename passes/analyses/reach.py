@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..coupling import Coupling
-from ..ir import jaxpr as jx
-from ..ir.dataflow import Dataflow
-from ..ir.regions import STEP
-from ..ir.transition import Association, State, Transition
-from .group_states import state_variables
+from ...coupling import Coupling
+from ...ir import jaxpr as jx
+from ...ir.dataflow import Dataflow
+from ...ir.regions import STEP
+from ...ir.transition import Association, State, Transition
+from .variables import state_variables
 
 Mask = npt.NDArray[np.bool_]
 

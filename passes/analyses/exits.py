@@ -8,12 +8,12 @@ from typing import Any
 
 import jax
 
-from ..coupling.primitives import equation_couplings
-from ..ir import jaxpr as jx
-from ..ir.observable import Observable
-from ..ir.regions import EXIT, SEEN, SHOWN, make_region
-from ..ir.transition import Region, Site, State, Transition
-from ..ir.values import Value
+from ...coupling.primitives import equation_couplings
+from ...ir import jaxpr as jx
+from ...ir.observable import Observable
+from ...ir.regions import EXIT, SEEN, SHOWN, make_region
+from ...ir.transition import Region, Site, State, Transition
+from ...ir.values import Value
 from .observables import Paths, observables
 
 Run = Callable[[dict[Any, Any], Sequence[Any]], list[Any]]

@@ -6,9 +6,9 @@ import argparse
 import re
 from dataclasses import replace
 
-from ..ir.diagnostics import error
-from ..ir.transition import Region, Transition
-from . import options
+from ...ir.diagnostics import error
+from ...ir.transition import Region, Transition
+from .. import options
 
 HELP = "print a model as text"
 STAGES = ("jaxpr", "transition", "plan")

@@ -8,18 +8,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ..coupling import Coupling
-from ..coupling.primitives import Constants, equation_couplings
-from ..ir import jaxpr as jx
-from ..ir.dataflow import HIDDEN, Held
-from ..ir.plan.links import is_closed, positions_of
-from ..ir.regions import STEP
-from ..ir.transition import Association, Group, Param, Reason, Site, State, StateKind, Transition, Weight
-from .associate_weights import site_variable
+from ...coupling import Coupling
+from ...coupling.primitives import Constants, equation_couplings
+from ...ir import jaxpr as jx
+from ...ir.dataflow import HIDDEN, Held
+from ...ir.plan.links import is_closed, positions_of
+from ...ir.regions import STEP
+from ...ir.transition import Association, Group, Param, Reason, Site, State, StateKind, Transition, Weight
 from .carried import Carried
 from .dataflow import analyse_dataflow, describe
-from .group_states import state_variables
 from .reach import Reach
+from .variables import site_variable, state_variables
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ..coupling import Coupling
-from ..ir import jaxpr as jx
-from ..ir.observable import Observable
-from ..ir.transition import Group, Site, Transition
-from .group_states import state_variables
-from .slice_regions import Slicer
+from ...coupling import Coupling
+from ...ir import jaxpr as jx
+from ...ir.observable import Observable
+from ...ir.transition import Group, Site, Transition
+from .slicer import Slicer
+from .variables import state_variables
 
 OUT = None
 """An output of the step, among the places that a path may lead to."""

@@ -1,8 +1,9 @@
 """The weight operations: ordinary array functions whose uses the compiler can recognise.
 
 Each is one JAX primitive, `etp`, that carries its index expression; everything else (derivatives, batching, lowering,
-the traces of every rule) follows from the expression. Which operand is the weight is not said here: it is the one that
-depends on parameters alone.
+the traces of every rule) follows from the expression. A new one is a function here that calls `apply_expression`, with
+ordinary JAX before and after it for what is no product: rounding, masks, reshapes, padding. Which operand is the weight
+is not said here: it is the one that depends on parameters alone.
 """
 
 from __future__ import annotations

@@ -12,13 +12,13 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
-from ..coupling import Coupling
-from ..coupling.limits import COLOURS, SPREAD
-from ..coupling.primitives import Constants, equation_couplings
-from ..ir import jaxpr as jx
-from ..ir.dataflow import HIDDEN, OPEN, Crossing, Dataflow, Dependences, Held, Prologue
-from ..ir.regions import STEP
-from ..ir.transition import Transition
+from ...coupling import Coupling
+from ...coupling.limits import COLOURS, SPREAD
+from ...coupling.primitives import Constants, equation_couplings
+from ...ir import jaxpr as jx
+from ...ir.dataflow import HIDDEN, OPEN, Crossing, Dataflow, Dependences, Held, Prologue
+from ...ir.regions import STEP
+from ...ir.transition import Transition
 from .derivatives import refuse_nonlinear_rules
 from .prologue import find_prologue
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..ir.plan import Operation, Plan, Pullback, Total, Trace, Vjp
-from ..ir.transition import Transition
-from ..ir.values import Value
+from ...ir.plan import Operation, Plan, Pullback, Total, Trace, Vjp
+from ...ir.transition import Transition
+from ...ir.values import Value
 
 
 class Provenance:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ..coupling import Coupling
-from ..ir.plan import Advance, Contract, Diagonal, Outer, Placement
-from ..ir.plan.jacobian import real_dtype, trace_dtype
-from ..ir.transition import Association, Param
-from ..ir.types import TensorType
-from ..ir.values import Value
-from .writer import Pair, Writer, state_hint
+from ...coupling import Coupling
+from ...ir.plan import Advance, Contract, Diagonal, Outer, Placement
+from ...ir.plan.jacobian import real_dtype, trace_dtype
+from ...ir.transition import Association, Param
+from ...ir.types import TensorType
+from ...ir.values import Value
+from ..writer import Pair, Writer, state_hint
 
 
 class Positional(NamedTuple):

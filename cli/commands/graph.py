@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..view import write_graph
-from ..view.write import check_suffix
-from . import options
+from ...view import write_graph
+from ...view.write import check_suffix
+from .. import options
 
 HELP = "draw a model: which weights reach which states, and with which label"
 

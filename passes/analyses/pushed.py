@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..ir.plan import Apply, Bundle, ContractPushed, Operation, Product, Push, Units
-from ..ir.transition import Site, Transition
-from ..ir.values import Value
+from ...ir.plan import Apply, Bundle, ContractPushed, Operation, Product, Push, Units
+from ...ir.transition import Site, Transition
+from ...ir.values import Value
 from .provenance import Provenance
 from .samples import Samples
 

@@ -7,12 +7,12 @@ import fnmatch
 import textwrap
 from collections.abc import Iterator
 
-from .. import api
-from ..ir.diagnostics import did_you_mean, error
-from ..ir.loc import Loc
-from ..ir.transition import Association, Label, Site, Transition, Verdict
-from . import options
-from .console import paint, width
+from ... import api
+from ...ir.diagnostics import did_you_mean, error
+from ...ir.loc import Loc
+from ...ir.transition import Association, Label, Site, Transition, Verdict
+from .. import options
+from ..console import paint, width
 
 HELP = "say why a weight has its label, with lines of the source"
 

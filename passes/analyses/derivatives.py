@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..coupling.primitives import Constants, nonlinear_rule
-from ..ir import jaxpr as jx
-from ..ir.dataflow import Prologue
-from ..ir.diagnostics import Diagnostic, EtirError
+from ...coupling.primitives import Constants, nonlinear_rule
+from ...ir import jaxpr as jx
+from ...ir.dataflow import Prologue
+from ...ir.diagnostics import Diagnostic, EtirError
 
 
 def refuse_nonlinear_rules(body: Any, params: int, states: int, prologue: Prologue) -> None:

@@ -12,9 +12,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..ir.types import TensorType
-from ..ir.values import Value
-from .writer import Writer
+from ...ir.types import TensorType
+from ...ir.values import Value
+from ..writer import Writer
 
 _KEY = TensorType("uint32", (2,))
 

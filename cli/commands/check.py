@@ -13,16 +13,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .. import api
-from ..ir import jaxpr as jx
-from ..ir.diagnostics import error
-from ..ir.plan import Vjp
-from ..ir.transition import Certificate, Label, Transition, Verdict
-from . import options
-from .arrays import widened
-from .comparison import Comparison, compare
-from .console import printing_aside, table, width
-from .target import Program
+from ... import api
+from ...ir import jaxpr as jx
+from ...ir.diagnostics import error
+from ...ir.plan import Vjp
+from ...ir.transition import Certificate, Label, Transition, Verdict
+from .. import options
+from ..arrays import widened
+from ..comparison import Comparison, compare
+from ..console import printing_aside, table, width
+from ..target import Program
 
 HELP = "compare every weight's gradient with BPTT, and tell whether its label is true"
 

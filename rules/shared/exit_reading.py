@@ -9,15 +9,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..ir.diagnostics import error
-from ..ir.observable import Observable
-from ..ir.plan import Contract, Product, Total
-from ..ir.transition import Association, Output, Site
-from ..ir.types import TensorType
-from ..ir.values import Value
-from .exits import Returned
+from ...ir.diagnostics import error
+from ...ir.observable import Observable
+from ...ir.plan import Contract, Product, Total
+from ...ir.transition import Association, Output, Site
+from ...ir.types import TensorType
+from ...ir.values import Value
+from ..writer import Writer
+from .exit_regions import Returned
 from .positional import positional_trace
-from .writer import Writer
 
 Signals = dict[Observable, Value]
 """A learning signal for each observable: what stands in the place of the loss's derivative by it."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..ir.plan import Advance, Contract, Credit, Diagonal, Jacobian, LossSignal, Neighbourhood, Outer, Sensitivity
-from ..ir.regions import EXIT
-from ..ir.transition import Group, Site, State, Transition
-from ..ir.values import Value
+from ...ir.plan import Advance, Contract, Credit, Diagonal, Jacobian, LossSignal, Neighbourhood, Outer, Sensitivity
+from ...ir.regions import EXIT
+from ...ir.transition import Group, Site, State, Transition
+from ...ir.values import Value
 from .provenance import Provenance
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from ..ir.observable import Observable
-from ..ir.transition import Region, Site, State
-from ..ir.values import Value
+from ...ir.observable import Observable
+from ...ir.transition import Region, Site, State
+from ...ir.values import Value
 
 
 class Exits(Protocol):

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..coupling import Coupling
-from ..ir.diagnostics import error
-from ..ir.plan import (
+from ...coupling import Coupling
+from ...ir.diagnostics import error
+from ...ir.plan import (
     Advance,
     AdvanceFull,
     Apply,
@@ -27,9 +27,9 @@ from ..ir.plan import (
     Sensitivity,
     Total,
 )
-from ..ir.plan.links import covers
-from ..ir.transition import Association, Param, Reason, Site, State, Transition, Weight
-from ..ir.values import Value
+from ...ir.plan.links import covers
+from ...ir.transition import Association, Param, Reason, Site, State, Transition, Weight
+from ...ir.values import Value
 from .positional import PositionalTraces
 from .provenance import Provenance
 from .pushed import Pushed, PushedTraces

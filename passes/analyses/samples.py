@@ -6,13 +6,12 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
-from ..coupling import Coupling
-from ..coupling.primitives import Constants, equation_couplings
-from ..ir import jaxpr as jx
-from ..ir.regions import STEP
-from ..ir.transition import Site, Transition
-from .associate_weights import site_variable
-from .group_states import state_variables
+from ...coupling import Coupling
+from ...coupling.primitives import Constants, equation_couplings
+from ...ir import jaxpr as jx
+from ...ir.regions import STEP
+from ...ir.transition import Site, Transition
+from .variables import site_variable, state_variables
 
 Axes = Mapping[Any, "int | None"]
 """For each source that a value depends on, the axis along which it keeps the source's samples apart; None for none."""
