@@ -34,7 +34,7 @@ class Calls:
             )
         self.transition = transition
         self.plan: Plan = transition.plan
-        reverse = next(op for op in self.plan.at_window if isinstance(op, Vjp))
+        reverse = self.plan.only(Vjp)
         self.forward_region: Region = transition.region(reverse.region)
         self._run_forward = jx.compiled(self.forward_region.body)
         self.hidden_places = transition.hidden_places

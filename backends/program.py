@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from ..ir.diagnostics import error
 from ..ir.plan import Along, LossSignal, Operation, Plan, Pullback, Scene, Total, Trace, Vjp
@@ -43,8 +42,8 @@ class Program:
         self.transition, self.plan = transition, plan
         self.table = Table.of(backend, transition)
         self.uses = Uses(plan)
-        self.vjp = _only(plan, Vjp)
-        self.pullback = _only(plan, Pullback)
+        self.vjp = plan.only(Vjp)
+        self.pullback = plan.only(Pullback)
         self.hidden_bars = self.vjp.results[: len(transition.hidden)]
         self.constants = {p.value for p in transition.params} | {w.value for w in transition.weights}
         self.signals = [signal.value for signal in plan.signals]
@@ -194,14 +193,3 @@ class Program:
                     found.add(trace.before)
             if len(found) == size:
                 return found
-
-
-def _only(plan: Plan, kind: type[Any]) -> Any:
-    found = [op for op in plan.at_window if type(op) is kind]
-    if len(found) != 1:
-        raise error(
-            "plan-ends",
-            f"the plan has {len(found)} operations '{kind.__name__}' at a window's end; wanted one",
-            help="reverse mode begins every plan's window, and the pull-back ends it",
-        )
-    return found[0]

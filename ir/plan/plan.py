@@ -7,7 +7,7 @@ backend executes it, operation by operation; it is free in the schedule, never i
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ..loc import Loc
 from ..values import Value
@@ -16,6 +16,9 @@ from .operation import Operation
 
 if TYPE_CHECKING:
     from ..transition import Param
+
+
+T = TypeVar("T", bound=Operation)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -61,6 +64,11 @@ class Plan:
     def operations(self) -> tuple[Operation, ...]:
         """Every operation, in program order."""
         return (*self.step, *self.at_window)
+
+    def only(self, kind: type[T]) -> T:
+        """The one operation of a class at a window's end: every plan has one reverse mode, and one pull-back."""
+        (found,) = (op for op in self.at_window if type(op) is kind)
+        return found
 
     def cost(self) -> Cost:
         """The cost of one step, the model's own step and its reverse mode left out; windows are spread over steps."""

@@ -16,8 +16,8 @@ class Provenance:
         self.plan: Plan = transition.plan
         self.maker: dict[Value, Operation] = {v: op for op in self.plan.operations for v in op.results}
         self.trace_of: dict[Value, Trace] = {v: t for t in self.plan.traces for v in (t.before, t.after)}
-        self.vjp = next(op for op in self.plan.at_window if type(op) is Vjp)
-        self.pullback = next(op for op in self.plan.at_window if type(op) is Pullback)
+        self.vjp = self.plan.only(Vjp)
+        self.pullback = self.plan.only(Pullback)
         self.entering = self.vjp.results[: len(transition.hidden)]
         """What reverse mode sends back to the hidden states as they entered the window."""
 

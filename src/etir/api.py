@@ -16,6 +16,7 @@ from .ir.loc import Loc
 from .ir.step import Signature, Step, leaf_paths
 from .ir.transition import Transition, Verdict
 from .ir.types import TensorType
+from .ir.verify import check
 from .passes import ANALYSIS, Certify, MarkSites, Pass, PassManager, PlanTraces, ingest
 from .passes.instruments.base import Instrument
 from .passes.plan_traces import assign_rules
@@ -150,8 +151,12 @@ def plan(
 def emit(
     transition: Transition, backend: str | Backend = "auto", *, signature: Signature | Step, trace_dtype: Any = None
 ) -> Learner:
-    """A learner for a planned transition. `signature` is the lowered step, or its signature."""
+    """A learner for a planned transition. `signature` is the lowered step, or its signature.
+
+    The labels are derived again. Raises EtirError for a transition, or a plan, that is not well formed.
+    """
     _check_stage("emit", transition, Transition, "etir.plan(etir.analyse(etir.lower(...)))")
+    check(transition)
     tree = signature.signature if isinstance(signature, Step) else signature
     labelled = Certify().run(transition) if transition.plan is not None else transition
     return emit_transition(labelled, backend, tree, trace_dtype)
