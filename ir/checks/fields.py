@@ -82,7 +82,8 @@ def annotations_of(cls: type) -> dict[str, Any]:
 
 def _annotation(cls: type, field: Field[Any]) -> Any:
     owner = next(base for base in cls.__mro__ if field.name in get_annotations(base))
-    names = {**vars(plan), **vars(transition), **vars(sys.modules[owner.__module__])}
+    own = vars(sys.modules[owner.__module__]) if owner.__module__ in sys.modules else {}
+    names = {**vars(plan), **vars(transition), **own}
     holder = type(owner.__name__, (), {"__annotations__": {field.name: field.type}})
     try:
         return get_type_hints(holder, globalns=names)[field.name]

@@ -165,6 +165,16 @@ def test_a_field_is_checked_where_its_annotation_can_be_read():
     ]
 
 
+def test_an_operation_of_a_module_that_cannot_be_imported_is_verified():
+    kind = type("Elsewhere", (Annotated,), {"__module__": "a_notebook", "__annotations__": {"k": int}, "k": 0})
+    mine: Any = dataclass(frozen=True, eq=False, kw_only=True)(kind)
+    found = verify(with_mine(mine(of=3, unknown=3, k="x", results=())))
+    assert [str(finding) for finding in found] == [
+        "error: plan.step[0].of holds 3; wanted Value [ir-field]",
+        "error: plan.step[0].k holds 'x'; wanted int [ir-field]",
+    ]
+
+
 def test_operations_are_asked_only_about_a_model_that_is_well_formed():
     t = adaptive()
     broken = replace(t.associations[0], couplings=())
