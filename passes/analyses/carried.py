@@ -295,7 +295,9 @@ class Carriage:
         site = op.association.site
         traces = [self.made.trace_of[v] for v in op.trace if v in self.made.trace_of]
         if not traces:
-            yield Reason(text="what is read is no trace of it", loc=site.loc)
+            made = self.made.maker.get(op.trace[0]) if op.trace else None
+            name = getattr(made, "region", type(made).__name__.lower())
+            yield Reason(text=f"what is read is what '{name}' makes, not a trace of it", loc=site.loc)
             return
         advance = self.made.maker.get(traces[0].after)
         if isinstance(advance, Advance) and type(advance.add) is not Outer:
