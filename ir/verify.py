@@ -38,7 +38,6 @@ PROGRAM: tuple[Rule, ...] = (
     certificate.window_and_credit_are_known,
     program.rules_are_of_the_parameters,
     program.signals_are_arguments,
-    program.windows_have_reverse_mode_and_a_pull_back,
     program.operations_read_what_is_computed,
     program.values_are_computed_once,
     program.traces_are_advanced,

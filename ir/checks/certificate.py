@@ -11,13 +11,13 @@ from .sheet import Sheet
 
 
 def every_parameter_has_one_label(t: Transition, sheet: Sheet) -> Iterator[Diagnostic]:
-    """The certificate labels exactly the parameters, each once."""
+    """The certificate labels parameters, each once, and leaves out none that carries credit."""
     if t.certificate is None:
         return
     params = {param.path: param for param in t.params}
     counts = Counter(label.path for label in t.certificate)
     for path, param in params.items():
-        if path not in counts:
+        if path not in counts and param.value.type.carries_credit:
             message = f"the certificate has no label for parameter '{path}'"
             line = f"param {sheet.name(param.value)}"
             yield sheet.finding("certificate-label", message, line=line, mark=f'"{path}"', loc=param.loc)

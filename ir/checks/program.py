@@ -9,7 +9,7 @@ from typing import Any
 from ..attributes import mnemonic
 from ..diagnostics import Diagnostic
 from ..names import values_of
-from ..plan import Operation, Part, Pullback, Total, Trace, Vjp
+from ..plan import Operation, Part, Total, Trace
 from ..transition import Association, Group, Param, Site, State, Transition, Weight
 from ..values import Value
 from .sheet import Sheet
@@ -157,17 +157,6 @@ def rules_are_of_the_parameters(t: Transition, sheet: Sheet) -> Iterator[Diagnos
         if param not in t.params:
             message = f"the plan has no trace for '{param.path}', which is no parameter of this transition"
             yield sheet.finding("ir-foreign", message, line="no trace for", mark=sheet.name(param.value))
-
-
-def windows_have_reverse_mode_and_a_pull_back(t: Transition, sheet: Sheet) -> Iterator[Diagnostic]:
-    """One reverse mode and one pull-back run at a window's end."""
-    if t.plan is None:
-        return
-    for kind in (Vjp, Pullback):
-        found = [op for op in t.plan.at_window if type(op) is kind]
-        if len(found) != 1:
-            message = f"the plan has {len(found)} operations '{mnemonic(kind)}' at a window's end; wanted one"
-            yield sheet.finding("plan-ends", message, line="plan", loc=t.plan.loc)
 
 
 def signals_are_arguments(t: Transition, sheet: Sheet) -> Iterator[Diagnostic]:

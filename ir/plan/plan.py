@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from ..diagnostics import error
 from ..loc import Loc
 from ..values import Value
 from .cost import Cost
@@ -66,9 +67,19 @@ class Plan:
         return (*self.step, *self.at_window)
 
     def only(self, kind: type[T]) -> T:
-        """The one operation of a class at a window's end: every plan has one reverse mode, and one pull-back."""
-        (found,) = (op for op in self.at_window if type(op) is kind)
-        return found
+        """The one operation of a class at a window's end. Raises EtirError where there is not one.
+
+        Every plan that runs has one reverse mode and one pull-back.
+        """
+        found = [op for op in self.at_window if type(op) is kind]
+        if len(found) != 1:
+            raise error(
+                "plan-ends",
+                f"the plan has {len(found)} operations '{kind.__name__}' at a window's end; wanted one",
+                loc=self.loc,
+                help="reverse mode begins every plan's window, and the pull-back ends it",
+            )
+        return found[0]
 
     def cost(self) -> Cost:
         """The cost of one step, the model's own step and its reverse mode left out; windows are spread over steps."""

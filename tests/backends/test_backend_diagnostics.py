@@ -1,7 +1,7 @@
 """Backends, rules and operations of a user's own: what is said of unfinished ones, and that finished ones agree."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, ClassVar
 
@@ -16,7 +16,7 @@ from tree import ROOT
 import etir
 from etir.backends import Fused, Kernel, Uses
 from etir.ir.diagnostics import EtirError
-from etir.ir.plan import Advance, Contract, Operation, Product, Project, Scale, Scene
+from etir.ir.plan import Advance, Contract, Operation, Plan, Product, Project, Scale, Scene
 from etir.ir.types import TensorType
 from etir.rules import PpProp
 from etir.rules.shared.positional import positional_trace, read_at_entry
@@ -32,6 +32,14 @@ def learner_of(**options: Any) -> Any:
 def gradients(**options: Any) -> dict[str, Any]:
     learner = learner_of(**options)
     return by_path(learner.grad(loss)(OF.params, learner.init(), OF.xs, OF.ts).grads)
+
+
+def emitted(change: Callable[[Plan], dict[str, Any]]) -> Any:
+    """A learner for a plan that was changed by hand."""
+    step = etir.lower(OF.step, OF.params, OF.states, OF.xs[0])
+    planned = etir.plan(etir.analyse(step), PpProp(), 2)
+    assert planned.plan is not None
+    return etir.emit(replace(planned, plan=replace(planned.plan, **change(planned.plan))), signature=step)
 
 
 @cache
@@ -235,6 +243,24 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         """
         error: kernel 'Unmatched' does not say what it matches [kernel-method]
           help: define match(self, operation, uses), which returns a Fused or None
+        """,
+    ),
+    "a plan without a pull-back": (
+        lambda: emitted(lambda plan: {"at_window": plan.at_window[:-1]}),
+        """
+        error: the plan has 0 operations 'Pullback' at a window's end; wanted one [plan-ends]
+          help: reverse mode begins every plan's window, and the pull-back ends it
+        """,
+    ),
+    "a plan that reads what nothing computes": (
+        lambda: emitted(lambda plan: {"at_window": tuple(op for op in plan.at_window if type(op) is not Project)}),
+        """
+        drawn_models.py:47:24: error: 'product' reads %y_W_bar, which nothing computes [ir-undefined]
+          %g_W : f64[2,3] = product(site=site %y_W, data=%X_W, cotangent=%y_W_bar)
+                                                                         ^^^^^^^^
+        drawn_models.py:48:55: error: 'product' reads %y_U_bar, which nothing computes [ir-undefined]
+          %g_U : f64[2,3] = product(site=site %y_U, data=%X_U, cotangent=%y_U_bar)
+                                                                         ^^^^^^^^
         """,
     ),
     "a value read outside the pattern": (

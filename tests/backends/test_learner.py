@@ -167,6 +167,7 @@ def test_integer_parameters_are_carried_along():
 
     params = {"W": OF.params["W"], "count": jnp.int32(3)}
     learner = etir.compile(counted, params, jnp.zeros(4), OF.xs[0], window=2)
+    assert [label.path for label in learner.certificate] == ["W"]
     grads = learner.grad(loss, reduction="mean")(params, learner.init(), OF.xs, OF.ts[:, :4]).grads
     assert (grads["count"].dtype, int(grads["count"])) == (jnp.int32, 0)
     assert np.any(grads["W"])

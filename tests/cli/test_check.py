@@ -5,7 +5,7 @@ from dataclasses import replace
 import jax
 import pytest
 
-from etir.cli import check
+from etir.cli.commands import check
 from etir.ir.transition import Verdict
 
 

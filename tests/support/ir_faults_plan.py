@@ -52,18 +52,6 @@ def result_twice() -> Transition:
     return with_same(t, step=(first, *plan_of(t).step))
 
 
-def without_a_pull_back() -> Transition:
-    t = adaptive()
-    return with_same(t, at_window=plan_of(t).at_window[:-1])
-
-
-def reverse_mode_twice() -> Transition:
-    t = adaptive()
-    vjp, *rest = plan_of(t).at_window
-    again = replace(vjp, results=tuple(val(str(v.type), f"again{k}") for k, v in enumerate(vjp.results)))
-    return with_same(t, at_window=(vjp, again, *rest))
-
-
 def result_of_the_model() -> Transition:
     t = adaptive()
     extra = Scale(value=t.inputs[0].value, factor=0.5, results=(t.inputs[0].value,))
@@ -221,16 +209,6 @@ PLAN: dict[str, tuple[Callable[[], Transition], str]] = {
         "cells.py:8:15: error: %e_V belongs to two traces [ir-defined-twice]\n"
         '  trace %e_V -> %e_V_next : f32[3,4]  "w on V"  loc(cells.py:8:15)\n'
         "        ^^^^",
-    ),
-    "without_a_pull_back": (
-        without_a_pull_back,
-        "error: the plan has 0 operations 'pullback' at a window's end; wanted one [plan-ends]\n"
-        "  plan d_rtrl window=4 credit=rule {",
-    ),
-    "reverse_mode_twice": (
-        reverse_mode_twice,
-        "error: the plan has 2 operations 'vjp' at a window's end; wanted one [plan-ends]\n"
-        "  plan d_rtrl window=4 credit=rule {",
     ),
     "start_from_nowhere": (
         lambda: start("begin"),
