@@ -19,7 +19,7 @@ from ..ir.values import Value
 from .calls import Arrays
 from .drivers import merged, scan_pieces, steps_of
 from .folds.close import close_fold
-from .folds.schedule import FOLD, Stretch, schedule
+from .folds.schedule import FOLD, PRODUCTS, Stretch, schedule
 from .program import Action
 from .reverse import Run, stacked_product
 from .shared import Shared
@@ -220,6 +220,8 @@ class SequenceGradient:
         window = self.program.plan.window
         if any(isinstance(op, AdvanceFull) for op in self.program.plan.at_window):
             return window
+        if not self.program.sweeps.units:
+            return max(window, PRODUCTS)
         rooms = [unit.room for unit in self.program.sweeps.units if unit.room is not None]
         return min(FOLD, max(window, min(rooms))) if rooms else None
 

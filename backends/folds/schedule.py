@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 FOLD = 128
 """Steps of a fold by default: so many that the pass over the trace is cheap, so few that the history is small."""
+PRODUCTS = 16
+"""Steps of a fold that passes over no trace: so many that a site's product is a matrix's, and its rows stay near."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
