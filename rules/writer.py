@@ -75,8 +75,8 @@ class Writer:
     _on_weights: list[tuple[Weight, Value]] = field(default_factory=list[tuple[Weight, Value]])
     _on_params: list[tuple[Param, Value]] = field(default_factory=list[tuple[Param, Value]])
     _owners: dict[Weight, Any] = field(default_factory=dict[Weight, Any])
-    _takers: list[Param] = field(default_factory=list[Param])
-    _detached: list[Site] = field(default_factory=list[Site])
+    _takers: dict[Param, None] = field(default_factory=dict[Param, None])
+    _detached: dict[Site, None] = field(default_factory=dict[Site, None])
     _exit: tuple[Value, ...] = ()
     _leaver: Any = None
 
@@ -336,12 +336,11 @@ class Writer:
                 help="give them the same rule in rules=",
             )
         self._on_weights.append((to, value))
-        self._takers += [p for p in (self.params if takers is None else takers) if p not in self._takers]
+        self._takers.update(dict.fromkeys(self.params if takers is None else takers))
 
     def detach(self, site: Site) -> None:
         """Leave a site's weight out of reverse mode: its gradient is what the rule reads at each step's exit."""
-        if site not in self._detached:
-            self._detached.append(site)
+        self._detached[site] = None
 
     def leave_with(self, cotangents: Sequence[Value]) -> None:
         """Begin reverse mode with cotangents of the hidden states that leave the window, one for each hidden state.

@@ -183,7 +183,7 @@ class Evidence:
 
     def _reached(self, held: Held) -> list[State]:
         """The hidden states that depend on a held value without anything held between."""
-        return [s for s in self.read_states if held.var in self.flow.of(self.variables[s][1])]
+        return self._readers_of.get(held.var, [])
 
     def _recurrence(self, group: Group, states: tuple[State, ...], kept: int | None) -> tuple[Reason, ...]:
         """What is dropped when a trace on states of `group` is carried through the step, to so many positions."""

@@ -6,7 +6,7 @@ from architecture import PURPOSE, files, picture, rooms
 from golden_files import compare_with_golden
 from tree import ROOT
 
-pytestmark = pytest.mark.repo
+pytestmark = pytest.mark.first_leg
 
 
 def test_the_picture_is_what_the_imports_say(request: pytest.FixtureRequest):

@@ -11,7 +11,7 @@ from shutil import copy, copytree, ignore_patterns
 import pytest
 from tree import PACKAGE, ROOT, package_sources
 
-pytestmark = pytest.mark.repo
+pytestmark = pytest.mark.first_leg
 
 BUILD = "import sys; from setuptools import build_meta; print(getattr(build_meta, sys.argv[1])(sys.argv[2]))"
 MODULES = {str(file.relative_to(PACKAGE.parent)) for _, file in package_sources()}

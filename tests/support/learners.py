@@ -1,6 +1,6 @@
 """Learners over zoo problems: compiled, jitted once, and compared with the oracles."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -110,7 +110,8 @@ def contract_faults(name: str, rule: str, window: int, **options: Any) -> list[s
 def matrix(rules: tuple[str, ...] = RULES, windows: tuple[int, ...] = WINDOWS) -> Any:
     """Case x rule x window. By default every case meets every learning rule, windows taking turns; the rest is slow.
 
-    The rule `bptt` has no trace, so by default only the representative cases meet it.
+    The rule `bptt` has no trace, so by default only the representative cases meet it. On the second leg a case meets
+    every second rule.
     """
 
     def by_default(c: int, r: int, w: int) -> bool:
@@ -130,11 +131,21 @@ def thin_matrix(rules: tuple[str, ...] = RULES, windows: tuple[int, ...] = WINDO
     return _crossed(rules, windows, by_default)
 
 
+def marks(by_default: bool, on_both_legs: bool) -> list[Any]:
+    """What is run when."""
+    return [*([] if by_default else [pytest.mark.slow]), *([] if on_both_legs else [pytest.mark.first_leg])]
+
+
+def halved(names: Sequence[str]) -> list[Any]:
+    """These cases, every second one on the first leg alone."""
+    return [pytest.param(name, marks=marks(True, k % 2 == 0)) for k, name in enumerate(names)]
+
+
 def _crossed(rules: tuple[str, ...], windows: tuple[int, ...], by_default: Callable[[int, int, int], bool]) -> Any:
     return pytest.mark.parametrize(
         ("name", "rule", "window"),
         [
-            pytest.param(case.name, rule, window, marks=() if by_default(c, r, w) else pytest.mark.slow)
+            pytest.param(case.name, rule, window, marks=marks(by_default(c, r, w), (c + r) % 2 == 0))
             for c, case in enumerate(zoo.ALL)
             for r, rule in enumerate(rules)
             for w, window in enumerate(windows)

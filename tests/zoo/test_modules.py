@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from learners import EXACT, compiled, driver, labels_of
+from learners import EXACT, compiled, driver, labels_of, marks
 from oracles import bptt, by_path, relative_error
 from problems import bptt_gradients, problem
 
@@ -52,7 +52,7 @@ def test_declared_buffers_are_short_term_states(name: str):
     assert sorted(module_of(name).states(ShortTermState)) == sorted(zoo.case(name).buffers)
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in NATIVE else pytest.mark.slow) for n in NAMES])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=marks(n in NATIVE, k % 2 == 0)) for k, n in enumerate(NAMES)])
 def test_a_module_learns_as_its_plain_step_does(name: str):
     of = problem(name)
     plain = compiled(of, "d_rtrl", 2)
