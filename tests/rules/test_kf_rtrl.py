@@ -205,61 +205,6 @@ def test_the_same_key_gives_the_same_numbers_on_both_backends():
             assert relative_error(found["xla", window][path], found["reference", window][path]) < 1e-12
 
 
-def test_each_key_of_a_batch_gives_what_it_gives_alone():
-    learner = learner_of(RNN, "kf_rtrl")
-    found = estimates(RNN, learner, 3)
-    for k, key in enumerate(jax.random.split(jax.random.key(7), 3)):
-        np.testing.assert_allclose(found["U"][k], gradients(RNN, learner, key)["U"], rtol=1e-12)
-
-
-@pytest.mark.parametrize("window", [2, 5])
-def test_a_window_leaves_the_traces_of_its_steps(window: int):
-    single, whole = learner_of(RNN, "kf_rtrl"), learner_of(RNN, "kf_rtrl", window)
-    one = many = single.init(key=jax.random.key(2))
-    for x in RNN.xs[:window]:
-        one, _ = single.step(RNN.params, one, x)
-    many, _ = whole.window(RNN.params, many, RNN.xs[:window])
-    for a, b in zip(one.traces, many.traces, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-10)
-
-
-@pytest.mark.parametrize("window", [1, 2, 5])
-def test_the_first_window_is_backpropagation(window: int):
-    learner = learner_of(RNN, "kf_rtrl", window)
-    first = RNN._replace(xs=RNN.xs[:window], ts=RNN.ts[:window])
-    found = by_path(gradients(first, learner, jax.random.key(0)))
-    assert max(relative_error(found[path], wanted) for path, wanted in first.wanted.items()) < 1e-12
-
-
-def test_the_interactive_case_is_the_driver():
-    learner = learner_of(RNN, "kf_rtrl")
-    carry, total = learner.init(key=jax.random.key(4)), jax.tree.map(jnp.zeros_like, RNN.params)
-
-    def credited(params, carry, x, t):
-        carry, y = learner.step(params, carry, x)
-        return loss(y, t), carry
-
-    for x, t in zip(RNN.xs, RNN.ts, strict=True):
-        grads, carry = jax.grad(credited, has_aux=True)(RNN.params, carry, x, t)
-        total = jax.tree.map(jnp.add, total, grads)
-    wanted = by_path(gradients(RNN, learner, jax.random.key(4)))
-    assert max(relative_error(g, wanted[path]) for path, g in by_path(total).items()) < 1e-12
-
-
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
-def test_narrow_numbers(dtype: str):
-    params, states, xs, ts = jax.tree.map(lambda x: x.astype(dtype), (RNN.params, RNN.states, RNN.xs, RNN.ts))
-    of = RNN._replace(params=params, states=states, xs=xs, ts=ts)
-    found = gradients(of, learner_of(of, "kf_rtrl"), jax.random.key(0))
-    assert all(g.dtype == dtype and np.isfinite(np.asarray(g, float)).all() for g in jax.tree.leaves(found))
-
-
-def test_traces_may_be_held_in_another_type():
-    held = learner_of(RNN, "kf_rtrl", trace_dtype=jnp.float32)
-    wanted, found = (gradients(RNN, x, jax.random.key(0))["U"] for x in (learner_of(RNN, "kf_rtrl"), held))
-    assert 0 < relative_error(found, wanted) < 1e-5
-
-
 # Labels, and company
 
 
@@ -285,15 +230,6 @@ def test_beside_another_rule():
     found = estimates(RNN, learner, 2000)
     assert scores(found, RNN.wanted)["U"] < 4.5
     assert max(relative_error(found[path][0], RNN.wanted[path]) for path in ("W", "b", "o")) < 1e-12
-
-
-def test_a_key_is_asked_for():
-    with pytest.raises(etir.EtirError) as caught:
-        learner_of(RNN, "kf_rtrl").init()
-    assert str(caught.value) == expected("""
-        error: rule 'kf_rtrl' draws random numbers, and learner.init was given no key [key-missing]
-          help: pass learner.init(params, states, key=jax.random.key(0))
-    """)
 
 
 def test_the_program_in_text():
