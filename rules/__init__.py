@@ -1,4 +1,7 @@
-"""Learning rules: each is one file, and writes a plan. `etir.rules` is their public home."""
+"""Learning rules: each is one file, and writes a plan. `etir.rules` is their public home.
+
+A new one is a `Rule` (base.py) in a file named after it, and its two lines below: the import, and its entry in `KNOWN`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The XLA backend: structured Jacobians by a few pull-backs, traces advanced in place, one pass a fold."""
+"""The XLA backend: structured Jacobians by a few pull-backs, traces advanced in place, one pass a fold.
+
+A kernel for one operation is a function in a file here, named in `overrides`; one for a pattern of several is a
+`Kernel` (backends/backend.py), given by `kernels`.
+"""
 
 from __future__ import annotations
 
