@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...coupling import Coupling
+from ...ir.attributes import mnemonic
 from ...ir.diagnostics import error
 from ...ir.plan import (
     Advance,
@@ -296,8 +297,9 @@ class Carriage:
         traces = [self.made.trace_of[v] for v in op.trace if v in self.made.trace_of]
         if not traces:
             made = self.made.maker.get(op.trace[0]) if op.trace else None
-            name = getattr(made, "region", type(made).__name__.lower())
-            yield Reason(text=f"what is read is what '{name}' makes, not a trace of it", loc=site.loc)
+            name = getattr(made, "region", mnemonic(type(made))) if made is not None else ""
+            what = f"what '{name}' makes, not a trace of it" if name else "no trace of it"
+            yield Reason(text=f"what is read is {what}", loc=site.loc)
             return
         advance = self.made.maker.get(traces[0].after)
         if isinstance(advance, Advance) and type(advance.add) is not Outer:

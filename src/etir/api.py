@@ -186,7 +186,8 @@ def compile(
     step = lower(model, *args, buffers=buffers)
     planned = plan(analyse(step, _sites(step, sites, rule, rules)), rule, window, rules=rules, credit=credit)
     _report_truncated(planned, on_truncated)
-    return emit(planned, backend, signature=step, trace_dtype=trace_dtype)
+    check(planned)
+    return emit_transition(planned, backend, step.signature, trace_dtype)
 
 
 def _sites(step: Step, sites: Sites, rule: RuleLike, rules: Mapping[str, RuleLike] | None) -> Sites:
