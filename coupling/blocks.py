@@ -36,6 +36,11 @@ class Block:
         """Whether every output depends on every input."""
         return len(self.relation) == 1 and isinstance(self.relation[0], All)
 
+    @property
+    def is_broadcast(self) -> bool:
+        """Whether one input is repeated along every output."""
+        return self.is_all and not self.in_axes
+
 
 def sizes(shape: Shape, axes: Axes) -> Shape:
     """The sizes of some axes."""

@@ -58,10 +58,12 @@ class Colours:
         return self.array()[None] == numbers
 
 
-def colours_of(coupling: Coupling, limit: int) -> Colours | None:
+def colours_of(coupling: Coupling, limit: int, *, repeats: bool = True) -> Colours | None:
     """A colouring by which outputs that share an input differ, `None` above `limit` colours."""
     factors: list[ColourFactor] = []
     for block in coupling.blocks:
+        if block.is_broadcast and not repeats:
+            continue
         found = _colour(block.relation, limit)
         if found is None:
             return None

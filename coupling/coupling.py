@@ -226,11 +226,21 @@ class Coupling:
 
     @property
     def mixes(self) -> bool:
-        """Whether an input position feeds all of some output axis, of whatever size; then it has no `targets`.
+        """Whether all of some input axis feeds all of some output axis, of whatever size; then it has no `targets`.
 
-        A sum over input axes does not count: each position still feeds a single one.
+        Neither a sum nor a broadcast counts: there each position feeds a single one, or is fed by a single one.
         """
-        return any(block.is_all and block.out_axes for block in self.blocks)
+        return any(block.is_all and block.out_axes and block.in_axes for block in self.blocks)
+
+    @property
+    def repeats(self) -> bool:
+        """Whether an input position is repeated along some output axis."""
+        return any(block.is_broadcast for block in self.blocks)
+
+    @property
+    def spread(self) -> int:
+        """The largest number of output positions that an input position feeds, broadcast axes left out."""
+        return math.prod(measure.fan_out(block.relation) for block in self.blocks if not block.is_broadcast)
 
     @property
     def fan_in(self) -> int:
@@ -256,9 +266,12 @@ class Coupling:
         """The output positions that each input position feeds, `None` for more than `limit` or a broadcast axis."""
         return targets_of(self, limit)
 
-    def colours(self, limit: int = 16) -> Colours | None:
-        """A colouring of the output positions in which two that share an input differ, `None` above `limit` colours."""
-        return colours_of(self, limit)
+    def colours(self, limit: int = 16, *, repeats: bool = True) -> Colours | None:
+        """A colouring of the output positions in which two that share an input differ, `None` above `limit` colours.
+
+        Without `repeats`, those that differ only along axes on which an input is repeated may share one.
+        """
+        return colours_of(self, limit, repeats=repeats)
 
     def dense(self) -> npt.NDArray[np.bool_]:
         """All pairs as an array `out_shape + in_shape`; for tests and the reference backend."""

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from . import measure
 from .algebra import transpose
+from .limits import SPREAD
 from .blocks import Axes, Block, Shape, sizes
 from .relation import IntArray
 from .table import clean, to_table
@@ -29,6 +30,8 @@ class TargetFactor:
     out_axes: Axes
     table: IntArray | None
     """Output indices `[n_in, slots]`, padded with -1; `None` where input index `i` feeds output index `i` alone."""
+    broadcast: bool = False
+    """Whether one input is repeated along every output."""
 
     @property
     def slots(self) -> int:
@@ -40,7 +43,8 @@ class TargetFactor:
 class Targets:
     """For each input position the output positions that it feeds, as a product of factors.
 
-    Every axis of size other than one is in exactly one factor. A slot of the whole is a slot of each factor, the last
+    Every axis of size other than one is in exactly one factor, those that an input is repeated along in factors of
+    their own. A slot of the whole is a slot of each factor, the last
     factor's running fastest.
     """
 
@@ -103,6 +107,9 @@ class Targets:
 
 def _pick(values: Any, axis: int, factor: TargetFactor, fill: float) -> Any:
     """Replace an axis by the factor's inputs, and put its slots last."""
+    if factor.broadcast:
+        xp: Any = np if isinstance(values, np.ndarray) else jnp
+        return xp.expand_dims(xp.moveaxis(values, axis, -1), axis)
     if factor.table is None:
         return values[..., None]
     xp: Any = np if isinstance(values, np.ndarray) else jnp
@@ -113,8 +120,8 @@ def _pick(values: Any, axis: int, factor: TargetFactor, fill: float) -> Any:
 
 
 def targets_of(coupling: Coupling, limit: int) -> Targets | None:
-    """The targets of each input position, `None` for more than `limit` of them or an output axis coupled to all."""
-    if coupling.mixes:
+    """The targets of each input position, `None` for more than `limit` of them or where many feed many."""
+    if coupling.mixes and coupling.spread > SPREAD:
         return None
     factors: list[TargetFactor] = []
     room = limit
@@ -134,6 +141,9 @@ def _factor(in_shape: Sequence[int], block: Block) -> TargetFactor | None:
     """One block's targets, `None` where its table would be too large."""
     if block.is_same:
         return TargetFactor(in_axes=block.in_axes, out_axes=block.out_axes, table=None)
+    if block.is_broadcast:
+        every = np.arange(measure.fan_out(block.relation), dtype=np.int32)[None]
+        return TargetFactor(in_axes=(), out_axes=block.out_axes, table=every, broadcast=True)
     rows = to_table(transpose(block.relation))
     if rows is None:
         return None

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from ..coupling import Coupling
+from ..coupling.limits import SPREAD
 from ..ir.dataflow import OPEN, Dataflow
 from ..ir.transition import Association, Dependence, Group, Transition
 from .analyses.dataflow import analyse_dataflow
@@ -59,6 +61,15 @@ def _with_couplings(
     couplings = tuple(flow.of(variables[state][1]).get(output) for state in association.group.states)
     found = replace(association, group=groups[association.group], couplings=couplings)
     union = found.union
-    found = replace(found, traced=union is not None and (flow.scope == OPEN or union.targets() is not None))
+    found = replace(found, traced=union is not None and (flow.scope == OPEN or is_placed(union)))
     kept = (association.group, association.couplings, association.traced)
     return association if (found.group, found.couplings, found.traced) == kept else found
+
+
+def is_placed(union: Coupling) -> bool:
+    """Whether a positional trace can be laid out at what a site's output feeds: few positions, and their repetitions.
+
+    However often an output is repeated, a trace is no larger than the states times the weight's other axes, since each
+    state position is fed by few of its positions.
+    """
+    return union.spread <= SPREAD

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from .base import Rule, Task
+from .shared.neighbourhood import affordable_reach, neighbourhood_trace
 from .shared.positional import positional_trace, read_at_entry
 from .writer import Writer
 
@@ -26,4 +27,6 @@ class DRtrl(Rule):
     def write(self, plan: Writer, task: Task) -> None:
         """One trace, one advance, one contraction for each association."""
         for association in task.associations:
-            read_at_entry(plan, positional_trace(plan, association))
+            reach = affordable_reach(task.transition, association)
+            trace = positional_trace(plan, association) if reach is None else neighbourhood_trace(plan, association, reach)
+            read_at_entry(plan, trace)

@@ -1,4 +1,8 @@
-"""`D` and `f` of a group, by pulling back ones: one pull-back a state (and a colour, where positions share inputs)."""
+"""`D` and `f` of a group, by pulling back ones: one pull-back a state (and a colour, where positions share inputs).
+
+What is repeated over many positions (a key that feeds a row of a matrix-valued state) is pushed forward instead: there
+each new position has one source, so that ones at all sources give all derivatives at once.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +60,7 @@ class Probes:
             results.append(_cast(found[k].sensitivity(place, op.placement, coupling), value.type.dtype))
         return tuple(results)
 
-    def _pulled(self, group: Group, scene: Scene) -> dict[int, _PullBacks]:
+    def _pulled(self, group: Group, scene: Scene) -> dict[int, _Linearised]:
         return scene.once(("linearised", group), lambda: self.of[group](scene))
 
 
@@ -86,14 +90,14 @@ class GroupProbe:
         self.results = [results[transition.hidden.index(state)] for state in group.states]
         self.equations = [producers.reaching([atom]) for atom in self.results]
 
-    def __call__(self, scene: Scene) -> dict[int, _PullBacks]:
+    def __call__(self, scene: Scene) -> dict[int, _Linearised]:
         """The pull-backs of ones through each new state."""
         t = self.transition
         shifts = [jnp.zeros(site.output.type.shape, site.output.type.dtype) for site in t.sites]
         arguments = [*map(jax.lax.stop_gradient, scene.read(hidden_operands(t, self.group.region))), *shifts]
         return {of: self._pull_back(of, state, arguments) for of, state in enumerate(self.group.states)}
 
-    def _pull_back(self, of: int, state: State, arguments: list[Any]) -> _PullBacks:
+    def _pull_back(self, of: int, state: State, arguments: list[Any]) -> _Linearised:
         places = [*self.state_places, *self.shift_places]
 
         def run(*chosen: jax.Array) -> jax.Array:
@@ -102,9 +106,10 @@ class GroupProbe:
             jx.run_equations(self.equations[of], env, located=False)
             return jnp.asarray(jx.read(env, self.results[of]), state.after.type.dtype)
 
-        couplings = [c for on in self.group.states if (c := self.group.dependence(state, on)) is not None]
-        couplings += [c for op in self.wanted if (c := op.association.couplings[of]) is not None]
-        return _PullBacks(run, [arguments[place] for place in places], colouring(list(dict.fromkeys(couplings))))
+        couplings = [self.group.dependence(state, on) for on in self.group.states]
+        couplings += [op.association.couplings[of] for op in self.wanted]
+        pulled = [c for c in dict.fromkeys(couplings) if c is not None and not c.repeats]
+        return _Linearised(run, [arguments[place] for place in places], colouring(pulled))
 
 
 def colouring(couplings: Sequence[Coupling]) -> np.ndarray | None:
@@ -133,11 +138,13 @@ FEW = 8
 """Up to so many pull-backs are written out one by one, so that they fuse; more are taken at once."""
 
 
-class _PullBacks:
-    """The pull-backs of ones through one state, one for each colour."""
+class _Linearised:
+    """One new state's derivatives: the pull-backs of ones through it, one for each colour, and pushes where asked."""
 
     def __init__(self, run: Any, primals: list[jax.Array], colours: np.ndarray | None) -> None:
         out, pull = jax.vjp(run, *primals)
+        self.out, self.pull, self.primals = out, pull, primals
+        self.pushed: dict[tuple[int, Coupling], jax.Array] = {}
         self.colours = colours
         self.count = 1 if colours is None else int(colours.max()) + 1
         masks = np.ones((1, *out.shape), bool)
@@ -176,6 +183,9 @@ class _PullBacks:
     def entries(self, place: int, coupling: Coupling) -> jax.Array:
         """At each old position the derivatives of the new positions that it feeds: `[slots?, *group]`."""
         positions = np.moveaxis(positions_of(coupling), -1, 0)
+        if coupling.repeats:
+            found = self._push(place, coupling, positions)
+            return found if len(positions) > 1 else found[0]
         colours = np.zeros(coupling.out_shape, int) if self.colours is None else self.colours
         at = np.where(positions >= 0, colours.ravel()[np.maximum(positions, 0)], -1)
         found = self._select(at, place)
@@ -183,7 +193,10 @@ class _PullBacks:
 
     def sensitivity(self, place: int, layout: Placement, coupling: Coupling) -> jax.Array:
         """The derivative by the site's shift at `place`, at each slot: `[slots?, *output]`."""
-        if self.colours is None:
+        if coupling.repeats:
+            value = self._push(place, coupling, np.moveaxis(layout.positions, -1, 0))
+            value = value if layout.slot else value[0]
+        elif self.colours is None:
             value = self._entries(place)[0]
             value = jnp.broadcast_to(value, (layout.slots, *value.shape)) if layout.slot else value
         else:
@@ -191,6 +204,22 @@ class _PullBacks:
             value = self._select(at, place) if layout.slot else self._select(at[None], place)[0]
         fed = layout.fed(coupling)
         return value if fed is None else jnp.where(fed, value, 0)
+
+    def _push(self, place: int, coupling: Coupling, positions: np.ndarray) -> jax.Array:
+        """For each slot and source position the derivative of the new position that it holds, `[slots, *argument]`.
+
+        By the transpose of the pull-back, which follows custom backward rules as well.
+        """
+        colours = colouring([coupling.transpose()])
+        at = np.zeros(coupling.in_shape, int) if colours is None else colours
+        if (place, coupling) not in self.pushed:
+            forward = jax.linear_transpose(lambda cotangent: self.pull(cotangent)[place], self.out)
+            ones = at == np.arange(at.max(initial=0) + 1).reshape(-1, *[1] * at.ndim)
+            tangents = jnp.asarray(ones, self.primals[place].dtype)
+            found = forward(tangents[0])[0][None] if len(ones) == 1 else jax.vmap(forward)(tangents)[0]
+            self.pushed[place, coupling] = found
+        size = math.prod(coupling.out_shape)
+        return pick(self.pushed[place, coupling], np.where(positions >= 0, at * size + positions, -1))
 
     def _select(self, colours: np.ndarray, place: int) -> jax.Array:
         """For each slot and position the pull-back of its colour, `[slots, *argument]`; zero for a colour of -1."""

@@ -103,6 +103,11 @@ class Placement:
         return tuple(self.sizes[label] for label in self.trace)
 
     @property
+    def size(self) -> int:
+        """The number of entries of the trace."""
+        return math.prod(self.shape)
+
+    @property
     def output_shape(self) -> tuple[int, ...]:
         """The shape of a sensitivity: `[slots?, *output]`."""
         return tuple(self.sizes[label] for label in self.output)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 from ...coupling import Coupling
 from ...coupling.limits import COLOURS, SPREAD
@@ -21,6 +21,9 @@ from ...ir.regions import STEP
 from ...ir.transition import Transition
 from .derivatives import refuse_nonlinear_rules
 from .prologue import find_prologue
+
+Live: TypeAlias = list[tuple[Any, Dependences, Coupling]]
+"""An equation's operands that credit flows from, each with what it depends on, and how a result depends on it."""
 
 _NOT_HOLOMORPHIC = frozenset({"real", "imag", "conj", "abs", "sign"})
 
@@ -79,6 +82,8 @@ class _Walk:
             var: {var: self.identity(jx.shape_of(var))} for var in (*old_states, *weights)
         }
         self.held: dict[Any, Held] = {}
+        self.summed: dict[Any, frozenset[Any]] = {}
+        """For a value the sources that it depends on through a sum over positions."""
         self.culprits: dict[Any, Crossing] = {}
         self.producers = jx.Producers(body)
 
@@ -115,31 +120,43 @@ class _Walk:
             self.followed.add(var)
             self.depends[var] = {**self.depends.get(var, {}), var: self.identity(jx.shape_of(var))}
 
-    def _flow(self, place: int, eqn: Any, var: Any, live: list[tuple[Any, Dependences, Coupling]]) -> None:
+    def _flow(self, place: int, eqn: Any, var: Any, live: Live) -> None:
         """Record what one result depends on, or that it is held."""
         pairs = [(deps, coupling) for _, deps, coupling in live]
         crossing = _not_holomorphic(eqn, var, pairs, self.followed, self.real_states) or self.must_hold.get(var)
         self.depends[var] = {} if crossing else _combine(pairs, self.followed)
-        if crossing is None and self._is_spread(self.depends[var]):
+        if summed := self._summed(live):
+            self.summed[var] = summed
+        if crossing is None and self._is_spread(self.depends[var], summed):
             crossing = Crossing(operation=describe(eqn), why="mixes positions", loc=jx.location(eqn))
             blamed = self._blame(live, crossing)
             if blamed:
                 kept = [(deps, coupling) for atom, deps, coupling in live if atom not in blamed]
                 self.depends[var] = _combine(kept, self.followed)
+                self.summed[var] = self._summed([item for item in live if item[0] not in blamed])
                 return
         if crossing is not None:
             feeds = frozenset(source for deps, _ in pairs for source in deps)
             self.held[var] = Held(var=var, feeds=feeds, crossing=crossing, equation=place)
             self.depends[var] = {var: self.identity(jx.shape_of(var))}
+            self.summed.pop(var, None)
 
-    def _blame(self, live: list[tuple[Any, Dependences, Coupling]], crossing: Crossing) -> list[Any]:
+    def _summed(self, live: Live) -> frozenset[Any]:
+        """The sources that an equation's operands depend on through a sum, before it or by it."""
+        if self.mixing:
+            return frozenset()
+        found = [self.summed[atom] for atom, _, _ in live if atom in self.summed]
+        found += [frozenset(deps) for _, deps, c in live if not c.is_identity and c.fan_in > 1]
+        return frozenset().union(*found) if found else frozenset()
+
+    def _blame(self, live: Live, crossing: Crossing) -> list[Any]:
         """Note the operands that alone make a result spread, where others do not; those operands."""
-        through = {atom: _combine([(deps, coupling)], self.followed) for atom, deps, coupling in live}
-        spread = [atom for atom, deps, _ in live if self._is_spread(through[atom]) and atom not in deps]
+        through = {item[0]: (_combine([item[1:]], self.followed), self._summed([item])) for item in live}
+        spread = [atom for atom, deps, _ in live if self._is_spread(*through[atom]) and atom not in deps]
         clean = [
             atom
-            for atom, found in through.items()
-            if not self._is_spread(found) and not self.followed.isdisjoint(found)
+            for atom, (found, summed) in through.items()
+            if not self._is_spread(found, summed) and not self.followed.isdisjoint(found)
         ]
         if not spread or not clean:
             return []
@@ -161,11 +178,13 @@ class _Walk:
             var = flowing[0][0]
         return None
 
-    def _is_spread(self, dependences: Dependences) -> bool:
+    def _is_spread(self, dependences: Dependences, summed: frozenset[Any]) -> bool:
         if self.mixing:
             return False
-        followed = {id(coupling): coupling for source, coupling in dependences.items() if source in self.followed}
-        return any(map(is_spread, followed.values()))
+        followed = {
+            (id(c), source in summed): c for source, c in dependences.items() if source in self.followed
+        }
+        return any(is_spread(coupling, through_sum) for (_, through_sum), coupling in followed.items())
 
 
 def _combine(live: list[tuple[Dependences, Coupling]], followed: set[Any]) -> Dependences:
@@ -195,11 +214,17 @@ def _composed(live: list[tuple[Dependences, Coupling]], followed: set[Any]) -> I
                 yield source, composed
 
 
-def is_spread(coupling: Coupling) -> bool:
-    """Whether an input position feeds more output positions than a trace can follow. A sum over inputs is no spread."""
+def is_spread(coupling: Coupling, summed: bool) -> bool:
+    """Whether an input position feeds more output positions than a trace can follow.
+
+    A sum over inputs is no spread, nor is it one that an input is repeated; a sum that is repeated is one at any size.
+    Where positions only move and meet one by one (states that are packed into one array), few may feed few.
+    """
     if coupling.is_identity:
         return False
-    return coupling.mixes or coupling.fan_out > SPREAD or coupling.colours(limit=COLOURS) is None
+    if coupling.spread > SPREAD or (summed and coupling.mixes):
+        return True
+    return coupling.colours(limit=COLOURS, repeats=False) is None
 
 
 def _not_holomorphic(
