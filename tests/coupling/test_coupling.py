@@ -201,7 +201,8 @@ def test_stacking_adds_a_first_axis():
 def test_mixing_is_told_at_any_size():
     assert Coupling.all((2,), (2,)).mixes
     assert not Coupling.all((2,), ()).mixes
-    assert Coupling.broadcast((), (2,), ()).mixes
+    assert not Coupling.broadcast((), (2,), ()).mixes
+    assert Coupling.broadcast((), (2,), ()).repeats
     assert not dense_blocks(4, 2).mixes
     assert not band((3,), [0, 1]).mixes
 

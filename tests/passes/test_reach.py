@@ -9,6 +9,8 @@ from oracles import bptt, by_path, loss, relative_error
 import etir
 
 XS = jax.random.normal(jax.random.key(0), (12, 3))
+FED = etir.rules.SnAp(n=1)
+"""Traces at the positions that a site feeds, and at no other."""
 PARAMS = {"W": jax.random.normal(jax.random.key(1), (3, 2))}
 
 
@@ -40,7 +42,7 @@ def learnt(step, states, window, rule="d_rtrl"):
 
 @pytest.mark.parametrize("window", [1, 4])
 def test_a_trace_that_no_output_of_a_window_sees_is_truncated(window: int):
-    label, found, exact, cut = learnt(delayed, {"line": jnp.zeros((5, 2))}, window)
+    label, found, exact, cut = learnt(delayed, {"line": jnp.zeros((5, 2))}, window, FED)
     assert (str(label.label), str(label.reasons[0])) == (
         "truncated",
         f"no output of a window of {window} reads the positions that its trace follows",
@@ -50,10 +52,18 @@ def test_a_trace_that_no_output_of_a_window_sees_is_truncated(window: int):
 
 
 def test_a_trace_that_a_longer_window_sees_is_not():
-    label, found, exact, cut = learnt(delayed, {"line": jnp.zeros((5, 2))}, 6)
+    label, found, exact, cut = learnt(delayed, {"line": jnp.zeros((5, 2))}, 6, FED)
     assert str(label.label) == "approximate"
     assert relative_error(found, exact) > 1e-3
     assert relative_error(found, cut) > 1e-3
+
+
+@pytest.mark.parametrize("window", [1, 4])
+def test_a_trace_that_is_followed_along_a_delay_line_is_exact(window: int):
+    label, found, exact, cut = learnt(delayed, {"line": jnp.zeros((5, 2))}, window)
+    assert str(label.label) == "exact"
+    assert relative_error(found, exact) < 1e-12
+    assert not np.any(cut)
 
 
 def test_a_state_that_is_written_and_never_read_drops_nothing():
