@@ -238,14 +238,20 @@ class _Parser:
         self.lexer.expect("shape")
         shape, loc = self.lexer.shape(), self.lexer.loc()
         self.lexer.expect("{")
-        jacobian: list[Dependence] = []
-        while self.lexer.accept("jacobian"):
-            jacobian.append(self.dependence())
-        group = Group(index=index, states=states, shape=shape, jacobian=tuple(jacobian), region=region, loc=loc)
+        jacobian, inflow = self.dependences("jacobian"), self.dependences("inflow")
+        group = Group(
+            index=index, states=states, shape=shape, jacobian=jacobian, inflow=inflow, region=region, loc=loc
+        )
         self.scope.groups.append(group)
         while not self.lexer.accept("}"):
             self.lexer.expect("associate")
             self.scope.associations.append(self.association(group))
+
+    def dependences(self, word: str) -> tuple[Dependence, ...]:
+        found: list[Dependence] = []
+        while self.lexer.accept(word):
+            found.append(self.dependence())
+        return tuple(found)
 
     def dependence(self) -> Dependence:
         of = self.scope.state()

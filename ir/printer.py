@@ -166,12 +166,16 @@ def _open_scope(scope: Any, names: Names) -> list[str]:
 def _group(associations: Any, group: Any, names: Names) -> list[str]:
     shape = ",".join(map(str, nodes(group.shape)))
     head = f"group #{group.index} [{_states(group.states, names)}] shape [{shape}]{loc_cell(group)} {{"
-    jacobian = [
-        [f"jacobian {_states((d.of,), names)}", f" <- {_states((d.on,), names)}", f" : {d.coupling}"]
-        for d in nodes(group.jacobian)
-    ]
+    jacobian = [*_dependences("jacobian", group.jacobian, names), *_dependences("inflow", group.inflow, names)]
     inside = [a for a in nodes(associations) if getattr(a, "group", None) is group]
     return [head, *(INDENT + line for line in [*align(jacobian), *_associations(inside, names)]), "}"]
+
+
+def _dependences(word: str, dependences: Any, names: Names) -> list[list[str]]:
+    return [
+        [f"{word} {_states((d.of,), names)}", f" <- {_states((d.on,), names)}", f" : {d.coupling}"]
+        for d in nodes(dependences)
+    ]
 
 
 def _states(states: Any, names: Names) -> str:

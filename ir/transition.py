@@ -156,12 +156,15 @@ class Group:
     states: tuple[State, ...]
     shape: tuple[int, ...]
     jacobian: tuple[Dependence, ...] = ()
+    inflow: tuple[Dependence, ...] = ()
+    """How its states' new values depend on old values of states of other groups."""
     region: str = HIDDEN
     loc: Loc | None = None
 
     def dependence(self, of: State, on: State) -> Coupling | None:
         """The coupling of `of`'s new value to `on`'s old one; None where there is none."""
-        return next((d.coupling for d in self.jacobian if d.of is of and d.on is on), None)
+        both = (*self.jacobian, *self.inflow)
+        return next((d.coupling for d in both if d.of is of and d.on is on), None)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -170,7 +173,8 @@ class Association:
 
     `couplings` has one entry for each state of the group: how the new state depends on the site's output with mixing
     operations held, or None. `through` are the mixing operations that the weight reaches the group by as well, or only
-    by. `traced` says that a positional trace exists.
+    by. `traced` says that a positional trace exists. One without any coupling and without `through` is indirect: the
+    output reaches the group in later steps, by way of the states of other groups.
     """
 
     site: Site
@@ -179,6 +183,11 @@ class Association:
     traced: bool
     through: tuple[Crossing, ...] = ()
     loc: Loc | None = None
+
+    @property
+    def indirect(self) -> bool:
+        """Whether the output reaches the group by way of other groups' states alone."""
+        return not self.through and all(coupling is None for coupling in self.couplings)
 
     @property
     def union(self) -> Coupling | None:

@@ -40,7 +40,8 @@ def classified(
 ) -> tuple[tuple[Group, ...], tuple[Association, ...]]:
     """Groups and associations with the couplings that a data-flow says, and whether they have a trace."""
     new = {group: _with_jacobian(transition, flow, group) for group in groups}
-    return tuple(new.values()), tuple(_with_couplings(transition, flow, a, new) for a in associations)
+    found = [_with_couplings(transition, flow, a, new) for a in associations]
+    return tuple(new.values()), tuple(_with_indirect(transition, tuple(new.values()), found))
 
 
 def _with_jacobian(transition: Transition, flow: Dataflow, group: Group) -> Group:
@@ -48,10 +49,13 @@ def _with_jacobian(transition: Transition, flow: Dataflow, group: Group) -> Grou
     found = [
         Dependence(of=of, on=on, coupling=coupling)
         for of in group.states
-        for on in group.states
+        for on in transition.hidden
         if (coupling := flow.of(variables[of][1]).get(variables[on][0])) is not None
     ]
-    return replace(group, jacobian=tuple(found)) if found else group
+    own = tuple(sorted((d for d in found if d.on in group.states), key=lambda d: group.states.index(d.on)))
+    jacobian = tuple(d for state in group.states for d in own if d.of is state)
+    inflow = tuple(d for d in found if d.on not in group.states)
+    return replace(group, jacobian=jacobian, inflow=inflow) if found else group
 
 
 def _with_couplings(
@@ -64,6 +68,31 @@ def _with_couplings(
     found = replace(found, traced=union is not None and (flow.scope == OPEN or is_placed(union)))
     kept = (association.group, association.couplings, association.traced)
     return association if (found.group, found.couplings, found.traced) == kept else found
+
+
+def _with_indirect(
+    transition: Transition, groups: Sequence[Group], associations: Sequence[Association]
+) -> list[Association]:
+    """The associations, and those of sites whose outputs come to a group by way of another group's states."""
+    known = {(a.site, a.group): a for a in associations}
+    home = {state: group for group in groups for state in group.states}
+    reached = {pair for pair, a in known.items() if a.traced}
+    pending = list(reached)
+    onward = [(home[d.on], group) for group in groups for d in group.inflow]
+    while pending:
+        site, source = pending.pop()
+        for pair in [(site, to) for on, to in onward if on is source]:
+            if pair not in reached:
+                reached.add(pair)
+                pending.append(pair)
+    indirect = {
+        pair: Association(
+            site=pair[0], group=pair[1], couplings=(None,) * len(pair[1].states), traced=False, loc=pair[0].loc
+        )
+        for pair in reached
+        if pair not in known
+    }
+    return [a for g in groups for s in transition.sites if (a := (known | indirect).get((s, g))) is not None]
 
 
 def is_placed(union: Coupling) -> bool:

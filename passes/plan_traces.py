@@ -153,7 +153,7 @@ class _Followed:
     def __call__(self, transition: Transition, param: Param, traces: Mapping[Association, Followed]) -> bool:
         if self._evidence is None:
             self._evidence = Evidence(transition, OPEN)
-        carried = {a: Carried(states=followed.states, reach=followed.reach) for a, followed in traces.items()}
+        carried = {a: Carried(states=f.states, reach=f.reach, moving=True) for a, f in traces.items()}
         return not self._evidence.of(param, carried).dropped
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from .base import Rule, Task
-from .shared.neighbourhood import affordable_reach, neighbourhood_trace
+from .shared.course import affordable_course, traces_along
 from .shared.positional import positional_trace, read_at_entry
 from .writer import Writer
 
@@ -26,7 +26,11 @@ class DRtrl(Rule):
 
     def write(self, plan: Writer, task: Task) -> None:
         """One trace, one advance, one contraction for each association."""
-        for association in task.associations:
-            reach = affordable_reach(task.transition, association)
-            trace = positional_trace(plan, association) if reach is None else neighbourhood_trace(plan, association, reach)
-            read_at_entry(plan, trace)
+        for site in dict.fromkeys(a.site for a in task.associations):
+            uses = [a for a in task.transition.associations if a.site is site and (a.traced or a.indirect)]
+            course = affordable_course(task.transition, uses)
+            for trace in traces_along(plan, course):
+                read_at_entry(plan, trace)
+            for association in uses:
+                if association.traced and association not in course:
+                    read_at_entry(plan, positional_trace(plan, association))

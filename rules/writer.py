@@ -221,6 +221,20 @@ class Writer:
             self._shared[key] = dict(zip(pairs, self.step(operation, *names), strict=True)) if pairs else {}
         return self._shared[key]
 
+    def inflow(self, group: Group, on: Group) -> dict[Pair, Value]:
+        """`dh'/dg` of a group by the old states of another one, by (new state, old state) as places in the two.
+
+        At each old position the derivatives of the new positions that it feeds, `[slots?, *positions of the other]`.
+        """
+        key = ("inflow", group, on)
+        if key not in self._shared:
+            states = [(i, j, of, by) for i, of in enumerate(group.states) for j, by in enumerate(on.states)]
+            pairs = tuple((i, j) for i, j, of, by in states if group.dependence(of, by) is not None)
+            names = [f"D_{group.states[i].before.hint}_{on.states[j].before.hint}" for i, j in pairs]
+            operation = Jacobian(group=group, pairs=pairs, whole=True, on=on, loc=group.loc)
+            self._shared[key] = dict(zip(pairs, self.step(operation, *names), strict=True)) if pairs else {}
+        return self._shared[key]
+
     def sensitivity(self, association: Association) -> dict[int, Value]:
         """`f = dh'/dy` at this step, by the place of the state in its group: `[slots?, *output]`."""
         key = ("sensitivity", association)

@@ -132,7 +132,7 @@ class _Matcher:
 
     def match(self, op: Operation) -> Sweep | None:
         """The sweep of one operation; None where something about it is not the pattern's."""
-        if type(op) is not Advance or type(op.add) is not Outer:
+        if type(op) is not Advance or type(op.add) is not Outer or op.inflow:
             return None
         by, add = op.by, op.add
         if type(by) is not Neighbourhood and (type(by) is not Diagonal or by.at_output):

@@ -35,24 +35,23 @@ class Probes:
             )
             if group is not None and group not in self.of:
                 wanted = [o for o in plan.step if isinstance(o, Sensitivity) and o.association.group is group]
+                inflows = [o for o in plan.step if isinstance(o, Jacobian) and o.on is not None and o.group is group]
                 if group.region not in producers:
                     producers[group.region] = jx.Producers(transition.region(group.region).body)
-                self.of[group] = GroupProbe(transition, producers[group.region], group, wanted)
+                self.of[group] = GroupProbe(transition, producers[group.region], group, wanted, inflows)
 
     def jacobian(self, op: Jacobian, scene: Scene) -> tuple[Any, ...]:
         """The results of a Jacobian."""
-        found = self._pulled(op.group, scene)
-        values = (
-            found[of].entries(on, op.coupling(of, on)) if op.whole else found[of].diagonal(on, op.coupling(of, on))
-            for of, on in op.pairs
-        )
+        found, probe = self._pulled(op.group, scene), self.of[op.group]
+        at = [(found[of], probe.states.index(op.source.states[on]), op.coupling(of, on)) for of, on in op.pairs]
+        values = (x.entries(on, c) if op.entire else x.diagonal(on, c) for x, on, c in at)
         return tuple(x.astype(v.type.dtype) for x, v in zip(values, op.results, strict=True))
 
     def sensitivity(self, op: Sensitivity, scene: Scene) -> tuple[Any, ...]:
         """The results of a sensitivity. Sites whose shifts enter in one place get one and the same array."""
         group = op.association.group
         found, probe = self._pulled(group, scene), self.of[group]
-        place = len(group.states) + probe.sites.index(op.association.site)
+        place = len(probe.states) + probe.sites.index(op.association.site)
         results: list[Any] = []
         for k, value in zip(op.states, op.results, strict=True):
             coupling = op.association.couplings[k]
@@ -73,9 +72,14 @@ class GroupProbe:
     """The derivatives of one group's new states, at one step."""
 
     def __init__(
-        self, transition: Transition, producers: jx.Producers, group: Group, wanted: Sequence[Sensitivity]
+        self,
+        transition: Transition,
+        producers: jx.Producers,
+        group: Group,
+        wanted: Sequence[Sensitivity],
+        inflows: Sequence[Jacobian],
     ) -> None:
-        """Prepare for `group` and the sensitivities that are wanted."""
+        """Prepare for `group`, the sensitivities that are wanted, and the Jacobians by states of other groups."""
         region, sites = transition.region(group.region), transition.sites
         self.transition, self.group, self.wanted = transition, group, tuple(wanted)
         self.sites = list(dict.fromkeys(op.association.site for op in wanted))
@@ -83,7 +87,8 @@ class GroupProbe:
         self.consts = dict(zip(jx.all_invars(region.body), jx.consts_of(region.body), strict=False))
         inputs = region.inputs
         place = {value: k for k, value in enumerate(inputs)}
-        self.state_places = [place[state.before] for state in group.states]
+        self.states = list(dict.fromkeys([*group.states, *(s for op in inflows for s in op.source.states)]))
+        self.state_places = [place[state.before] for state in self.states]
         first_shift = len(inputs) - len(sites)
         self.shift_places = [first_shift + sites.index(site) for site in self.sites]
         results = jx.outvars(region.body)
@@ -106,7 +111,7 @@ class GroupProbe:
             jx.run_equations(self.equations[of], env, located=False)
             return jnp.asarray(jx.read(env, self.results[of]), state.after.type.dtype)
 
-        couplings = [self.group.dependence(state, on) for on in self.group.states]
+        couplings = [self.group.dependence(state, on) for on in self.states]
         couplings += [op.association.couplings[of] for op in self.wanted]
         pulled = [c for c in dict.fromkeys(couplings) if c is not None and not c.repeats]
         return _Linearised(run, [arguments[place] for place in places], colouring(pulled))

@@ -56,27 +56,36 @@ def groups_have_one_shape(t: Transition, sheet: Sheet) -> Iterator[Diagnostic]:
 
 
 def jacobians_stay_in_their_group(t: Transition, sheet: Sheet) -> Iterator[Diagnostic]:
-    """A group's Jacobian has at most one coupling for each pair of its states, between the shapes of the two."""
+    """A group's Jacobian has at most one coupling for each pair of its states, between the shapes of the two.
+
+    So has its inflow for each pair of one of its states and one of another group.
+    """
     for group in t.every_group:
         seen: set[tuple[State, State]] = set()
-        for item in group.jacobian:
-            fault = _dependence_fault(item, group, seen)
+        for word, item in [*(("jacobian", d) for d in group.jacobian), *(("inflow", d) for d in group.inflow)]:
+            fault = _dependence_fault(word, item, group, seen, set(t.hidden))
             seen.add((item.of, item.on))
             if fault is not None:
                 code, mark, message = fault
-                line = f"jacobian {sheet.name(item.of.before)} <- {sheet.name(item.on.before)}"
+                line = f"{word} {sheet.name(item.of.before)} <- {sheet.name(item.on.before)}"
                 yield sheet.finding(code, message, line=line, mark=mark, loc=group.loc)
 
 
-def _dependence_fault(item: Dependence, group: Group, seen: set[tuple[State, State]]) -> tuple[str, str, str] | None:
-    """The code, the marked text and the message of what is wrong with one entry of a Jacobian."""
-    subject = f"the Jacobian of group #{group.index}"
-    for state in (item.of, item.on):
-        if state not in group.states:
-            return "ir-group", "jacobian", f"{subject} speaks of '{state.path}', which is not in the group"
+def _dependence_fault(
+    word: str, item: Dependence, group: Group, seen: set[tuple[State, State]], hidden: set[State]
+) -> tuple[str, str, str] | None:
+    """The code, the marked text and the message of what is wrong with one entry of a Jacobian, or of an inflow."""
+    subject = f"the {'Jacobian' if word == 'jacobian' else word} of group #{group.index}"
+    outside = word == "inflow"
+    if item.of not in group.states or (item.on not in group.states and not outside):
+        stray = item.on if item.of in group.states else item.of
+        return "ir-group", word, f"{subject} speaks of '{stray.path}', which is not in the group"
+    if outside and (item.on in group.states or item.on not in hidden):
+        where = "in the group itself" if item.on in group.states else "no hidden state"
+        return "ir-group", word, f"{subject} comes from '{item.on.path}', which is {where}"
     pair = f"'{item.of.path}' on '{item.on.path}'"
     if (item.of, item.on) in seen:
-        return "ir-group", "jacobian", f"{subject} has {pair} twice"
+        return "ir-group", word, f"{subject} has {pair} twice"
     fault = _coupling_fault(item.coupling, item.on.before.type.shape, item.of.after.type.shape)
     return ("coupling-shape", str(item.coupling), f"{subject}, {pair}: {fault}") if fault else None
 

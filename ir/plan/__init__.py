@@ -13,6 +13,7 @@ from .contract import Contract, Product, Project
 from .coordinates import RealCoordinates
 from .cost import Cost
 from .credit import Credit
+from .inflow import Inflow
 from .influence import AdvanceFull, ContractFull
 from .jacobian import Jacobian, Sensitivity, trace_dtype
 from .operation import STEP, WINDOW, Operation, Part
@@ -40,6 +41,7 @@ __all__ = [
     "Credit",
     "Diagonal",
     "Drive",
+    "Inflow",
     "Jacobian",
     "LossSignal",
     "Neighbourhood",

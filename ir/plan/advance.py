@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..types import TensorType
 from ..values import Value
 from .cost import Cost
+from .inflow import Inflow
 from .operation import STEP, Operation
 from .scene import Scene
-from .transfer import Drive, Transfer, total
+from .transfer import Drive, Transfer, plus, total
 
 if TYPE_CHECKING:
     from ..transition import Transition
@@ -26,6 +27,8 @@ class Advance(Operation):
     trace: tuple[Value, ...]
     by: Transfer
     add: Drive
+    inflow: tuple[Inflow, ...] = ()
+    """What traces on the states of other groups add."""
 
     def types(self, t: Transition) -> tuple[TensorType, ...]:
         """Those of the trace."""
@@ -35,7 +38,10 @@ class Advance(Operation):
     def evaluate(self, scene: Scene) -> tuple[Any, ...]:
         """`A E + b`."""
         trace = scene.read(self.trace)
-        return tuple(total(self.by.apply(scene, trace), self.add.terms(scene), trace))
+        added = self.add.terms(scene)
+        for inflow in self.inflow:
+            added = [*map(plus, added, [*inflow.terms(scene), *[None] * len(added)])]
+        return tuple(total(self.by.apply(scene, trace), added, trace))
 
     def cost(self, window: int) -> Cost:
         """The factors are made at every step; the trace is read and written once a window, whatever the order."""
@@ -46,8 +52,10 @@ class Advance(Operation):
         """What its transfer and its drive say of the trace."""
         del t
         kinds = [value.type for value in self.trace]
-        found = dict.fromkeys([*self.by.faults(kinds), *self.add.faults(kinds)])
+        drives = (self.add, *self.inflow)
+        found = dict.fromkeys([*self.by.faults(kinds), *(fault for drive in drives for fault in drive.faults(kinds))])
         yield from found
-        carried, added = self.by.placement, self.add.placement
-        if not found and carried and added and carried.followed != added.followed:
-            yield f"is carried on positions {carried.followed}, but added to on positions {added.followed}"
+        carried, added = self.by.placement, [p for drive in drives if (p := drive.placement) is not None]
+        for other in added if carried and not found else ():
+            if carried is not None and carried.followed != other.followed:
+                yield f"is carried on positions {carried.followed}, but added to on positions {other.followed}"

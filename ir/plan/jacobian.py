@@ -29,7 +29,8 @@ class Jacobian(Operation):
     """`D = dh'/dh` of a group, what its scope holds held: mixing operations, or nothing.
 
     One result for each pair (new state, old state): the diagonal over positions, `[*group]`, or, if `whole`, at each
-    old position the derivatives of the new positions that it feeds, `[slots?, *group]`.
+    old position the derivatives of the new positions that it feeds, `[slots?, *group]`. With `on`, the old states are
+    those of another group, the positions too, and every entry is given.
     """
 
     phases: ClassVar[tuple[str, ...]] = (STEP,)
@@ -37,6 +38,17 @@ class Jacobian(Operation):
     group: Group
     pairs: tuple[tuple[int, int], ...]
     whole: bool = False
+    on: Group | None = None
+
+    @property
+    def source(self) -> Group:
+        """The group of the old states."""
+        return self.on or self.group
+
+    @property
+    def entire(self) -> bool:
+        """Whether the results have every entry."""
+        return self.whole or self.on is not None
 
     def types(self, t: Transition) -> tuple[TensorType, ...]:
         """The types of the results, in the precision that holds every state of the group."""
@@ -44,25 +56,26 @@ class Jacobian(Operation):
         return tuple(self._type(*pair) for pair in self.pairs)
 
     def _type(self, of: int, on: int) -> TensorType:
-        pair = [self.group.states[k].before.type for k in (of, on)]
-        real = widest(*(real_dtype(state.before.type.dtype) for state in self.group.states))
+        pair = [self.group.states[of].before.type, self.source.states[on].before.type]
+        real = widest(*(real_dtype(s.before.type.dtype) for s in (*self.group.states, *self.source.states)))
         dtype = widest(real, "complex64") if any(kind.is_complex for kind in pair) else real
-        slots = positions_of(self.coupling(of, on)).shape[-1] if self.whole else 1
-        return TensorType(dtype, (*((slots,) if slots > 1 else ()), *self.group.shape))
+        slots = positions_of(self.coupling(of, on)).shape[-1] if self.entire else 1
+        return TensorType(dtype, (*((slots,) if slots > 1 else ()), *self.source.shape))
 
     def faults(self, t: Transition) -> Iterator[str]:
         """Each pair is of states of the group, of which the first depends on the second."""
         del t
-        count = len(self.group.states)
+        count, sources = len(self.group.states), len(self.source.states)
         for of, on in self.pairs:
-            if not (0 <= of < count and 0 <= on < count):
-                yield f"is of state {of} by state {on}, of a group of {count}"
-            elif self.group.dependence(self.group.states[of], self.group.states[on]) is None:
+            if not (0 <= of < count and 0 <= on < sources):
+                of_another = f", by those of a group of {sources}" if self.on is not None else ""
+                yield f"is of state {of} by state {on}, of a group of {count}{of_another}"
+            elif self.group.dependence(self.group.states[of], self.source.states[on]) is None:
                 yield f"is of state {of} by state {on}, on which it does not depend"
 
     def coupling(self, of: int, on: int) -> Coupling:
         """How the new values of one state depend on the old ones of another."""
-        found = self.group.dependence(self.group.states[of], self.group.states[on])
+        found = self.group.dependence(self.group.states[of], self.source.states[on])
         assert found is not None, "a pair of states that do not depend"
         return found
 
@@ -70,11 +83,10 @@ class Jacobian(Operation):
         """Entries of the dense Jacobian."""
         found: list[Any] = []
         for (of, on), value in zip(self.pairs, self.results, strict=True):
-            dense = _dense(scene, self.group, of, self.group.states[on].before)
-            size = math.prod(self.group.shape)
-            dense = dense.reshape(size, size)
-            if self.whole:
-                entries = _entries(dense, positions_of(self.coupling(of, on)), self.group.shape)
+            dense = _dense(scene, self.group, of, self.source.states[on].before)
+            dense = dense.reshape(math.prod(self.group.shape), math.prod(self.source.shape))
+            if self.entire:
+                entries = _entries(dense, positions_of(self.coupling(of, on)), self.source.shape)
             else:
                 entries = jnp.diagonal(dense).reshape(self.group.shape)
             found.append(entries.astype(value.type.dtype))

@@ -34,21 +34,24 @@ def positions_of(coupling: Coupling) -> Index:
 
 
 @lru_cache(maxsize=256)
-def links(reach: Coupling, coupling: Coupling) -> Index:
+def links(reach: Coupling, coupling: Coupling, source: Coupling | None = None) -> Index:
     """What of a Jacobian leads from slot to slot: `[*output, new slot, old slot]`, indices of its entries.
 
     `coupling` says which new positions an old one feeds. Its entries are laid out as `[targets, *old positions]`, the
-    targets being the columns of `positions_of(coupling)`, and flattened; -1 where a slot does not feed another one.
+    targets being the columns of `positions_of(coupling)`, and flattened; -1 where a slot does not feed another one. Old
+    slots are those of `source`, a reach too, where that is another one.
     """
-    own = collapsed(positions_of(reach))
+    new, old = positions_of(reach), positions_of(source or reach)
+    new, old = (collapsed(new), collapsed(old)) if source is not None else (collapsed(new),) * 2
     fed = positions_of(coupling)
     fed = fed.reshape(-1, fed.shape[-1])
-    found = np.full((*own.shape, own.shape[-1]), -1, np.int64)
-    valid = (own >= 0)[..., :, None] & (own >= 0)[..., None, :]
+    shape = np.broadcast_shapes(new.shape[:-1], old.shape[:-1])
+    found = np.full((*shape, new.shape[-1], old.shape[-1]), -1, np.int64)
+    valid = (new >= 0)[..., :, None] & (old >= 0)[..., None, :]
     for target in range(fed.shape[1]):
-        to = fed[np.maximum(own, 0), target]
-        hit = valid & (to[..., None, :] == own[..., :, None])
-        found = np.where(hit, target * len(fed) + own[..., None, :], found)
+        to = np.where(old >= 0, fed[np.maximum(old, 0), target], -1)
+        hit = valid & (to[..., None, :] == new[..., :, None])
+        found = np.where(hit, target * len(fed) + old[..., None, :], found)
     return _frozen(found)
 
 
@@ -63,13 +66,15 @@ def places_in(reach: Coupling, part: Coupling) -> Index:
     return _frozen(np.moveaxis(found, -1, 0))
 
 
-def is_closed(reach: Coupling, couplings: Sequence[Coupling]) -> bool:
-    """Whether every position that a followed one feeds is followed as well."""
-    own = positions_of(reach)
+def is_closed(reach: Coupling, couplings: Sequence[Coupling], source: Coupling | None = None) -> bool:
+    """Whether every position that a followed one feeds is followed as well; one of `source`, where that is another."""
+    own = positions_of(source or reach)
     for coupling in dict.fromkeys(couplings):
+        if coupling.is_identity and source is None:
+            continue
         fed = (positions_of(coupling) >= 0).sum(-1).ravel()
         onward = np.where(own >= 0, fed[np.maximum(own, 0)], 0)
-        kept = (links(reach, coupling) >= 0).sum(-2)
+        kept = (links(reach, coupling, source) >= 0).sum(-2)
         if (kept != onward).any():
             return False
     return True

@@ -184,7 +184,7 @@ class Placement:
 def placement_faults(association: Association, reach: Coupling | None = None) -> Iterator[str]:
     """What keeps a trace from being laid out for an association: half sentences that follow an operation's name."""
     output, group = association.site.output.type.shape, association.group.shape
-    if association.union is None or (reach is None and not association.traced):
+    if reach is None and (association.union is None or not association.traced):
         yield "is about an association that no positional trace follows"
     elif reach is not None and (reach.in_shape, reach.out_shape) != (output, group):
         shapes = [f"[{','.join(map(str, s))}]" for s in (reach.in_shape, reach.out_shape, output, group)]

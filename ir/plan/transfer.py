@@ -77,11 +77,13 @@ class Diagonal(Transfer):
     """Arrays at the group's positions."""
     at_output: bool = False
     """Whether the trace has the output's axes alone, as the row factor of a rank-one trace does."""
+    reach: Coupling | None = None
+    """The positions that the trace is followed to, where they are not what the site feeds."""
 
     @property
     def placement(self) -> Placement:
-        """At the positions that the site feeds."""
-        return Placement(self.association)
+        """At the positions that the trace is followed to."""
+        return Placement(self.association, self.reach)
 
     def apply(self, scene: Scene, trace: Arrays) -> list[Any]:
         """`D E`."""
@@ -95,7 +97,7 @@ class Diagonal(Transfer):
     def faults(self, trace: Sequence[TensorType]) -> Iterator[str]:
         """A factor for each pair, at the group's positions; the trace is laid out at the output's."""
         yield from _pair_faults(self.pairs, self.factors, trace)
-        unplaced = list(placement_faults(self.association))
+        unplaced = list(placement_faults(self.association, self.reach))
         yield from unplaced
         if not unplaced:
             place = self.placement
@@ -271,10 +273,15 @@ def data_faults(site: Site, data: Value | None) -> Iterator[str]:
         yield from misshapen("data array", [data.type], site.data.type.shape)
 
 
+def plus(a: Any, b: Any) -> Any:
+    """The sum of two arrays, either of which may be None for nothing."""
+    return b if a is None else a if b is None else a + b
+
+
 def total(carried: Sequence[Any], added: Sequence[Any], trace: Arrays) -> list[Any]:
     """`A E + b`, in the element types of the trace."""
     new: list[Any] = []
     for old, a, b in zip(trace, carried, added, strict=True):
-        found = b if a is None else a if b is None else a + b
+        found = plus(a, b)
         new.append(jnp.zeros_like(old) if found is None else found.astype(old.dtype))
     return new

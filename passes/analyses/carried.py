@@ -45,7 +45,11 @@ class Carried:
     states: tuple[int, ...] = ()
     """The places in the group of the states that are followed."""
     reach: Coupling | None = None
-    """The state positions that are followed, where they are more than the site feeds; then off the diagonal too."""
+    """The state positions that are followed, where they are more than the site feeds."""
+    moving: bool = False
+    """Whether they are followed from position to position."""
+    taken: frozenset[tuple[State, State]] = frozenset()
+    """Where traces of the same site on other groups' states are taken in: (old state, new state)."""
     estimates: str = ""
     """Of which rule's gradient it is an unbiased estimate; nothing where it is none."""
 
@@ -211,17 +215,15 @@ class Carriage:
 
     def _contracted(self, op: Contract, at_exit: bool, value: Value) -> Carried:
         """What a contraction follows: exactly where the trace, what carries it and what reads it are a derivative's."""
-        states = self.positional.followed(op)
-        if states is not None:
-            advance = self.made.maker[self.made.trace_of[op.trace[0]].after]
-            assert isinstance(advance, Advance)
-            notes = self._signal_notes(op, at_exit, states)
-            reach = op.reach if type(advance.by) is Neighbourhood else None
-            union = op.association.union
-            if reach is not None and union is not None and not covers(reach, union):
+        course = self.positional.followed(op)
+        if course is not None:
+            notes, union = self._signal_notes(op, at_exit, course.states), op.association.union
+            if course.reach is not None and union is not None and not covers(course.reach, union):
                 lacking = "its trace leaves out some of the positions that it feeds"
                 notes = (*notes, Reason(text=lacking, loc=op.association.site.loc))
-            return Carried(notes=notes, states=states, reach=reach)
+            return Carried(
+                notes=notes, states=course.states, reach=course.reach, moving=course.moving, taken=course.taken
+            )
         slice_ = self.made.slice(value)
         notes = tuple(dict.fromkeys(self._notes(value, slice_, op.association.site.weight)))
         return Carried(notes=notes, states=tuple(range(len(op.association.group.states))), reach=op.reach)

@@ -79,8 +79,11 @@ class Evidence:
         dropped = [*self._plain_uses(weights), *self._beside_the_traces(sites, whole, followed)]
         sources = [self.weight_variables[w] for w in weights] + [site_variable(self.transition, s) for s in sites]
         buffers = self._through_buffers(sources)
-        for group, states, kept in dict.fromkeys((a.group, c.of(a), self._kept(a, c)) for a, c in followed.items()):
-            dropped += self._recurrence(group, states, kept)
+        taken: dict[Site, frozenset[tuple[State, State]]] = {}
+        for a, c in followed.items():
+            taken[a.site] = taken.get(a.site, frozenset()) | c.taken
+        for a, c in followed.items():
+            dropped += self._recurrence(a.group, c.of(a), self._kept(a, c), taken[a.site])
         reaches = any(source in self.to_hidden for source in sources)
         return Finding(
             reaches=reaches or bool(buffers),
@@ -118,7 +121,7 @@ class Evidence:
 
     def _kept(self, association: Association, carried: Carried) -> int | None:
         """To how many positions the recurrence is followed at most; None where that is all that it leads to."""
-        if carried.reach is None:
+        if not carried.moving or carried.reach is None:
             return 1
         states = carried.of(association)
         if is_closed(carried.reach, [d.coupling for d in association.group.jacobian if d.on in states]):
@@ -185,15 +188,22 @@ class Evidence:
         """The hidden states that depend on a held value without anything held between."""
         return self._readers_of.get(held.var, [])
 
-    def _recurrence(self, group: Group, states: tuple[State, ...], kept: int | None) -> tuple[Reason, ...]:
-        """What is dropped when a trace on states of `group` is carried through the step, to so many positions."""
-        key = (group, states, kept)
+    def _recurrence(
+        self, group: Group, states: tuple[State, ...], kept: int | None, taken: frozenset[tuple[State, State]]
+    ) -> tuple[Reason, ...]:
+        """What is dropped when a trace on states of `group` is carried through the step, to so many positions.
+
+        `taken` are the pairs of an old state and a new one of another group whose traces take it in.
+        """
+        key = (group, states, kept, taken)
         if key not in self._of_group:
-            found = (reason for state in states for reason in self._leaving(state, group, kept))
+            found = (reason for state in states for reason in self._leaving(state, group, kept, taken))
             self._of_group[key] = tuple(dict.fromkeys(found))
         return self._of_group[key]
 
-    def _leaving(self, state: State, group: Group, kept: int | None) -> Iterator[Reason]:
+    def _leaving(
+        self, state: State, group: Group, kept: int | None, taken: frozenset[tuple[State, State]]
+    ) -> Iterator[Reason]:
         before = self.variables[state][0]
         for held in self._useful(before):
             reached = self._reached(held)
@@ -201,7 +211,7 @@ class Evidence:
             what = f"path from '{state.path}' to {_names(reached)}" if elsewhere else f"recurrence of '{state.path}'"
             yield Reason(text=f"{what} through {held.crossing} is dropped", loc=held.crossing.loc)
         for other in self._readers_of.get(before, ()):
-            if other not in group.states:
+            if other not in group.states and (state, other) not in taken:
                 yield Reason(text=f"'{state.path}' feeds '{other.path}', a state of another group", loc=other.loc)
         for dependence in group.jacobian:
             if dependence.on is state and dependence.coupling.has_off_diagonal and kept is not None:

@@ -8,7 +8,7 @@ from ...coupling import Coupling
 from ...ir.plan import Advance, Neighbourhood, Outer, Placement
 from ...ir.plan.jacobian import trace_dtype
 from ...ir.plan.links import is_closed
-from ...ir.transition import Association, Site, Transition
+from ...ir.transition import Association
 from ...ir.types import TensorType
 from ..writer import Writer
 from .positional import Positional, followed_states, new_traces, positional_trace
@@ -23,7 +23,7 @@ def reach_after(association: Association, steps: int | None) -> Coupling:
     reach = association.union
     assert reach is not None, "an untraced association reaches nothing"
     recurrence = _recurrence(association)
-    if recurrence is None:
+    if recurrence is None or not recurrence.has_off_diagonal:
         return reach
     if steps is None:
         reach = _onward(reach, recurrence.closure())
@@ -32,24 +32,6 @@ def reach_after(association: Association, steps: int | None) -> Coupling:
             break
         reach = _onward(reach, recurrence)
     return reach
-
-
-def affordable_reach(transition: Transition, association: Association) -> Coupling | None:
-    """All that a site's output reaches at any time, where a trace of it takes no more than a dense weight's does.
-
-    That is, than the states times the data of a product that feeds them. None where it takes more.
-    """
-    reach, group = reach_after(association, None), association.group
-    data = max(_summed_data(a.site) for a in transition.every_association if a.group is group)
-    return reach if Placement(association, reach).size <= math.prod(group.shape) * data else None
-
-
-def _summed_data(site: Site) -> int:
-    """How many data each output of a site is a sum over."""
-    if site.data is None:
-        return 1
-    sizes = zip(site.data_labels or "", site.data.type.shape, strict=True)
-    return math.prod(size for label, size in sizes if label not in site.expression.output)
 
 
 def _recurrence(association: Association) -> Coupling | None:

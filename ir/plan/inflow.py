@@ -1,0 +1,92 @@
+"""What a trace of one site on the states of one group adds to its trace on those of another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import jax.numpy as jnp
+
+from ...coupling import Coupling
+from ..types import TensorType
+from ..values import Value
+from .faults import kinds_of, misshapen, not_as_many, too_narrow
+from .links import links, pick, positions_of
+from .placement import Placement, placement_faults
+from .scene import Scene
+from .transfer import Drive
+
+if TYPE_CHECKING:
+    from ..transition import Association
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Inflow(Drive):
+    """`C G`: what a trace of one site on the states of another group adds, by way of those states' old values.
+
+    `E'_k[q, p] += sum_j sum_q' C_kj[q, q'] G_j[q', p]`, for the positions `q` that `E` is followed to and those, `q'`,
+    that `G` is: a max-stabiliser that all entries of a matrix read, or the end of a delay line.
+    """
+
+    association: Association
+    """Whose trace is added to."""
+    reach: Coupling
+    source: Association
+    """Whose trace is added, as it was before the step; of the same site."""
+    source_reach: Coupling
+    trace: tuple[Value, ...]
+    pairs: tuple[tuple[int, int], ...]
+    """For each factor the array that it adds to, and the array of `trace` that it multiplies."""
+    couplings: tuple[Coupling, ...]
+    """For each factor how the new states' positions depend on the old ones of the other group."""
+    factors: tuple[Value, ...]
+    """`[targets?, *source group]`: at each old position the derivatives of the new positions that it feeds."""
+
+    @property
+    def placement(self) -> Placement:
+        """On the reach."""
+        return Placement(self.association, self.reach)
+
+    def terms(self, scene: Scene) -> list[Any]:
+        """`C G` on the reach."""
+        old, new = Placement(self.source, self.source_reach), self.placement
+        found: list[list[Any]] = [[] for _ in range(1 + max((of for of, _ in self.pairs), default=-1))]
+        for (of, on), coupling, value in zip(self.pairs, self.couplings, self.factors, strict=True):
+            matrix = pick(scene[value], links(self.reach, coupling, self.source_reach))
+            found[of].append(sent(old, new, matrix, scene[self.trace[on]]))
+        return [sum(terms[1:], terms[0]) if terms else None for terms in found]
+
+    def faults(self, trace: Sequence[TensorType]) -> Iterator[str]:
+        """A factor and a coupling for each pair; both traces are of one site, and laid out on their reaches."""
+        yield from not_as_many(self.factors, "factor", self.pairs, "pair")
+        yield from not_as_many(self.couplings, "coupling", self.pairs, "pair")
+        if self.source.site is not self.association.site:
+            yield "adds the trace of one site to that of another"
+        unplaced = [*placement_faults(self.association, self.reach), *placement_faults(self.source, self.source_reach)]
+        yield from unplaced
+        if not unplaced:
+            yield from misshapen("trace", trace, self.placement.shape)
+            yield from misshapen("inflowing trace", kinds_of(self.trace), Placement(self.source, self.source_reach).shape)
+        old, new = self.source.group.shape, self.association.group.shape
+        for (of, on), coupling, factor in zip(self.pairs, self.couplings, self.factors, strict=False):
+            if not (0 <= of < len(trace) and 0 <= on < len(self.trace)):
+                yield f"adds array {on} of {len(self.trace)} to array {of} of {len(trace)}"
+            elif (coupling.in_shape, coupling.out_shape) != (old, new):
+                yield "has a coupling between other positions than its groups'"
+            else:
+                slots = positions_of(coupling).shape[-1]
+                yield from misshapen("inflow factor", [factor.type], ((slots,) if slots > 1 else ()) + old)
+                yield from too_narrow(trace[of], [factor.type, self.trace[on].type])
+
+
+def sent(old: Placement, new: Placement, matrix: Any, trace: Any) -> Any:
+    """What matrices `[*output, new slot, old slot]` make of a trace laid out by one placement, laid out by another."""
+    output = new.output[len(new.slot) :]
+    kept = [axis for axis, size in enumerate(matrix.shape[:-2]) if size > 1]
+    matrix = matrix.reshape([*(matrix.shape[axis] for axis in kept), *matrix.shape[-2:]])
+    rest = old.batch + old.weight
+    to, at = [label for label in "XYZxyz" if label not in rest + output][:2]
+    labels = "".join(output[axis] for axis in kept)
+    found = jnp.einsum(f"{labels}{to}{at},{at}{rest}->{to}{rest}", matrix, trace if old.slot else trace[None])
+    return found if new.slot else found[0]

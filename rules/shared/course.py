@@ -1,0 +1,162 @@
+"""The course of one site's output through the groups of hidden states: where it comes in time, and its traces there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeAlias
+
+from ...coupling import Coupling
+from ...ir.plan import Advance, Diagonal, Inflow, Neighbourhood, Outer, Placement, Plain
+from ...ir.transition import Association, Site, State, Transition
+from ..writer import Writer
+from .neighbourhood import trace_type
+from .positional import Positional, new_traces
+
+Course: TypeAlias = dict[Association, Coupling]
+"""For each group that a site's output is followed to, the positions."""
+
+ROUNDS = 64
+"""A course that still grows after so many steps is not followed to its end."""
+
+
+def affordable_course(transition: Transition, associations: Sequence[Association]) -> Course:
+    """All that one site's output reaches at any time, where its traces take no more than a dense weight's would.
+
+    That is, than the states times the data of a product that feeds them. Groups where it takes more are left out, and
+    so is what it reaches only by way of them.
+    """
+    kept = list(associations)
+    while kept:
+        course = _course(kept)
+        dear = [a for a in kept if a not in course or not _is_affordable(transition, a, course[a])]
+        if not dear:
+            return course
+        kept = [a for a in kept if a not in dear]
+    return {}
+
+
+def _is_affordable(transition: Transition, association: Association, reach: Coupling) -> bool:
+    group = association.group
+    data = max(_summed_data(a.site) for a in transition.every_association if a.group is group)
+    return Placement(association, reach).size <= math.prod(group.shape) * data
+
+
+def _summed_data(site: Site) -> int:
+    """How many data each output of a site is a sum over."""
+    if site.data is None:
+        return 1
+    sizes = zip(site.data_labels or "", site.data.type.shape, strict=True)
+    return math.prod(size for label, size in sizes if label not in site.expression.output)
+
+
+def _course(associations: Sequence[Association]) -> Course:
+    """What is reached through these groups alone; one that nothing comes to is not in it."""
+    active = set(followed_by(associations))
+    course: Course = {a: union for a in associations if (union := a.union) is not None and a.traced}
+    for _ in range(ROUNDS):
+        further = {a: reach for a in associations if (reach := _one_more(a, course, active)) is not None}
+        if further == course:
+            break
+        course = further
+    return course
+
+
+def _one_more(association: Association, course: Course, active: set[State]) -> Coupling | None:
+    """What is reached of one group a step later, beside what is reached already."""
+    reach = course.get(association)
+    for other, known in course.items():
+        both = association.group.jacobian if other is association else association.group.inflow
+        led = [d.coupling for d in both if d.on in active and d.on in other.group.states]
+        for coupling in dict.fromkeys(c for c in led if not c.is_identity):
+            further = coupling.compose(known)
+            if further is not None and further != reach:
+                reach = further if reach is None else reach.join(further)
+    return reach
+
+
+def followed_by(associations: Sequence[Association]) -> list[State]:
+    """The states that a site's output reaches at once, and those that these feed in turn, in the groups given."""
+    direct = (zip(a.group.states, a.couplings, strict=True) for a in associations if a.traced)
+    found = {state: None for pairs in direct for state, coupling in pairs if coupling is not None}
+    dependences = [d for a in associations for d in (*a.group.jacobian, *a.group.inflow)]
+    while new := {d.of for d in dependences if d.on in found and d.of not in found}:
+        found |= dict.fromkeys(sorted(new, key=lambda state: state.path))
+    return list(found)
+
+
+def traces_along(plan: Writer, course: Mapping[Association, Coupling]) -> Iterator[Positional]:
+    """`E' = D E + f (x) x`, and what traces on other groups' states add, for every group of one site's course."""
+    active = followed_by(list(course))
+    traces: dict[Association, Positional] = {}
+    for a, reach in course.items():
+        states = tuple(k for k, state in enumerate(a.group.states) if state in active)
+        before = new_traces(plan, a, states, trace_type(a, reach), f"e_{a.site.weight.value.hint}")
+        own = None if reach == a.union else reach
+        traces[a] = Positional(a, states, before, before, own)
+    for a in course:
+        yield _advanced(plan, traces[a], course[a], traces)
+
+
+def _advanced(
+    plan: Writer, trace: Positional, reach: Coupling, traces: Mapping[Association, Positional]
+) -> Positional:
+    association, states = trace.association, trace.states
+    group, site = association.group, association.site
+    dependences = [d for d in group.jacobian if d.of in group.states and d.on in [group.states[k] for k in states]]
+    moves = any(d.coupling.has_off_diagonal for d in dependences)
+    jacobian = plan.jacobian(group, whole=moves)
+    pairs = {(states.index(i), states.index(j)): v for (i, j), v in jacobian.items() if i in states and j in states}
+    by: Diagonal | Neighbourhood
+    if moves:
+        couplings = [group.dependence(group.states[states[i]], group.states[states[j]]) for i, j in pairs]
+        by = Neighbourhood(
+            association=association,
+            reach=reach,
+            pairs=tuple(pairs),
+            couplings=tuple(c for c in couplings if c is not None),
+            factors=tuple(pairs.values()),
+        )
+    else:
+        by = Diagonal(association=association, pairs=tuple(pairs), factors=tuple(pairs.values()), reach=trace.reach)
+    own = reach if moves else trace.reach
+    add: Outer | Plain = Plain(values=(None,) * len(states))
+    if association.union is not None:
+        sensitivity = plan.sensitivity(association)
+        add = Outer(
+            association=association, factors=tuple(sensitivity.get(k) for k in states), data=site.data, reach=own
+        )
+    inflow = tuple(_inflows(plan, trace, reach, traces))
+    after = plan.step(
+        Advance(trace=trace.before, by=by, add=add, inflow=inflow, loc=site.loc),
+        *[f"{v.hint}_next" for v in trace.before],
+    )
+    for old, new in zip(trace.before, after, strict=True):
+        plan.carry(old, new)
+    return Positional(association, states, trace.before, after, own)
+
+
+def _inflows(
+    plan: Writer, trace: Positional, reach: Coupling, traces: Mapping[Association, Positional]
+) -> Iterator[Inflow]:
+    """What the traces on other groups' states add to one."""
+    group = trace.association.group
+    for source, other in traces.items():
+        if source is trace.association or not any(d.on in source.group.states for d in group.inflow):
+            continue
+        found = plan.inflow(group, source.group)
+        kept = {(i, j): value for (i, j), value in found.items() if i in trace.states and j in other.states}
+        couplings = [group.dependence(group.states[i], source.group.states[j]) for i, j in kept]
+        source_reach = other.reach or source.union
+        assert source_reach is not None
+        if kept:
+            yield Inflow(
+                association=trace.association,
+                reach=reach,
+                source=source,
+                source_reach=source_reach,
+                trace=other.before,
+                pairs=tuple((trace.states.index(i), other.states.index(j)) for i, j in kept),
+                couplings=tuple(c for c in couplings if c is not None),
+                factors=tuple(kept.values()),
+            )
