@@ -171,6 +171,15 @@ def _task(transition: Transition, params: tuple[Param, ...], reaching: list[Para
             for site in transition.sites
             if own.intersection(site.weight.params) and site_variable(transition, site) in to_hidden
         ),
+        unmixed=frozenset(
+            group
+            for group in transition.groups
+            if not any(
+                held.var in to_hidden
+                for state in group.states
+                for held in flow.readers.get(variables[state][0], ())
+            )
+        ),
         apart=Samples(transition).apart,
     )
 

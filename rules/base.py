@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..ir.diagnostics import error
-from ..ir.transition import Association, Param, Site, Transition
+from ..ir.transition import Association, Group, Param, Site, Transition
 from .writer import Writer
 
 
@@ -24,6 +24,8 @@ class Task:
     """The uses of weights made of these parameters that reach a hidden group position by position."""
     sites: tuple[Site, ...] = ()
     """All their uses through ETP operations that reach a hidden state in the same step, by whatever path."""
+    unmixed: frozenset[Group] = frozenset()
+    """The groups whose states lead to hidden states by nothing that mixes positions."""
     apart: Callable[[Site], bool] = lambda site: False
     """Whether the first axis of a site's output and of every hidden state counts samples that never meet."""
 

@@ -252,17 +252,18 @@ class Writer:
             (self._shared[key],) = self.step(Scale(value=value, factor=factor), f"{value.hint}_scaled")
         return self._shared[key]
 
-    def open_associations(self) -> tuple[Association, ...]:
+    def open_associations(self, *, indirect: bool = False) -> tuple[Association, ...]:
         """The uses of this rule's weights that reach hidden states, in the scope in which no operation is held.
 
         There a group's Jacobian is whole: a dense recurrence couples every position with every other one. Groups are
-        of the open scope, too.
+        of the open scope, too. With `indirect`, also those that come to a group by way of other groups' states alone.
         """
         self.transition = self.with_open_scope(self.transition)
         assert self.transition.open is not None
         own = set(self.params)
         found = self.transition.open.associations
-        return tuple(a for a in found if a.traced and own.intersection(a.site.weight.params))
+        wanted = (a for a in found if a.traced or (indirect and a.indirect))
+        return tuple(a for a in wanted if own.intersection(a.site.weight.params))
 
     def is_followed(self, param: Param, traces: Mapping[Association, Followed]) -> bool:
         """Whether traces of open associations, followed so far, leave out no path from a parameter to a hidden state.

@@ -8,8 +8,9 @@ from typing import TypeAlias
 
 from ...coupling import Coupling
 from ...ir.plan import Advance, Diagonal, Inflow, Neighbourhood, Outer, Placement, Plain
-from ...ir.transition import Association, Site, State, Transition
-from ..writer import Writer
+from ...ir.transition import Association, Param, Site, State, Transition
+from ..base import Task
+from ..writer import Followed, Writer
 from .neighbourhood import trace_type
 from .positional import Positional, new_traces
 
@@ -20,20 +21,68 @@ ROUNDS = 64
 """A course that still grows after so many steps is not followed to its end."""
 
 
-def affordable_course(transition: Transition, associations: Sequence[Association]) -> Course:
+def affordable_course(
+    transition: Transition, associations: Sequence[Association], *, mixing: bool = True
+) -> Course:
     """All that one site's output reaches at any time, where its traces take no more than a dense weight's would.
 
     That is, than the states times the data of a product that feeds them. Groups where it takes more are left out, and
-    so is what it reaches only by way of them.
+    so is what it reaches only by way of them; unless `mixing`, those too whose own recurrence is dense.
     """
     kept = list(associations)
     while kept:
-        course = _course(kept)
-        dear = [a for a in kept if a not in course or not _is_affordable(transition, a, course[a])]
+        active = set(followed_by(kept))
+        dear = [] if mixing else [a for a in kept if _mixes(a, active)]
+        course = {} if dear else _course(kept, active)
+        dear = dear or [a for a in kept if a not in course or not _is_affordable(transition, a, course[a])]
         if not dear:
             return course
         kept = [a for a in kept if a not in dear]
     return {}
+
+
+def courses_with_nothing_held(plan: Writer, task: Task) -> dict[Param, list[Course]]:
+    """For parameters that a mixing operation keeps from the states: the courses of their uses, that one followed too.
+
+    Only where the groups' own recurrence mixes nothing, so that what a use feeds through a dense product is carried on
+    position by position (a vector that scales a dense layer's input, say), where that is affordable, and where nothing
+    is left out then.
+    """
+    uses: dict[Param, list[Association]] = {}
+    for a in task.transition.associations:
+        for param in a.site.weight.params:
+            uses.setdefault(param, []).append(a)
+    wanted = {p for p, own in uses.items() if any(a.through for a in own) and _are_unmixed(task, own)}
+    wanted &= set(task.params)
+    wanted -= {p for p, own in uses.items() if any(not wanted.issuperset(a.site.weight.params) for a in own)}
+    if not wanted:
+        return {}
+    opened = plan.open_associations(indirect=True)
+    found: dict[Param, list[Course]] = {}
+    for param in (p for p in task.params if p in wanted):
+        own = [a for a in opened if param in a.site.weight.params]
+        courses = [
+            affordable_course(plan.transition, [a for a in own if a.site is site], mixing=False)
+            for site in dict.fromkeys(a.site for a in own)
+        ]
+        traces = {a: Followed(_places(a, course), reach) for course in courses for a, reach in course.items()}
+        if traces and plan.is_followed(param, traces):
+            found[param] = courses
+    return found
+
+
+def _are_unmixed(task: Task, associations: Sequence[Association]) -> bool:
+    return all(a.group in task.unmixed for a in associations)
+
+
+def _places(association: Association, course: Course) -> tuple[int, ...]:
+    active = followed_by(list(course))
+    return tuple(k for k, state in enumerate(association.group.states) if state in active)
+
+
+def _mixes(association: Association, active: set[State]) -> bool:
+    both = (*association.group.jacobian, *association.group.inflow)
+    return any(d.coupling.mixes for d in both if d.on in active)
 
 
 def _is_affordable(transition: Transition, association: Association, reach: Coupling) -> bool:
@@ -50,9 +99,8 @@ def _summed_data(site: Site) -> int:
     return math.prod(size for label, size in sizes if label not in site.expression.output)
 
 
-def _course(associations: Sequence[Association]) -> Course:
+def _course(associations: Sequence[Association], active: set[State]) -> Course:
     """What is reached through these groups alone; one that nothing comes to is not in it."""
-    active = set(followed_by(associations))
     course: Course = {a: union for a in associations if (union := a.union) is not None and a.traced}
     for _ in range(ROUNDS):
         further = {a: reach for a in associations if (reach := _one_more(a, course, active)) is not None}
@@ -85,12 +133,11 @@ def followed_by(associations: Sequence[Association]) -> list[State]:
     return list(found)
 
 
-def traces_along(plan: Writer, course: Mapping[Association, Coupling]) -> Iterator[Positional]:
+def traces_along(plan: Writer, course: Course) -> Iterator[Positional]:
     """`E' = D E + f (x) x`, and what traces on other groups' states add, for every group of one site's course."""
-    active = followed_by(list(course))
     traces: dict[Association, Positional] = {}
     for a, reach in course.items():
-        states = tuple(k for k, state in enumerate(a.group.states) if state in active)
+        states = _places(a, course)
         before = new_traces(plan, a, states, trace_type(a, reach), f"e_{a.site.weight.value.hint}")
         own = None if reach == a.union else reach
         traces[a] = Positional(a, states, before, before, own)
