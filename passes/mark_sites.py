@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+import jax
 import jax.numpy as jnp
 
 from ..coupling.primitives.elementwise import ELEMENTWISE
@@ -18,6 +19,7 @@ from ..ir.regions import STEP, make_region, with_regions
 from ..ir.transition import Param, Region, Site, Transition, Weight
 from ..ir.values import Value
 from ..ir.weight_operations import apply_expression, evaluate_expression, identity
+from .analyses.pieces import Pieces, pieces_of
 from .analyses.prologue import find_prologue
 from .base import Pass
 from .canonicalise import retrace
@@ -85,15 +87,17 @@ def _rewrite(body: Any, transition: Transition, globs: tuple[str, ...]) -> Any:
     }
     inside = {id(eqn) for k, eqn in enumerate(jx.equations(body)) if k in prologue.equations}
     constants = set(jx.all_invars(body)) - set(jx.argument_vars(body))
+    pieces = pieces_of(body, (_LINEAR_IN_BOTH, "etp"))
     findings: list[Diagnostic] = []
     changed: list[Any] = []
 
     def hook(eqn: Any, operands: list[Any]) -> list[Any] | None:
         from_params = [not jx.is_literal(atom) and atom in prologue.params_of for atom in eqn.invars]
         if eqn.primitive.name == "etp":
-            result = _arrange(eqn, operands, from_params, findings, constants)
+            result = _arrange(eqn, operands, from_params, findings, constants, pieces.get(id(eqn)))
         elif id(eqn) not in inside and any(not jx.is_literal(a) and a in selected for a in eqn.invars):
-            result = _mark(eqn, operands, [not jx.is_literal(a) and a in selected for a in eqn.invars], from_params)
+            chosen = [not jx.is_literal(a) and a in selected for a in eqn.invars]
+            result = _mark(eqn, operands, chosen, from_params, pieces.get(id(eqn)))
         else:
             return None
         changed.extend(result or ())
@@ -106,7 +110,12 @@ def _rewrite(body: Any, transition: Transition, globs: tuple[str, ...]) -> Any:
 
 
 def _arrange(
-    eqn: Any, operands: list[Any], from_params: list[bool], findings: list[Diagnostic], closed_over: set[Any]
+    eqn: Any,
+    operands: list[Any],
+    from_params: list[bool],
+    findings: list[Diagnostic],
+    closed_over: set[Any],
+    pieces: Pieces | None,
 ) -> list[Any] | None:
     params = dict(eqn.params)
     expression: Expression = params["expression"]
@@ -116,11 +125,29 @@ def _arrange(
     if not any(from_params):
         findings.append(_weightless(eqn, closed_over))
         return None
-    if from_params[-1]:
+    last = from_params[-1]
+    if last and (pieces is None or len(operands) == 1):
         return None
-    swapped = Expression(operands=expression.operands[::-1], output=expression.output)
+    ordered = expression if last else Expression(operands=expression.operands[::-1], output=expression.output)
+
+    def bind(expression: Expression, *operands: Any) -> Any:
+        return eqn.primitive.bind(*operands, **(params | {"expression": expression}))
+
     with jx.made_by(eqn):
-        return [eqn.primitive.bind(*operands[::-1], **(params | {"expression": swapped}))]
+        return [_in_pieces(bind, ordered, *(operands if last else operands[::-1]), pieces)]
+
+
+def _in_pieces(
+    product: Callable[..., Any], expression: Expression, data: Any, weight: Any, pieces: Pieces | None
+) -> Any:
+    """A product, or where its result is cut along an axis of the weight alone, one for each piece of the weight."""
+    label = expression.output[pieces.axis] if pieces is not None else ""
+    of_data, of_weight = expression.operands
+    if pieces is None or label not in of_weight or label in of_data:
+        return product(expression, data, weight)
+    axis = of_weight.index(label)
+    cut = [jax.lax.slice_in_dim(weight, a, b, axis=axis) for a, b in zip(pieces.bounds, pieces.bounds[1:], strict=False)]
+    return jnp.concatenate([product(expression, data, part) for part in cut], pieces.axis)
 
 
 def _weightless(eqn: Any, closed_over: set[Any]) -> Diagnostic:
@@ -134,11 +161,13 @@ def _weightless(eqn: Any, closed_over: set[Any]) -> Diagnostic:
     )
 
 
-def _mark(eqn: Any, operands: list[Any], selected: list[bool], from_params: list[bool]) -> list[Any] | None:
+def _mark(
+    eqn: Any, operands: list[Any], selected: list[bool], from_params: list[bool], pieces: Pieces | None
+) -> list[Any] | None:
     """The results of a plain use of weights, with ETP operations in it."""
     with jx.made_by(eqn):
         if eqn.primitive.name == _LINEAR_IN_BOTH and sum(from_params) == 1:
-            return [_mark_product(eqn, operands, from_params.index(True))]
+            return [_mark_product(eqn, operands, from_params.index(True), pieces)]
         marked = [
             identity(_as_wide_as(eqn, value)) if on else value for value, on in zip(operands, selected, strict=True)
         ]
@@ -158,7 +187,7 @@ def _as_wide_as(eqn: Any, value: Any) -> Any:
     return jnp.broadcast_to(value, others.pop())
 
 
-def _mark_product(eqn: Any, operands: list[Any], weight: int) -> Any:
+def _mark_product(eqn: Any, operands: list[Any], weight: int, pieces: Pieces | None) -> Any:
     """A `dot_general` as an ETP operation, the weight last."""
     (contract, batch), ranks = eqn.params["dimension_numbers"], [jnp.ndim(x) for x in operands]
     fresh = iter(LABELS)
@@ -175,9 +204,12 @@ def _mark_product(eqn: Any, operands: list[Any], weight: int) -> Any:
     order = [1 - weight, weight]
     expression = Expression(operands=tuple(written[k] for k in order), output="".join([*shared, *free]))
     preferred = eqn.params.get("preferred_element_type")
-    product = apply_expression(
-        "dot", expression, *(operands[k] for k in order), precision=eqn.params.get("precision"), preferred=preferred
-    )
+
+    def bind(expression: Expression, *operands: Any) -> Any:
+        precision = eqn.params.get("precision")
+        return apply_expression("dot", expression, *operands, precision=precision, preferred=preferred)
+
+    product = _in_pieces(bind, expression, *(operands[k] for k in order), pieces)
     return product.astype(eqn.outvars[0].aval.dtype)
 
 
