@@ -102,6 +102,9 @@ class ZooCase:
     buffers: tuple[str, ...] = ()
     """Globs of floating states that are declared not hidden: the credit that they carry between windows is dropped."""
 
+    sites: str = "explicit"
+    """Which uses of parameters are sites: `"auto"` for a model that is written in plain jax.numpy."""
+
     smooth: bool = True
     """Whether finite differences give the gradient: false with surrogate gradients and `stop_gradient`."""
 
