@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax.nn import elu, sigmoid, standardize, swish
 
-from .case import Sizes, ZooCase
+from .case import Sizes, layer
 from .draw import Shape, labelled
 
 RANK, TEMPERATURE = 2, 16
@@ -70,31 +70,28 @@ def _matrix_rest(sizes: Sizes, batch: Shape, dtype: Any) -> dict[str, Any]:
 
 
 CASES = (
-    ZooCase(
+    layer(
         name="linear_attention",
         about="linear attention (Katharopoulos et al. 2020): a sum of outer products, and its normaliser",
         step=_linear_attention,
         shapes=projections,
         initial=_normalised_rest,
         labels=labelled(exact="Wq Wk Wv Wo"),
-        sites="auto",
     ),
-    ZooCase(
+    layer(
         name="gla",
         about="gated linear attention (Yang et al. 2023): a decay for each key, from a dense gate",
         step=_gla,
         shapes=_gla_shapes,
         initial=_matrix_rest,
         labels=labelled(exact="Wq Wk Wv Wo Wa ba Wr br"),
-        sites="auto",
     ),
-    ZooCase(
+    layer(
         name="gla_low_rank",
         about="the same with the paper's gate of low rank: its first factor reaches the state through the second alone",
         step=_gla_low_rank,
         shapes=_low_rank_shapes,
         initial=_matrix_rest,
         labels=labelled(exact="Wq Wk Wv Wo Wa2 ba Wr br"),
-        sites="auto",
     ),
 )

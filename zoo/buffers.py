@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.nn import softmax
 
 from .attention import projections
-from .case import Sizes, ZooCase
+from .case import Sizes, ZooCase, layer
 from .draw import Shape, labelled
 
 WINDOW, LEAK = 3, 0.7
@@ -71,14 +71,13 @@ def _register_rest(sizes: Sizes, batch: Shape, dtype: Any) -> dict[str, Any]:
 
 
 def _cache(name: str, about: str, step: Any) -> ZooCase:
-    return ZooCase(
+    return layer(
         name=name,
         about=about,
         step=step,
         shapes=projections,
         initial=_cache_rest,
         labels=labelled(exact="Wq Wk Wv Wo"),
-        sites="auto",
     )
 
 
@@ -86,13 +85,12 @@ CASES = (
     _cache("kv_cache", "softmax attention over the last keys and values, shifted by concatenation", _cached(_appended)),
     _cache("kv_cache_roll", "the same, shifted by a roll and a write", _cached(_rolled)),
     _cache("kv_ring", "the same, written in a circle", _ring),
-    ZooCase(
+    layer(
         name="shift_register",
         about="a delay line from a product to a leaky integrator",
         step=_shift_register,
         shapes=_register_shapes,
         initial=_register_rest,
         labels=labelled(exact="W b readout"),
-        sites="auto",
     ),
 )

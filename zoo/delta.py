@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.nn import sigmoid, silu
 
 from .attention import projections
-from .case import Sizes, ZooCase
+from .case import Sizes, layer
 from .draw import Shape, labelled
 
 
@@ -45,22 +45,20 @@ def _rest(sizes: Sizes, batch: Shape, dtype: Any) -> dict[str, Any]:
 
 
 CASES = (
-    ZooCase(
+    layer(
         name="delta_net",
         about="DeltaNet (Schlag et al. 2021, Yang et al. 2024): the state times I - beta k k', plus beta v k'",
         step=_delta_net,
         shapes=_shapes,
         initial=_rest,
         labels=labelled(exact="Wq Wo"),
-        sites="auto",
     ),
-    ZooCase(
+    layer(
         name="gated_delta_net",
         about="the same with a decay (Yang et al. 2025)",
         step=_gated_delta_net,
         shapes=_gated_shapes,
         initial=_rest,
         labels=labelled(exact="Wq Wo"),
-        sites="auto",
     ),
 )

@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax.nn import silu, softplus
 
-from .case import Sizes, ZooCase
+from .case import Sizes, layer
 from .draw import Shape, labelled
 
 HEADS, RANK, KERNEL = 2, 2, 3
@@ -143,58 +143,52 @@ def _mamba2_conv_rest(sizes: Sizes, batch: Shape, dtype: Any) -> dict[str, Any]:
 
 
 CASES = (
-    ZooCase(
+    layer(
         name="mamba",
         about="S6 (Gu and Dao 2023): diagonal A, the step size a scalar of the input that is broadcast, B and C of it",
         step=_mamba,
         shapes=_mamba_shapes,
         initial=_mamba_rest,
         labels=labelled(exact="A_log D WB WC Wd bd Wo"),
-        sites="auto",
     ),
-    ZooCase(
+    layer(
         name="mamba_low_rank",
         about="the same as its authors' code has it: one product for B, C and the low rank of the step sizes",
         step=_mamba_low_rank,
         shapes=lambda sizes: _low_rank(sizes.inputs, sizes),
         initial=_mamba_rest,
         labels=labelled(exact="A_log D Wd bd Wo"),
-        sites="auto",
     ),
-    ZooCase(
+    layer(
         name="mamba_block",
         about="the whole block: an input product, a causal convolution, S6, and a gate",
         step=_mamba_block,
         shapes=_block_shapes,
         initial=_block_rest,
         labels=labelled(exact="A_log D Wd bd Wo"),
-        sites="auto",
     ),
-    ZooCase(
+    layer(
         name="mamba2",
         about="Mamba-2 (Dao and Gu 2024): heads, a scalar decay each, B and C shared by them",
         step=_mamba2,
         shapes=_mamba2_shapes,
         initial=_mamba2_rest,
         labels=labelled(exact="A_log D dt_bias scale Wx WB WC Wdt Wz Wo"),
-        sites="auto",
     ),
-    ZooCase(
+    layer(
         name="mamba2_fused",
         about="the same with one product for every projection",
         step=_mamba2_fused,
         shapes=_mamba2_fused_shapes,
         initial=_mamba2_rest,
         labels=labelled(exact="A_log D dt_bias scale Wo"),
-        sites="auto",
     ),
-    ZooCase(
+    layer(
         name="mamba2_conv",
         about="the same with its causal convolutions, whose taps are states",
         step=_mamba2_conv,
         shapes=_mamba2_conv_shapes,
         initial=_mamba2_conv_rest,
         labels=labelled(exact="A_log D dt_bias scale Wx WB WC Wdt Wz Wo conv_x conv_B conv_C"),
-        sites="auto",
     ),
 )

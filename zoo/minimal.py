@@ -6,7 +6,7 @@ from typing import Any
 
 from jax.nn import sigmoid
 
-from .case import Sizes, ZooCase
+from .case import Sizes, layer
 from .draw import Shape, at_rest, labelled
 
 
@@ -32,22 +32,20 @@ def _shapes(gates: str) -> Any:
 
 
 CASES = (
-    ZooCase(
+    layer(
         name="min_gru_plain",
         about="minGRU in plain jax.numpy",
         step=_min_gru,
         shapes=_shapes("zh"),
         initial=at_rest("h"),
         labels=labelled(exact="Wz bz Wh bh readout"),
-        sites="auto",
     ),
-    ZooCase(
+    layer(
         name="min_lstm",
         about="minLSTM: a forget and an input gate that are normalised to sum to one",
         step=_min_lstm,
         shapes=_shapes("fih"),
         initial=at_rest("h"),
         labels=labelled(exact="Wf bf Wi bi Wh bh readout"),
-        sites="auto",
     ),
 )

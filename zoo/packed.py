@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from .adaptive import ADAPTATION, DECAY, SLOW, THRESHOLD
-from .case import Sizes, ZooCase
+from .case import Sizes, ZooCase, layer
 from .draw import Shape, labelled
 from .surrogate import triangular_spike
 
@@ -53,7 +53,7 @@ def _case(name: str, about: str, apart: Any, together: Any) -> ZooCase:
         zeros = jnp.zeros((*batch, sizes.hidden), dtype)
         return {"va": together(zeros, zeros)}
 
-    return ZooCase(
+    return layer(
         name=name,
         about=about,
         step=_alif(apart, together),
@@ -64,7 +64,6 @@ def _case(name: str, about: str, apart: Any, together: Any) -> ZooCase:
         smooth=False,
         offset=0.3,
         gain=1.5,
-        sites="auto",
     )
 
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.nn import sigmoid, silu, standardize
 
-from .case import Sizes, ZooCase
+from .case import Sizes, layer
 from .draw import Shape, at_rest, labelled
 
 HEADS, RANK, TOKENS = 2, 2, 3
@@ -111,16 +111,15 @@ def _rwkv6_rest(sizes: Sizes, batch: Shape, dtype: Any) -> dict[str, Any]:
 
 
 CASES = (
-    ZooCase(
+    layer(
         name="rwkv4",
         about="RWKV-4 time mixing (Peng et al. 2023): token shift, and a running softmax in log space",
         step=_rwkv4,
         shapes=_rwkv4_shapes,
         initial=_rwkv4_rest,
         labels=labelled(exact="mu_k mu_v mu_r Wk Wv Wr u w Wo"),
-        sites="auto",
     ),
-    ZooCase(
+    layer(
         name="rwkv4_chunk",
         about="the same over several tokens a step: projected at once, then scanned",
         step=_rwkv4_chunk,
@@ -128,24 +127,21 @@ CASES = (
         initial=_rwkv4_rest,
         input_shapes=lambda sizes: ((TOKENS, sizes.inputs),),
         labels=labelled(exact="mu_r Wr Wo"),
-        sites="auto",
     ),
-    ZooCase(
+    layer(
         name="rwkv6",
         about="RWKV-6 time mixing (Peng et al. 2024) by heads: a matrix state, whose decay depends on the data",
         step=_rwkv6,
         shapes=_rwkv6_shapes,
         initial=_rwkv6_rest,
         labels=labelled(exact="mu_r mu_k mu_v mu_g Wr Wk Wv Wg w w2 u Wo"),
-        sites="auto",
     ),
-    ZooCase(
+    layer(
         name="rwkv6_shift",
         about="the same with the token shift that depends on the data",
         step=_rwkv6_shift,
         shapes=_rwkv6_shift_shapes,
         initial=_rwkv6_rest,
         labels=labelled(exact="mu_r mu_k mu_v mu_g Wr Wk Wv Wg w w2 u Wo Ar Br Ag Bg"),
-        sites="auto",
     ),
 )

@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax.nn import gelu
 
-from .case import Sizes, ZooCase
+from .case import Sizes, layer
 from .draw import Shape, labelled
 
 
@@ -47,16 +47,15 @@ def _rest(sizes: Sizes, batch: Shape, dtype: Any) -> dict[str, Any]:
 
 
 CASES = (
-    ZooCase(
+    layer(
         name="s5",
         about="S5: discretised by zero-order hold from real parameters",
         step=_s5,
         shapes=_shapes,
         initial=_rest,
         labels=labelled(exact="Lambda_re Lambda_im log_step B_re B_im C_re C_im D"),
-        sites="auto",
     ),
-    ZooCase(
+    layer(
         name="s5_complex",
         about="a complex diagonal state space whose parameters are complex themselves",
         step=_complex_weights,
@@ -64,6 +63,5 @@ CASES = (
         initial=_rest,
         adjust=_made_complex,
         labels=labelled(exact="Lambda B C D"),
-        sites="auto",
     ),
 )

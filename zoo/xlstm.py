@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax.nn import log_sigmoid, sigmoid
 
-from .case import Sizes, ZooCase
+from .case import Sizes, layer
 from .draw import Shape, at_rest, labelled
 
 HEADS = 2
@@ -105,40 +105,36 @@ def _slstm_rest(*names: str) -> Any:
 RECURRENT = "Wz Wi Wf Wo bz bi bf bo Rz Ri Rf Ro"
 
 CASES = (
-    ZooCase(
+    layer(
         name="mlstm",
         about="mLSTM by heads: a matrix memory, its normaliser and its stabiliser, gates from the input alone",
         step=_mlstm,
         shapes=_mlstm_shapes,
         initial=_mlstm_rest,
         labels=labelled(exact="Wq Wk Wv Wi bi Wf bf Wo bo readout"),
-        sites="auto",
     ),
-    ZooCase(
+    layer(
         name="slstm",
         about="sLSTM with dense recurrence",
         step=_slstm,
         shapes=_slstm_shapes,
         initial=_slstm_rest("c", "n", "m", "h"),
         labels=labelled(approximate=RECURRENT, exact="readout"),
-        sites="auto",
     ),
-    ZooCase(
+    layer(
         name="slstm_heads",
         about="sLSTM by heads: its recurrence stays inside each",
         step=_slstm_heads,
         shapes=_slstm_heads_shapes,
         initial=_slstm_rest("c", "n", "m", "h"),
         labels=labelled(approximate_or_exact=RECURRENT, exact="readout"),
-        sites="auto",
     ),
-    ZooCase(
+    layer(
         name="slstm_feedforward",
         about="sLSTM whose gates see the input alone",
         step=_slstm_feedforward,
         shapes=_driven_shapes,
         initial=_slstm_rest("c", "n", "m"),
         labels=labelled(exact="Wz Wi Wf Wo bz bi bf bo readout"),
-        sites="auto",
     ),
 )
