@@ -4,18 +4,19 @@ import math
 from typing import NamedTuple
 
 from etir.ir.transition import Param, Site, Transition
+from etir.ir.values import Value
 from etir.passes.analyses.provenance import Provenance
 
 
 class TraceSize(NamedTuple):
-    """Bytes of the traces that one parameter's gradient is read from, all together, and of states x data."""
+    """Bytes of the traces that follow one weight, all together, and of states x data."""
 
     held: int
     states_times_data: int
 
 
 def trace_sizes(transition: Transition) -> dict[str, TraceSize]:
-    """The size of each parameter's traces, by path.
+    """The size of each parameter's traces, by path; of those of one weight where several are computed from it.
 
     States x data is the bytes of all hidden states times the count of elements of the data that one sample gives to the
     parameter's site: the largest of them where it has several, and where the parameter stands alone, as a bias or a
@@ -31,9 +32,17 @@ def trace_sizes(transition: Transition) -> dict[str, TraceSize]:
 
 def _held(made: Provenance, param: Param) -> int:
     end = made.pullback
-    read = [v for weight, v in zip(end.weights, end.on_weights, strict=True) if param in weight.params]
-    read += [v for of, v in zip(end.params, end.on_params, strict=True) if of is param]
-    values = {value for start in read for value in made.slice(start)}
+    read: dict[object, set[Value]] = {}
+    for weight, value in zip(end.weights, end.on_weights, strict=True):
+        if param in weight.params:
+            read.setdefault(weight, set()).update(made.slice(value))
+    for of, value in zip(end.params, end.on_params, strict=True):
+        if of is param:
+            read.setdefault(param, set()).update(made.slice(value))
+    return max((_bytes(made, values) for values in read.values()), default=0)
+
+
+def _bytes(made: Provenance, values: set[Value]) -> int:
     return sum(trace.before.type.bytes for trace in made.plan.traces if trace.before in values)
 
 
