@@ -1,6 +1,6 @@
 """Learners over zoo problems: compiled, jitted once, and compared with the oracles."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -150,13 +150,13 @@ def marks(by_default: bool, on_both_legs: bool) -> list[Any]:
 
 
 def halved(names: Sequence[str]) -> list[Any]:
-    """These cases, every second one on the first leg alone."""
-    return [pytest.param(name, marks=marks(True, k % 2 == 0)) for k, name in enumerate(names)]
+    """These cases, every second one on the first leg alone. Variants of layers are slow."""
+    return [pytest.param(name, marks=marks(name not in VARIANTS, k % 2 == 0)) for k, name in enumerate(names)]
 
 
-def cells_first(names: Sequence[str]) -> list[Any]:
-    """These cases, of which layers are slow."""
-    return [pytest.param(name, marks=marks(name not in LAYERS, True)) for name in names]
+def cells_first(names: Sequence[str], but_for: Container[str] = LAYERS) -> list[Any]:
+    """These cases, of which layers are slow, or some of them."""
+    return [pytest.param(name, marks=marks(name not in but_for, True)) for name in names]
 
 
 def _crossed(rules: tuple[str, ...], windows: tuple[int, ...], by_default: Callable[[int, int, int], bool]) -> Any:

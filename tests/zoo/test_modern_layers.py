@@ -79,7 +79,10 @@ def test_the_measure_counts_what_is_held():
 
 
 @pytest.mark.parametrize("rule", ["snap", pytest.param("rtrl", marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("name", "bought", "block"), [("delta_net", ("Wk",), 18), ("slstm_heads", ("Rf",), 3)])
+@pytest.mark.parametrize(
+    ("name", "bought", "block"),
+    [("delta_net", ("Wk",), 18), pytest.param("slstm_heads", ("Rf",), 3, marks=pytest.mark.slow)],
+)
 def test_what_mixes_inside_a_block_is_exact_at_its_cost(name: str, bought: tuple[str, ...], block: int, rule: str):
     """A head's units see each other; a key of DeltaNet reaches the whole memory, of 6 values by 3 keys."""
     of = problem(name)
