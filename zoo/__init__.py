@@ -4,10 +4,40 @@ from __future__ import annotations
 
 import difflib
 
-from . import adaptive, carried, gated, gru, lif, lru, lstm, norm, rnn, stacked, tails, transforms, uses, wrapped
+from . import (
+    adaptive,
+    attention,
+    buffers,
+    carried,
+    delta,
+    gated,
+    gru,
+    lif,
+    lru,
+    lstm,
+    mamba,
+    minimal,
+    norm,
+    packed,
+    rnn,
+    rwkv,
+    s5,
+    stacked,
+    tails,
+    transforms,
+    uses,
+    wrapped,
+    xlstm,
+)
 from .case import Model, Sizes, ZooCase
 
-FAMILIES = (rnn, gru, lstm, gated, lru, lif, adaptive, stacked, norm, transforms, tails, uses, carried, wrapped)
+CELLS = (rnn, gru, lstm, gated, lru, lif, adaptive, stacked, norm, transforms, tails, uses, carried, wrapped)
+"""Families whose weights are marked by ETP operations."""
+
+LAYERS = (attention, rwkv, mamba, xlstm, delta, minimal, s5, buffers, packed)
+"""Families as their authors write them, in plain jax.numpy: their sites are found."""
+
+FAMILIES = (*CELLS, *LAYERS)
 
 ALL: tuple[ZooCase, ...] = tuple(case for family in FAMILIES for case in family.CASES)
 
@@ -22,4 +52,4 @@ def case(name: str) -> ZooCase:
     raise KeyError(f"no zoo case is called {name!r}{hint}")
 
 
-__all__ = ["ALL", "FAMILIES", "Model", "Sizes", "ZooCase", "case"]
+__all__ = ["ALL", "CELLS", "FAMILIES", "LAYERS", "Model", "Sizes", "ZooCase", "case"]

@@ -102,6 +102,12 @@ class ZooCase:
     buffers: tuple[str, ...] = ()
     """Globs of floating states that are declared not hidden: the credit that they carry between windows is dropped."""
 
+    sites: str = "explicit"
+    """Which uses of parameters are sites: `"auto"` for a model that is written in plain jax.numpy."""
+
+    sizes: Sizes = Sizes()
+    """How large it is built unless something else is asked for."""
+
     smooth: bool = True
     """Whether finite differences give the gradient: false with surrogate gradients and `stop_gradient`."""
 
@@ -116,9 +122,10 @@ class ZooCase:
     ) -> Model:
         """Return the model with parameters drawn from `key`; `batch` adds a leading axis to states and inputs.
 
-        Sizes are tiny by default; `sizes=Sizes(inputs=128, hidden=512)` builds one for a benchmark.
+        Sizes are the case's own, tiny ones, by default; `sizes=Sizes(inputs=128, hidden=512)` builds one for a
+        benchmark.
         """
-        sizes = sizes or Sizes()
+        sizes = sizes or self.sizes
         axes = () if batch is None else (batch,)
         return Model(
             step=self.step,
@@ -137,3 +144,8 @@ class ZooCase:
         if self.module is None:
             return StepModule(model.step, model.params, model.states, self.buffers)
         return self.module(model.params, model.states, self.buffers)
+
+
+def layer(**fields: Any) -> ZooCase:
+    """Return a case that is written in plain jax.numpy: its sites are found, and hardly two of its axes are as long."""
+    return ZooCase(**fields, sites="auto", sizes=Sizes(inputs=5, hidden=6))

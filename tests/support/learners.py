@@ -1,6 +1,6 @@
 """Learners over zoo problems: compiled, jitted once, and compared with the oracles."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -22,6 +22,15 @@ REPRESENTATIVE = (
 )  # fmt: skip
 """Cases that between them have every kind of state, site, coupling and wrapping."""
 
+LAYERS = tuple(case.name for family in zoo.LAYERS for case in family.CASES)
+"""Cases in plain jax.numpy: `test_modern_layers` is about them, and other matrices take a few of them alone."""
+
+VARIANTS = frozenset({
+    "gla_low_rank", "rwkv4_chunk", "rwkv6_shift", "mamba_low_rank", "mamba_block", "mamba2_fused", "slstm",
+    "gated_delta_net", "min_gru_plain", "s5_complex", "kv_cache_roll",
+})  # fmt: skip
+"""Layers that differ from another one in a detail: what takes long is slow for them."""
+
 RULES = ("bptt", "d_rtrl", "pp_prop", "rtrl")
 WINDOWS = (1, 2, 5)
 EXACT = 1e-10
@@ -32,6 +41,7 @@ def compiled(of: Problem, rule: str, window: int, **options: Any) -> Any:
     """The learner of a problem's model. Truncated weights are what the suites look at, so nobody warns of them."""
     if of.case.buffers:
         options["buffers"] = of.case.buffers
+    options.setdefault("sites", of.case.sites)
     return etir.compile(
         of.model.step, of.model.params, of.states, *of.model.inputs,
         rule=rule, window=window, on_truncated="ignore", **options,
@@ -110,11 +120,14 @@ def contract_faults(name: str, rule: str, window: int, **options: Any) -> list[s
 def matrix(rules: tuple[str, ...] = RULES, windows: tuple[int, ...] = WINDOWS) -> Any:
     """Case x rule x window. By default every case meets every learning rule, windows taking turns; the rest is slow.
 
-    The rule `bptt` has no trace, so by default only the representative cases meet it. On the second leg a case meets
-    every second rule.
+    The rule `bptt` has no trace, so by default only the representative cases meet it. Every third layer meets one other
+    rule than `d_rtrl`. On the second leg a case meets every second rule.
     """
 
     def by_default(c: int, r: int, w: int) -> bool:
+        if zoo.ALL[c].name in LAYERS:
+            turn = c % 3 == 0 and zoo.ALL[c].name not in VARIANTS
+            return turn and rules[r] == ("pp_prop", "rtrl")[c // 3 % 2] and w == c % len(windows)
         return (c + r) % len(windows) == w and (rules[r] != "bptt" or zoo.ALL[c].name in REPRESENTATIVE)
 
     return _crossed(rules, windows, by_default)
@@ -137,8 +150,13 @@ def marks(by_default: bool, on_both_legs: bool) -> list[Any]:
 
 
 def halved(names: Sequence[str]) -> list[Any]:
-    """These cases, every second one on the first leg alone."""
-    return [pytest.param(name, marks=marks(True, k % 2 == 0)) for k, name in enumerate(names)]
+    """These cases, every second one on the first leg alone. Variants of layers are slow."""
+    return [pytest.param(name, marks=marks(name not in VARIANTS, k % 2 == 0)) for k, name in enumerate(names)]
+
+
+def cells_first(names: Sequence[str], but_for: Container[str] = LAYERS) -> list[Any]:
+    """These cases, of which layers are slow, or some of them."""
+    return [pytest.param(name, marks=marks(name not in but_for, True)) for name in names]
 
 
 def _crossed(rules: tuple[str, ...], windows: tuple[int, ...], by_default: Callable[[int, int, int], bool]) -> Any:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from handwritten import MODELS, per_step, windowed
-from learners import halved
+from learners import VARIANTS, cells_first, halved
 from oracles import bptt, by_path, dense_rtrl, directional_error, relative_error
 from problems import bptt_gradients, problem
 
@@ -38,7 +38,7 @@ def test_sizes_and_types_are_the_callers():
     assert model.params["W"].dtype == jnp.float32
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", cells_first(NAMES, but_for=VARIANTS))
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_states_keep_their_types(name: str, dtype: str):
     for batch in (None, 2):
