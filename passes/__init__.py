@@ -14,11 +14,13 @@ from .ingest import ingest
 from .manager import PassManager
 from .mark_sites import MarkSites
 from .plan_traces import PlanTraces
+from .reassociate import Reassociate
 from .slice_regions import SliceRegions
 
 ANALYSIS: tuple[type[Pass], ...] = (
     Canonicalise,
     DiscoverStates,
+    Reassociate,
     MarkSites,
     FollowCredit,
     SliceRegions,
@@ -45,6 +47,7 @@ __all__ = [
     "Pass",
     "PassManager",
     "PlanTraces",
+    "Reassociate",
     "SliceRegions",
     "ingest",
 ]

@@ -14,19 +14,17 @@ from ..coupling.primitives.elementwise import ELEMENTWISE
 from ..ir import jaxpr as jx
 from ..ir.dataflow import Prologue
 from ..ir.diagnostics import Diagnostic, EtirError, did_you_mean
-from ..ir.expression import LABELS, Expression
+from ..ir.expression import Expression
 from ..ir.regions import STEP, make_region, with_regions
 from ..ir.transition import Param, Region, Site, Transition, Weight
 from ..ir.values import Value
 from ..ir.weight_operations import apply_expression, evaluate_expression, identity
 from .analyses.pieces import Pieces, pieces_of
+from .analyses.products import LINEAR_IN_BOTH, PRODUCTS, product_expression
 from .analyses.prologue import find_prologue
 from .base import Pass
 from .canonicalise import retrace
 from .ingest import hint
-
-_LINEAR_IN_BOTH = "dot_general"
-
 
 @dataclass(frozen=True)
 class MarkSites(Pass):
@@ -87,7 +85,7 @@ def _rewrite(body: Any, transition: Transition, globs: tuple[str, ...]) -> Any:
     }
     inside = {id(eqn) for k, eqn in enumerate(jx.equations(body)) if k in prologue.equations}
     constants = set(jx.all_invars(body)) - set(jx.argument_vars(body))
-    pieces = pieces_of(body, (_LINEAR_IN_BOTH, "etp"))
+    pieces = pieces_of(body, PRODUCTS)
     findings: list[Diagnostic] = []
     changed: list[Any] = []
 
@@ -166,7 +164,7 @@ def _mark(
 ) -> list[Any] | None:
     """The results of a plain use of weights, with ETP operations in it."""
     with jx.made_by(eqn):
-        if eqn.primitive.name == _LINEAR_IN_BOTH and sum(from_params) == 1:
+        if eqn.primitive.name == LINEAR_IN_BOTH and sum(from_params) == 1:
             return [_mark_product(eqn, operands, from_params.index(True), pieces)]
         marked = [
             identity(_as_wide_as(eqn, value)) if on else value for value, on in zip(operands, selected, strict=True)
@@ -189,20 +187,10 @@ def _as_wide_as(eqn: Any, value: Any) -> Any:
 
 def _mark_product(eqn: Any, operands: list[Any], weight: int, pieces: Pieces | None) -> Any:
     """A `dot_general` as an ETP operation, the weight last."""
-    (contract, batch), ranks = eqn.params["dimension_numbers"], [jnp.ndim(x) for x in operands]
-    fresh = iter(LABELS)
-    terms: list[list[str]] = [["" for _ in range(rank)] for rank in ranks]
-    for pairs in (batch, contract):
-        for left, right in zip(*pairs, strict=True):
-            terms[0][left] = terms[1][right] = next(fresh)
-    for term in terms:
-        term[:] = [label or next(fresh) for label in term]
-    shared = [terms[0][axis] for axis in batch[0]]
-    contracted = {terms[0][axis] for axis in contract[0]}
-    free = [label for term in terms for label in term if label not in contracted and label not in shared]
-    written = ["".join(term) for term in terms]
     order = [1 - weight, weight]
-    expression = Expression(operands=tuple(written[k] for k in order), output="".join([*shared, *free]))
+    found = product_expression(eqn)
+    assert found is not None
+    expression = Expression(operands=tuple(found.operands[k] for k in order), output=found.output)
     preferred = eqn.params.get("preferred_element_type")
 
     def bind(expression: Expression, *operands: Any) -> Any:

@@ -42,6 +42,8 @@ class Rule:
     """Whether it has nothing to trace in a step that uses no weight through an ETP operation."""
     marks_uses: ClassVar[bool] = False
     """Whether plain products with its parameters are to be taken for ETP operations, as `sites=` would ask."""
+    reassociates: ClassVar[bool] = False
+    """Whether parameters in the data of a product are better followed as part of its weight: `x @ (mu * W)`."""
     per_step: ClassVar[bool] = False
     """Whether it has the classical form of one step at a time, which `credit="rule"` asks for."""
 

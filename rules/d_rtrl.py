@@ -23,6 +23,7 @@ class DRtrl(Rule):
 
     name: ClassVar[str] = "d_rtrl"
     per_step: ClassVar[bool] = True
+    reassociates: ClassVar[bool] = True
 
     def write(self, plan: Writer, task: Task) -> None:
         """For each use of a weight its traces along its course, or else one where it is fed; and a contraction each."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,7 +18,7 @@ from .ir.step import Signature, Step, leaf_paths
 from .ir.transition import Transition, Verdict
 from .ir.types import TensorType
 from .ir.verify import check
-from .passes import ANALYSIS, Certify, MarkSites, Pass, PassManager, PlanTraces, ingest
+from .passes import ANALYSIS, Certify, MarkSites, Pass, PassManager, PlanTraces, Reassociate, ingest
 from .passes.instruments.base import Instrument
 from .passes.plan_traces import assign_rules
 from .rules import Rule
@@ -83,6 +84,7 @@ def analyse(
     step: Step,
     sites: Sites = "explicit",
     *,
+    reassociate: Sequence[str] = (),
     passes: Sequence[Pass] | None = None,
     after: Mapping[str, Pass] | None = None,
     instruments: Sequence[Instrument] = (),
@@ -90,14 +92,16 @@ def analyse(
     """The transition of a step, up to its couplings: states, sites, regions, groups, associations.
 
     `sites` says which uses of weights are traced: `explicit` (ETP operations alone), `auto` (every use of a parameter),
-    or globs of parameter paths. `passes` takes the place of the default passes, `sites` among them; `after` puts passes
+    or globs of parameter paths. `reassociate` are globs of parameters that are taken out of the data of products and into
+    their weights: `(mu * x) @ W` becomes `x @ (mu * W)`. `passes` takes the place of the default passes, `sites` among them; `after` puts passes
     of your own behind those of these names: `after={"discover-states": MyPass()}`. Raises EtirError for a name that no
     pass has.
     """
     _check_stage("analyse", step, Step, "etir.lower(...)")
     chosen = sites if isinstance(sites, str) else tuple(sites)
     if passes is None:
-        passes = [MarkSites(sites=chosen) if kind is MarkSites else kind() for kind in ANALYSIS]
+        given = {MarkSites: MarkSites(sites=chosen), Reassociate: Reassociate(params=tuple(reassociate))}
+        passes = [given.get(kind) or kind() for kind in ANALYSIS]
     inserted = _inserted(tuple(passes), after or {})
     return PassManager(inserted, instruments=tuple(instruments)).run(ingest(step))
 
@@ -184,25 +188,35 @@ def compile(
     that traces are held in. Raises EtirError for anything that cannot be compiled soundly.
     """
     step = lower(model, *args, buffers=buffers)
-    planned = plan(analyse(step, _sites(step, sites, rule, rules)), rule, window, rules=rules, credit=credit)
+    planned = plan(analyse_for(step, sites, rule, rules), rule, window, rules=rules, credit=credit)
     _report_truncated(planned, on_truncated)
     check(planned)
     return emit_transition(planned, backend, step.signature, trace_dtype)
 
 
-def _sites(step: Step, sites: Sites, rule: RuleLike, rules: Mapping[str, RuleLike] | None) -> Sites:
-    """The sites that were asked for, and the products with parameters whose rule takes any product for one."""
-    if sites == "auto" or not isinstance(rules or {}, Mapping):
-        return sites
+def analyse_for(
+    step: Step, sites: Sites = "explicit", rule: RuleLike = "d_rtrl", rules: Mapping[str, RuleLike] | None = None
+) -> Transition:
+    """The transition of a step as `compile` makes it for some rules: with the sites and the products that they ask for.
+
+    A rule may take any product with its parameters for a site, and may want parameters out of the data of products.
+    """
+    if not isinstance(rules or {}, Mapping):
+        return analyse(step, sites)
     try:
         assigned = assign_rules(ingest(step), rule, tuple((rules or {}).items()))
     except EtirError:  # of the rules: planning reports it, after the analysis has had its say
-        return sites
-    marked = [leaf.path for leaf, own in zip(step.params, assigned, strict=True) if own.marks_uses]
-    if not marked:
-        return sites
+        return analyse(step, sites)
+    paths = [leaf.path for leaf in step.params]
+    marked = [path for path, own in zip(paths, assigned, strict=True) if own.marks_uses]
     given = () if sites == "explicit" else (sites,) if isinstance(sites, str) else tuple(sites)
-    return (*given, *marked)
+    globs = ("*",) if sites == "auto" else (*given, *marked)
+    moved = [
+        path
+        for path, own in zip(paths, assigned, strict=True)
+        if own.reassociates and any(fnmatch.fnmatchcase(path, glob) for glob in globs)
+    ]
+    return analyse(step, "auto" if sites == "auto" else globs or "explicit", reassociate=moved)
 
 
 def _report_truncated(transition: Transition, on_truncated: str) -> None:
