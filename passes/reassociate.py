@@ -93,6 +93,9 @@ class _Rewriting:
             expression = product_expression(eqn)
             if expression is not None:
                 return self._product(eqn, expression, operands)
+            if eqn.primitive.name == "split":
+                self._split(eqn)
+                return None
             found = self._linear(eqn, operands)
         if found is not None and any(t.a is not None for t in found) and len(found) <= TERMS:
             self.terms[eqn.outvars[0]] = found
@@ -151,8 +154,18 @@ class _Rewriting:
             left, right = (self._terms(a, v) for a, v in zip(eqn.invars, operands, strict=True))
             return [*left, *(replace(t, x=-t.x) if name == "sub" else t for t in right)]
         if name == "slice" and known[0] and set(eqn.params["strides"] or (1,)) == {1}:
-            return [_sliced(t, eqn) for t in self._terms(eqn.invars[0], operands[0])]
+            ends = list(zip(eqn.params["start_indices"], eqn.params["limit_indices"], strict=True))
+            return [_sliced(t, dict(enumerate(ends))) for t in self._terms(eqn.invars[0], operands[0])]
         return None
+
+    def _split(self, eqn: Any) -> None:
+        """Each part of what is cut up is the parts' sum."""
+        start = 0
+        for var, size in zip(eqn.outvars, eqn.params["sizes"], strict=True):
+            if eqn.invars[0] in self.terms:
+                ends = {eqn.params["axis"]: (start, start + size)}
+                self.terms[var] = [_sliced(t, ends) for t in self.terms[eqn.invars[0]]]
+            start += size
 
     def _scaled(self, eqn: Any, operands: list[Any]) -> list[_Term] | None:
         """A product, element by element, with a vector of parameters, or with data that have every axis."""
@@ -209,16 +222,16 @@ def _relabelled(term: _Term, output: str) -> _Term:
     return replace(term, x_labels=rename(term.x_labels), a_labels=rename(term.a_labels))
 
 
-def _sliced(term: _Term, eqn: Any) -> _Term:
-    for axis, (start, limit) in enumerate(zip(eqn.params["start_indices"], eqn.params["limit_indices"], strict=True)):
+def _sliced(term: _Term, ends: dict[int, tuple[int, int]]) -> _Term:
+    """The part of a term between two ends of some of its axes."""
+    x, a = term.x, term.a
+    for axis, (start, limit) in ends.items():
         label = LABELS[axis]
         if label in term.x_labels:
-            place = term.x_labels.index(label)
-            term = replace(term, x=jax.lax.slice_in_dim(term.x, start, limit, axis=place))
+            x = jax.lax.slice_in_dim(x, start, limit, axis=term.x_labels.index(label))
         if label in term.a_labels:
-            place = term.a_labels.index(label)
-            term = replace(term, a=jax.lax.slice_in_dim(term.a, start, limit, axis=place))
-    return term
+            a = jax.lax.slice_in_dim(a, start, limit, axis=term.a_labels.index(label))
+    return replace(term, x=x, a=a)
 
 
 def _evaluated(eqn: Any, term: _Term, output: str) -> Any:

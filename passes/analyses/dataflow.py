@@ -150,9 +150,12 @@ class _Walk:
         return frozenset().union(*found) if found else frozenset()
 
     def _blame(self, live: Live, crossing: Crossing) -> list[Any]:
-        """Note the operands that alone make a result spread, where others do not; those operands."""
+        """Note the operands that alone make a result spread, where others do not; those operands.
+
+        Not where the operation itself is what spreads them: it may have other results, which it spreads no operand in.
+        """
         through = {item[0]: (_combine([item[1:]], self.followed), self._summed([item])) for item in live}
-        spread = [atom for atom, deps, _ in live if self._is_spread(*through[atom]) and atom not in deps]
+        spread = [a for a, deps, c in live if self._is_spread(*through[a]) and a not in deps and not c.mixes]
         clean = [
             atom
             for atom, (found, summed) in through.items()
