@@ -147,8 +147,9 @@ def _is_user_code(file: str) -> bool:
     path = os.path.abspath(file)
     if "site-packages" in path or path.startswith(_LIBRARIES):
         return False
-    inside = os.path.realpath(path).startswith((os.path.realpath(_PACKAGE), *_package_folders()))
-    return not inside or f"{os.sep}zoo{os.sep}" in path
+    package, real = os.path.realpath(_PACKAGE), os.path.realpath(path)
+    inside = real.startswith((package, *_package_folders()))
+    return not inside or real.startswith(os.path.join(package, "zoo") + os.sep)
 
 
 def _package_folders() -> tuple[str, ...]:
