@@ -141,6 +141,8 @@ class _Matcher:
         traces = [self.trace_of.get(value) for value in op.trace]
         if add.association is not association or add.reach != reach or None in traces:
             return None
+        if type(by) is Neighbourhood and by.gathers:
+            return None  # a product of such steps is as sparse no more, and a matrix between many slots
         advanced = all(t is not None and t.after is after for t, after in zip(traces, op.results, strict=True))
         local = not self.carried.intersection(
             [*by.factors, *(f for f in add.factors if f), *([add.data] if add.data else [])]

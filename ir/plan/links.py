@@ -55,6 +55,27 @@ def links(reach: Coupling, coupling: Coupling, source: Coupling | None = None) -
     return _frozen(found)
 
 
+FEW = 4
+"""Where each slot is fed by so many at most, they are gathered; where by more, a matrix is multiplied."""
+
+
+@lru_cache(maxsize=256)
+def gathered(reach: Coupling, coupling: Coupling) -> tuple[Index, Index] | None:
+    """Which few old slots feed each new one, `[new slot, few]`, and by which entries, `[*output, new slot, few]`.
+
+    The slots are the same for every position of the output, as where all entries of a queue move on by one; None where
+    they are not, or are many. Entries are as in `links`, -1 for none.
+    """
+    table = links(reach, coupling)
+    feeding = (table >= 0).reshape(-1, *table.shape[-2:]).any(0)
+    few = int(feeding.sum(-1).max(initial=0))
+    if not few or few > FEW or table.shape[-1] <= FEW:
+        return None
+    old = np.argsort(~feeding, axis=-1, kind="stable")[:, :few]
+    entries = np.take_along_axis(table, np.broadcast_to(old, (*table.shape[:-2], *old.shape)), -1)
+    return _frozen(old), _frozen(entries)
+
+
 @lru_cache(maxsize=256)
 def places_in(reach: Coupling, part: Coupling) -> Index:
     """For each slot of `part` the slot of `reach` with the same position, `[part slots, *output]`; -1 for none."""

@@ -16,7 +16,7 @@ from ...coupling import Coupling
 from ..types import TensorType
 from ..values import Value
 from .faults import kinds_of, misshapen, not_as_many, not_differentiable, too_narrow
-from .links import links, pick, positions_of
+from .links import gathered, links, pick, positions_of
 from .operation import Part
 from .placement import Placement, align, placement_faults
 from .scene import Arrays, Scene
@@ -137,8 +137,17 @@ class Neighbourhood(Transfer):
         place = self.placement
         terms: list[list[Any]] = [[] for _ in trace]
         for (of, on), coupling, value in zip(self.pairs, self.couplings, self.factors, strict=True):
-            terms[of].append(spread(place, within(place, coupling, scene[value]), trace[on]))
+            few = gathered(place.followed, coupling)
+            if few is None:
+                terms[of].append(spread(place, within(place, coupling, scene[value]), trace[on]))
+            else:
+                terms[of] += moved(place, few[0], pick(scene[value], few[1]), trace[on])
         return [sum(found[1:], found[0]) if found else None for found in terms]
+
+    @property
+    def gathers(self) -> bool:
+        """Whether all that moves is gathered slot by slot, so that no matrix between slots is ever needed."""
+        return all(gathered(self.placement.followed, coupling) is not None for coupling in self.couplings)
 
     def faults(self, trace: Sequence[TensorType]) -> Iterator[str]:
         """A factor and a coupling for each pair, at the group's positions; the trace is laid out on the reach."""
@@ -187,6 +196,14 @@ def spread(place: Placement, matrix: Any, trace: Any) -> Any:
     old = next(label for label in "XYZxyz" if label not in labels + output)
     within = "".join(output[axis] for axis in kept)
     return jnp.einsum(f"{within}{place.slot}{old},{labels.replace(place.slot, old)}->{labels}", matrix, trace)
+
+
+def moved(place: Placement, old: Any, factors: Any, trace: Any) -> Iterator[Any]:
+    """The terms of `A E` where each slot is fed by few: `old[new slot, few]` by `factors[*output, new slot, few]`."""
+    labels = place.slot + place.output[len(place.slot) :]
+    for k in range(old.shape[-1]):
+        factor = jnp.broadcast_to(jnp.moveaxis(factors[..., k], -1, 0), place.output_shape)
+        yield align(factor, labels, place.trace) * jnp.take(trace, old[:, k], axis=0)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
