@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from . import measure
 from .algebra import transpose
-from .limits import SPREAD
 from .blocks import Axes, Block, Shape, sizes
+from .limits import SPREAD
 from .relation import IntArray
 from .table import clean, to_table
 

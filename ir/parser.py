@@ -239,9 +239,7 @@ class _Parser:
         shape, loc = self.lexer.shape(), self.lexer.loc()
         self.lexer.expect("{")
         jacobian, inflow = self.dependences("jacobian"), self.dependences("inflow")
-        group = Group(
-            index=index, states=states, shape=shape, jacobian=jacobian, inflow=inflow, region=region, loc=loc
-        )
+        group = Group(index=index, states=states, shape=shape, jacobian=jacobian, inflow=inflow, region=region, loc=loc)
         self.scope.groups.append(group)
         while not self.lexer.accept("}"):
             self.lexer.expect("associate")

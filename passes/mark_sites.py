@@ -26,6 +26,7 @@ from .base import Pass
 from .canonicalise import retrace
 from .ingest import hint
 
+
 @dataclass(frozen=True)
 class MarkSites(Pass):
     """Find the uses of weights through ETP operations, and, if asked, turn plain uses into such.
@@ -132,7 +133,8 @@ def _arrange(
         return eqn.primitive.bind(*operands, **(params | {"expression": expression}))
 
     with jx.made_by(eqn):
-        return [_in_pieces(bind, ordered, *(operands if last else operands[::-1]), pieces)]
+        data, weight = operands if last else operands[::-1]
+        return [_in_pieces(bind, ordered, data, weight, pieces)]
 
 
 def _in_pieces(
@@ -144,7 +146,9 @@ def _in_pieces(
     if pieces is None or label not in of_weight or label in of_data:
         return product(expression, data, weight)
     axis = of_weight.index(label)
-    cut = [jax.lax.slice_in_dim(weight, a, b, axis=axis) for a, b in zip(pieces.bounds, pieces.bounds[1:], strict=False)]
+    cut = [
+        jax.lax.slice_in_dim(weight, a, b, axis=axis) for a, b in zip(pieces.bounds, pieces.bounds[1:], strict=False)
+    ]
     return jnp.concatenate([product(expression, data, part) for part in cut], pieces.axis)
 
 
@@ -197,7 +201,7 @@ def _mark_product(eqn: Any, operands: list[Any], weight: int, pieces: Pieces | N
         precision = eqn.params.get("precision")
         return apply_expression("dot", expression, *operands, precision=precision, preferred=preferred)
 
-    product = _in_pieces(bind, expression, *(operands[k] for k in order), pieces)
+    product = _in_pieces(bind, expression, operands[1 - weight], operands[weight], pieces)
     return product.astype(eqn.outvars[0].aval.dtype)
 
 

@@ -175,9 +175,7 @@ def _task(transition: Transition, params: tuple[Param, ...], reaching: list[Para
             group
             for group in transition.groups
             if not any(
-                held.var in to_hidden
-                for state in group.states
-                for held in flow.readers.get(variables[state][0], ())
+                held.var in to_hidden for state in group.states for held in flow.readers.get(variables[state][0], ())
             )
         ),
         apart=Samples(transition).apart,

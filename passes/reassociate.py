@@ -120,7 +120,10 @@ class _Rewriting:
             return None
         self.changed = True
         results = [_evaluated(eqn, t, expression.output) for t in terms]
-        return [sum(results[1:], results[0]).astype(var.aval.dtype)]
+        total = results[0]
+        for result in results[1:]:
+            total = total + result
+        return [total.astype(var.aval.dtype)]
 
     def _terms(self, atom: Any, value: Any) -> list[_Term]:
         rank = jnp.ndim(value)

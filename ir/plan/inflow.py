@@ -67,7 +67,9 @@ class Inflow(Drive):
         yield from unplaced
         if not unplaced:
             yield from misshapen("trace", trace, self.placement.shape)
-            yield from misshapen("inflowing trace", kinds_of(self.trace), Placement(self.source, self.source_reach).shape)
+            yield from misshapen(
+                "inflowing trace", kinds_of(self.trace), Placement(self.source, self.source_reach).shape
+            )
         old, new = self.source.group.shape, self.association.group.shape
         for (of, on), coupling, factor in zip(self.pairs, self.couplings, self.factors, strict=False):
             if not (0 <= of < len(trace) and 0 <= on < len(self.trace)):

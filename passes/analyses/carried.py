@@ -20,7 +20,6 @@ from ...ir.plan import (
     Contract,
     ContractFull,
     ContractPushed,
-    Neighbourhood,
     Outer,
     Plan,
     Product,

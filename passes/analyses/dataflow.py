@@ -184,9 +184,7 @@ class _Walk:
     def _is_spread(self, dependences: Dependences, summed: frozenset[Any]) -> bool:
         if self.mixing:
             return False
-        followed = {
-            (id(c), source in summed): c for source, c in dependences.items() if source in self.followed
-        }
+        followed = {(id(c), source in summed): c for source, c in dependences.items() if source in self.followed}
         return any(is_spread(coupling, through_sum) for (_, through_sum), coupling in followed.items())
 
 

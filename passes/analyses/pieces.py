@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -47,7 +48,7 @@ def _cut(shape: tuple[int, ...], readers: list[Any]) -> Pieces | None:
         return None
     (axis,) = axes
     bounds = tuple(sorted({0, shape[axis], *(b for cut in cuts if cut is not None for b in cut.bounds)}))
-    sizes = {end - start for start, end in zip(bounds, bounds[1:], strict=False)}
+    sizes = {end - start for start, end in itertools.pairwise(bounds)}
     return Pieces(axis, bounds) if len(sizes) > 1 else None
 
 

@@ -21,9 +21,7 @@ ROUNDS = 64
 """A course that still grows after so many steps is not followed to its end."""
 
 
-def affordable_course(
-    transition: Transition, associations: Sequence[Association], *, mixing: bool = True
-) -> Course:
+def affordable_course(transition: Transition, associations: Sequence[Association], *, mixing: bool = True) -> Course:
     """All that one site's output reaches at any time, where its traces take no more than a dense weight's would.
 
     That is, than the states times the data of a product that feeds them. Groups where it takes more are left out, and
@@ -145,9 +143,7 @@ def traces_along(plan: Writer, course: Course) -> Iterator[Positional]:
         yield _advanced(plan, traces[a], course[a], traces)
 
 
-def _advanced(
-    plan: Writer, trace: Positional, reach: Coupling, traces: Mapping[Association, Positional]
-) -> Positional:
+def _advanced(plan: Writer, trace: Positional, reach: Coupling, traces: Mapping[Association, Positional]) -> Positional:
     association, states = trace.association, trace.states
     group, site = association.group, association.site
     dependences = [d for d in group.jacobian if d.of in group.states and d.on in [group.states[k] for k in states]]

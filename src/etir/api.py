@@ -92,15 +92,18 @@ def analyse(
     """The transition of a step, up to its couplings: states, sites, regions, groups, associations.
 
     `sites` says which uses of weights are traced: `explicit` (ETP operations alone), `auto` (every use of a parameter),
-    or globs of parameter paths. `reassociate` are globs of parameters that are taken out of the data of products and into
-    their weights: `(mu * x) @ W` becomes `x @ (mu * W)`. `passes` takes the place of the default passes, `sites` among them; `after` puts passes
-    of your own behind those of these names: `after={"discover-states": MyPass()}`. Raises EtirError for a name that no
-    pass has.
+    or globs of parameter paths. `reassociate` are globs of parameters that are taken out of the data of products and
+    into their weights: `(mu * x) @ W` becomes `x @ (mu * W)`. `passes` takes the place of the default passes, these
+    two options among them; `after` puts passes of your own behind those of these names: `after={"discover-states":
+    MyPass()}`. Raises EtirError for a name that no pass has.
     """
     _check_stage("analyse", step, Step, "etir.lower(...)")
     chosen = sites if isinstance(sites, str) else tuple(sites)
     if passes is None:
-        given = {MarkSites: MarkSites(sites=chosen), Reassociate: Reassociate(params=tuple(reassociate))}
+        given: dict[type[Pass], Pass] = {
+            MarkSites: MarkSites(sites=chosen),
+            Reassociate: Reassociate(params=tuple(reassociate)),
+        }
         passes = [given.get(kind) or kind() for kind in ANALYSIS]
     inserted = _inserted(tuple(passes), after or {})
     return PassManager(inserted, instruments=tuple(instruments)).run(ingest(step))
