@@ -21,6 +21,7 @@ from ...ir.regions import STEP
 from ...ir.transition import Transition
 from .derivatives import refuse_nonlinear_rules
 from .prologue import find_prologue
+from .reverse_mode import refuse_without_reverse_mode
 
 _NOT_HOLOMORPHIC = frozenset({"real", "imag", "conj", "abs", "sign"})
 
@@ -39,6 +40,7 @@ def analyse_dataflow(transition: Transition, scope: str = HIDDEN) -> Dataflow:
 
 def _analyse(body: Any, params: int, states: int, scope: str) -> Dataflow:
     prologue = find_prologue(body, params)
+    refuse_without_reverse_mode(body, params, states)
     refuse_nonlinear_rules(body, params, states, prologue)
     old_states = [v for v in jx.argument_vars(body)[params : params + states] if jx.type_of(v).carries_credit]
     must_hold: dict[Any, Crossing] = {}

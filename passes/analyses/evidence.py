@@ -9,13 +9,13 @@ from functools import cached_property
 from typing import Any
 
 from ...coupling import Coupling
-from ...coupling.primitives import Constants, equation_couplings
 from ...ir import jaxpr as jx
 from ...ir.dataflow import HIDDEN, Held
 from ...ir.plan.links import is_closed, positions_of
 from ...ir.regions import STEP
 from ...ir.transition import Association, Group, Param, Reason, Site, State, StateKind, Transition, Weight
 from .carried import Carried
+from .credit import Credit
 from .dataflow import analyse_dataflow, describe
 from .reach import Reach
 from .variables import site_variable, state_variables
@@ -142,15 +142,7 @@ class Evidence:
     @cached_property
     def _toward_hidden(self) -> set[Any]:
         """The variables from which some hidden state is reached that outputs depend on."""
-        found = set(self.after_hidden)
-        constants = Constants(self.transition.region(STEP).body)
-        for eqn in reversed(self.equations):
-            if found.isdisjoint(eqn.outvars):
-                continue
-            for var, row in zip(eqn.outvars, equation_couplings(eqn, constants), strict=True):
-                if var in found:
-                    found.update(atom for atom, c in zip(eqn.invars, row, strict=True) if c is not None)
-        return found
+        return Credit(self.transition.region(STEP).body).leading_to(self.after_hidden)
 
     def _beside_the_traces(
         self, sites: Iterable[Site], whole: Collection[Site], followed: Mapping[Association, Carried]
