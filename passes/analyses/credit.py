@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ...coupling import Coupling
 from ...coupling.primitives import Constants, equation_couplings
 from ...ir import jaxpr as jx
+
+NOTHING: Mapping[Any, Any] = {}
 
 
 class Credit:
@@ -17,30 +19,45 @@ class Credit:
         """Prepare to answer for `body`."""
         self.equations = jx.equations(body)
         self.constants = Constants(body)
+        self.maker = {var: (place, k) for place, eqn in enumerate(self.equations) for k, var in enumerate(eqn.outvars)}
+        """The place of the equation that makes a variable, and which of its results it is."""
         self._couplings: dict[int, Sequence[Sequence[Coupling | None]]] = {}
+
+    def couplings(self, place: int) -> Sequence[Sequence[Coupling | None]]:
+        """How each result of an equation depends on each operand."""
+        if place not in self._couplings:
+            self._couplings[place] = equation_couplings(self.equations[place], self.constants)
+        return self._couplings[place]
 
     def operands(self, place: int, result: int) -> list[Any]:
         """The variables among an equation's operands on which one of its results depends."""
-        eqn = self.equations[place]
-        if place not in self._couplings:
-            self._couplings[place] = equation_couplings(eqn, self.constants)
-        row = self._couplings[place][result]
-        return [atom for atom, c in zip(eqn.invars, row, strict=True) if c is not None and not jx.is_literal(atom)]
+        pairs = zip(self.equations[place].invars, self.couplings(place)[result], strict=True)
+        return [atom for atom, c in pairs if c is not None and not jx.is_literal(atom)]
 
-    def reached_from(self, sources: Iterable[Any]) -> set[Any]:
-        """Some variables, and all that depend on them."""
+    def reached_from(self, sources: Iterable[Any], later: Iterable[tuple[Any, Any]] = ()) -> set[Any]:
+        """Some variables, and all that depend on them; `later` are pairs of a result and the argument it becomes."""
         found = {var for var in sources if jx.type_of(var).carries_credit}
-        for place, eqn in enumerate(self.equations):
-            if any(not jx.is_literal(atom) and atom in found for atom in eqn.invars):
-                pairs = enumerate(eqn.outvars)
-                found.update(var for k, var in pairs if not found.isdisjoint(self.operands(place, k)))
-        return found
+        while True:
+            for place, eqn in enumerate(self.equations):
+                if any(not jx.is_literal(atom) and atom in found for atom in eqn.invars):
+                    pairs = enumerate(eqn.outvars)
+                    found.update(var for k, var in pairs if not found.isdisjoint(self.operands(place, k)))
+            arrived = {argument for result, argument in later if result in found} - found
+            if not arrived:
+                return found
+            found |= arrived
 
-    def leading_to(self, targets: Iterable[Any]) -> set[Any]:
-        """Some variables, and all that they depend on."""
-        found = {atom for atom in targets if not jx.is_literal(atom) and jx.type_of(atom).carries_credit}
-        for place, eqn in reversed(list(enumerate(self.equations))):
-            for k, var in enumerate(eqn.outvars):
-                if var in found:
-                    found.update(self.operands(place, k))
+    def leading_to(self, targets: Iterable[Any], earlier: Mapping[Any, Any] = NOTHING) -> set[Any]:
+        """Some variables, and all that they depend on; `earlier` has the result that each argument was, if it was."""
+        found: set[Any] = set()
+        pending = list(targets)
+        while pending:
+            atom = pending.pop()
+            if jx.is_literal(atom) or atom in found or not jx.type_of(atom).carries_credit:
+                continue
+            found.add(atom)
+            if atom in earlier:
+                pending.append(earlier[atom])
+            elif atom in self.maker:
+                pending += self.operands(*self.maker[atom])
         return found

@@ -13,7 +13,7 @@ from .credit import Credit
 _LOOP = "while"
 
 
-def refuse_without_reverse_mode(body: Any, params: int, states: int) -> None:
+def refuse_without_reverse_mode(body: Any, params: int, states: int, credit: Credit) -> None:
     """Raise EtirError for operations without a pull-back, where credit comes to them and leads on from them.
 
     Whether they have one is JAX's to say: they are asked for it, by the operands to which credit comes, of the results
@@ -22,7 +22,7 @@ def refuse_without_reverse_mode(body: Any, params: int, states: int) -> None:
     doubtful = [eqn for eqn in jx.equations(body) if any(_doubts(eqn))]
     if not doubtful:
         return
-    credit, arguments = Credit(body), jx.argument_vars(body)
+    arguments = jx.argument_vars(body)
     reached, leading = credit.reached_from(arguments), credit.leading_to(jx.outvars(body))
     by_learning = credit.reached_from(arguments[: params + states])
     findings: list[Diagnostic] = []

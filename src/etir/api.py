@@ -20,6 +20,7 @@ from .ir.verify import check
 from .passes import ANALYSIS, Certify, MarkSites, Pass, PassManager, PlanTraces, ingest
 from .passes.instruments.base import Instrument
 from .passes.plan_traces import assign_rules
+from .reports import report_silenced
 from .rules import Rule
 
 RuleLike = str | Rule
@@ -186,6 +187,7 @@ def compile(
     step = lower(model, *args, buffers=buffers)
     planned = plan(analyse(step, _sites(step, sites, rule, rules)), rule, window, rules=rules, credit=credit)
     _report_truncated(planned, on_truncated)
+    report_silenced(planned)
     check(planned)
     return emit_transition(planned, backend, step.signature, trace_dtype)
 
