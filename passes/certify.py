@@ -76,8 +76,10 @@ class _Judge:
             none = "reaches no hidden state: its gradient needs no trace"
             return entry(Verdict.EXACT, Reason(text=never if self.evidence.reaches_states(param) else none))
         full = carriage.by_param.get(param)
+        held = full is not None or bool(whole)
+        rounded = evidence.roundings.of(evidence.sources_of(param), held=held)
         if full is not None:
-            reasons = (*full.notes, *finding.buffers, *beside)
+            reasons = (*full.notes, *finding.buffers, *beside, *rounded)
             if reasons or carried or whole:
                 return entry(Verdict.APPROXIMATE, *(reasons or (Reason(text="several traces of it are added up"),)))
             return entry(Verdict.EXACT, Reason(text="its influence on every hidden state is carried"))
@@ -92,7 +94,7 @@ class _Judge:
         if not seen and not beside and not whole:
             text = f"no output of a window of {self.window} reads the positions that its trace follows"
             return entry(Verdict.TRUNCATED, Reason(text=text, loc=finding.traced[0].loc), *dropped)
-        reasons = (*notes, *beside, *dropped)
+        reasons = (*notes, *beside, *dropped, *rounded)
         if reasons:
             return entry(Verdict.APPROXIMATE, *reasons)
         return entry(Verdict.EXACT, Reason(text="every path from it to a hidden state is traced"))

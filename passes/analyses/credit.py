@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from ...coupling import Coupling
@@ -34,21 +34,36 @@ class Credit:
         pairs = zip(self.equations[place].invars, self.couplings(place)[result], strict=True)
         return [atom for atom, c in pairs if c is not None and not jx.is_literal(atom)]
 
-    def reached_from(self, sources: Iterable[Any], later: Iterable[tuple[Any, Any]] = ()) -> set[Any]:
-        """Some variables, and all that depend on them; `later` are pairs of a result and the argument it becomes."""
+    def operands_of(self, place: int) -> list[Any]:
+        """The variables among an equation's operands on which some result of it depends."""
+        return [atom for k in range(len(self.equations[place].outvars)) for atom in self.operands(place, k)]
+
+    def reached_from(
+        self, sources: Iterable[Any], later: Iterable[tuple[Any, Any]] = (), apart: Collection[Any] = ()
+    ) -> set[Any]:
+        """Some variables, and all that depend on them by paths that meet none of those `apart`.
+
+        `later` are pairs of a result and the argument that it becomes, for paths of more than one step.
+        """
         found = {var for var in sources if jx.type_of(var).carries_credit}
         while True:
             for place, eqn in enumerate(self.equations):
                 if any(not jx.is_literal(atom) and atom in found for atom in eqn.invars):
                     pairs = enumerate(eqn.outvars)
-                    found.update(var for k, var in pairs if not found.isdisjoint(self.operands(place, k)))
+                    new = [(k, var) for k, var in pairs if var not in apart and var not in found]
+                    found.update(var for k, var in new if not found.isdisjoint(self.operands(place, k)))
             arrived = {argument for result, argument in later if result in found} - found
             if not arrived:
                 return found
             found |= arrived
 
-    def leading_to(self, targets: Iterable[Any], earlier: Mapping[Any, Any] = NOTHING) -> set[Any]:
-        """Some variables, and all that they depend on; `earlier` has the result that each argument was, if it was."""
+    def leading_to(
+        self, targets: Iterable[Any], earlier: Mapping[Any, Any] = NOTHING, apart: Collection[Any] = ()
+    ) -> set[Any]:
+        """Some variables, and all that they depend on by paths that end at those `apart`.
+
+        `earlier` has the result that an argument was, for paths of more than one step.
+        """
         found: set[Any] = set()
         pending = list(targets)
         while pending:
@@ -56,6 +71,8 @@ class Credit:
             if jx.is_literal(atom) or atom in found or not jx.type_of(atom).carries_credit:
                 continue
             found.add(atom)
+            if atom in apart:
+                continue
             if atom in earlier:
                 pending.append(earlier[atom])
             elif atom in self.maker:

@@ -18,6 +18,7 @@ from .carried import Carried
 from .credit import Credit
 from .dataflow import analyse_dataflow, describe
 from .reach import Reach
+from .rounding import Roundings
 from .variables import site_variable, state_variables
 
 
@@ -62,6 +63,7 @@ class Evidence:
         for association in (a for a in transition.every_association if a.group.region == scope):
             self.associations_of.setdefault(association.site, []).append(association)
         self._of_group: dict[Any, tuple[Reason, ...]] = {}
+        self.roundings = Roundings(transition, self.flow, self.read_states)
 
     def of(
         self, param: Param, carried: Mapping[Association, Carried] | None = None, whole: Collection[Site] = ()
@@ -77,7 +79,7 @@ class Evidence:
         followed = {a: Carried() for a in of_sites if a.traced} if carried is None else carried
         followed = {a: c for a, c in followed.items() if self._is_read(a.group)}
         dropped = [*self._plain_uses(weights), *self._beside_the_traces(sites, whole, followed)]
-        sources = [self.weight_variables[w] for w in weights] + [site_variable(self.transition, s) for s in sites]
+        sources = self.sources_of(param)
         buffers = self._through_buffers(sources)
         for group, states, kept in dict.fromkeys((a.group, c.of(a), self._kept(a, c)) for a, c in followed.items()):
             dropped += self._recurrence(group, states, kept)
@@ -91,10 +93,13 @@ class Evidence:
 
     def reaches_states(self, param: Param) -> bool:
         """Whether `param` reaches a hidden state, an output's or not, at once or later by way of buffers."""
+        return not self._to_states.isdisjoint(self.sources_of(param))
+
+    def sources_of(self, param: Param) -> list[Any]:
+        """The variables of a parameter's weights and of the outputs of their sites."""
         weights = self.weights_of.get(param, [])
         sites = [site for weight in weights for site in self.sites_of.get(weight, ())]
-        sources = [self.weight_variables[w] for w in weights] + [site_variable(self.transition, s) for s in sites]
-        return not self._to_states.isdisjoint(sources)
+        return [self.weight_variables[w] for w in weights] + [site_variable(self.transition, s) for s in sites]
 
     @cached_property
     def _to_states(self) -> set[Any]:
