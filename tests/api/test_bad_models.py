@@ -15,6 +15,33 @@ def step(params, states, x):
 """A case begins on the eighth line."""
 
 CASES = {
+    "eight bits": (
+        """
+        def narrow(params, states, x):
+            v = 0.9 * states["v"].astype(float) + matmul(x, params["cell"]["w"])
+            return {"v": v.astype(jnp.float8_e4m3fn)}, v
+        etir.compile(narrow, params, {"v": h.astype(jnp.float8_e4m3fn)}, x)
+        """,
+        """
+        model.py:8: error: hidden state 'v' is float8_e4m3fn[3], and so would its derivatives be: JAX does not add these up [narrow-type]
+          def narrow(params, states, x):
+          help: hold it in bfloat16 and round it in the step, h.astype(float8_e4m3fn).astype(bfloat16), or declare it not hidden
+        """,  # noqa: E501
+    ),
+    "a product of eight bits": (
+        """
+        def narrow(params, states, x):
+            y = matmul(x.astype(jnp.float8_e5m2), params["cell"]["w"].astype(jnp.float8_e5m2))
+            return {"h": 0.9 * states["h"] + y.astype(float)}, None
+        etir.compile(narrow, params, states, x)
+        """,
+        """
+        model.py:9:9: error: the result of this operation (dot) is float8_e5m2[3], and so would the trace of its weight be: JAX does not add these up [narrow-type]
+          y = matmul(x.astype(jnp.float8_e5m2), params["cell"]["w"].astype(jnp.float8_e5m2))
+              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+          help: cast its operands to bfloat16 first
+        """,  # noqa: E501
+    ),
     "element type": (
         """
         etir.compile(step, params, {"h": h.astype(jnp.bfloat16)}, x)
