@@ -11,6 +11,7 @@ from .backends import emit as emit_transition
 from .backends.learner import Learner
 from .frontend import Functional, Module, functionalise
 from .frontend.lower import lower as lower_function
+from .frontend.sequences import lowered_or_told
 from .ir.diagnostics import Diagnostic, EtirError, did_you_mean, error, warn
 from .ir.loc import Loc
 from .ir.step import Signature, Step, leaf_paths
@@ -37,12 +38,13 @@ def lower(model: Any, *args: Any, buffers: str | Sequence[str] = ()) -> Step:
     and infinities.
     """
     if _is_module(model):
-        model = functionalise(model, *args)
+        return lowered_or_told(lambda x: _lower_functional(functionalise(model, *x), x, buffers), args)
     if isinstance(model, Functional):
-        return _lower_functional(model, args, buffers)
+        return lowered_or_told(lambda x: _lower_functional(model, x, buffers), args)
     if len(args) < 2:
         raise EtirError([_too_few_arguments(model)])
-    return lower_function(model, *args, buffers=buffers)
+    params, states, *inputs = args
+    return lowered_or_told(lambda x: lower_function(model, params, states, *x, buffers=buffers), tuple(inputs))
 
 
 def _is_module(model: Any) -> bool:
