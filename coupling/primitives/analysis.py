@@ -37,20 +37,17 @@ _cache: _Cached = weakref.WeakKeyDictionary()
 
 
 def _rule(primitive: Any) -> Rule | None:
-    """What is known of a primitive: what was declared of it, or else its rule where it is the one that has the name."""
-    declared = declared_rule(primitive)
-    if declared is not None:
-        return declared
+    """The rule of the table for a primitive, where it is the one that has the name."""
     return None if jx.is_namesake(primitive) else RULES.get(primitive.name)
 
 
 def has_rule(eqn: Any) -> bool:
-    """Whether a rule says how an equation's outputs depend on its operands, or none is needed."""
+    """Whether the table says how an equation's outputs depend on its operands, or nothing need be said."""
     return _rule(eqn.primitive) is not None or not _differentiates(eqn)
 
 
 def without_rule(jaxpr: Any) -> Iterator[Any]:
-    """The equations of a jaxpr, bodies included, of which no more is known than what their own derivative says."""
+    """The equations of a jaxpr, bodies included, that are not in the table: what is known of them is their own word."""
     for eqn in jx.equations(jaxpr):
         if not has_rule(eqn):
             yield eqn
@@ -74,7 +71,8 @@ def equation_couplings(
         return tuple(inert for _ in eqn.outvars)
     live = [not jx.is_literal(atom) and carries(atom) for atom in eqn.invars]
     context = Context(analyse=partial(_analyse, unfolded), constants=constants, unfolded=unfolded)
-    rows = (_rule(eqn.primitive) or derivative.by_pullback)(eqn, context)
+    rule = declared_rule(eqn.primitive) or _rule(eqn.primitive) or derivative.by_pullback
+    rows = rule(eqn, context)
     return tuple(
         tuple(c if on else None for c, on in zip(row, live, strict=True)) if carries(var) else inert
         for var, row in zip(eqn.outvars, rows, strict=True)

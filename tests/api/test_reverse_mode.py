@@ -10,6 +10,7 @@ from own_primitives import heaviside, own_primitive
 from snippets import expected, run_program
 
 import etir
+from etir.coupling.primitives import elementwise_coupling
 from etir.ir.diagnostics import EtirError
 
 STEP = """\
@@ -67,7 +68,11 @@ def test_a_while_loop_beside_the_way_of_credit_is_let_be(name: str):
     assert np.asarray(run_program(STEP.format(line=LET_BE[name]))["grads"]).any()
 
 
-def test_a_primitive_without_a_derivative_is_refused():
+@pytest.mark.parametrize("declared", [False, True])
+def test_a_primitive_without_a_derivative_is_refused(declared: bool):
+    odd = own_primitive("odd", jnp.sin)
+    if declared:
+        etir.declare_coupling(odd, elementwise_coupling)
     with pytest.raises(EtirError) as raised:
         run_program(
             """
@@ -77,7 +82,7 @@ def test_a_primitive_without_a_derivative_is_refused():
                 return {"v": v}, v
             compile(step, {"w": jnp.eye(3)}, {"v": jnp.zeros(3)}, jnp.ones(3))
             """,
-            odd=own_primitive("odd", jnp.sin),
+            odd=odd,
         )
     assert str(raised.value) == expected("""
         model.py:3:15: error: credit of weights and states passes through 'odd', which JAX cannot differentiate in reverse mode [no-reverse-mode]
