@@ -43,7 +43,7 @@ def find_silenced(body: Any, params: int, states: int, credit: Credit) -> Mappin
         beyond = values.leading_to(outputs, earlier, apart=reached)
         cuts = [_described(_innermost(eqn), jx.location(eqn)) for eqn in values.crossings(reached, beyond)]
         if cuts:
-            found[k] = tuple(dict.fromkeys(cuts))
+            found[k] = tuple({cut.loc or cut: cut for cut in reversed(cuts)}.values())[::-1]  # one for each place
     return found
 
 
@@ -121,8 +121,11 @@ def _innermost(eqn: Any) -> Any:
 
 
 def _described(eqn: Any, at: Loc | None) -> Crossing:
-    name = str(eqn.params.get("name", eqn.primitive.name)) if eqn.primitive.name.startswith("custom_") else ""
-    if eqn.primitive.name == "convert_element_type":
-        name = f"the cast to {eqn.params['new_dtype']}"
-    name = name or _WORDS.get(eqn.primitive.name, eqn.primitive.name)
-    return Crossing(operation=name, why="whose derivative is zero", loc=jx.location(eqn) or at)
+    name = eqn.primitive.name
+    if name == "convert_element_type":
+        operation = f"the cast to {eqn.params['new_dtype']}"
+    elif name.startswith("custom_"):
+        operation = str(eqn.params.get("name", name.removesuffix("_call")))
+    else:
+        operation = _WORDS.get(name, name)
+    return Crossing(operation=operation, why="whose derivative is zero", loc=jx.location(eqn) or at)

@@ -23,6 +23,7 @@ learner = etir.compile(step, params, {{"v": jnp.zeros(3)}}, jnp.ones(3), on_trun
 
 SILENT = {
     "comparison": ("(v > 1).astype(v.dtype)", "the comparison >"),
+    "jnp.heaviside": ("jnp.heaviside(v - 1, 0.0)", "the comparison <"),
     "sign": ("jnp.sign(v)", "sign"),
     "round": ("jnp.round(v)", "round"),
     "floor": ("jnp.floor(v) @ jnp.ones((3, 2))", "floor"),
