@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ...ir import jaxpr as jx
@@ -24,9 +24,10 @@ _WORDS = {
 
 
 def find_silenced(body: Any, params: int, states: int, credit: Credit) -> Mapping[int, tuple[Crossing, ...]]:
-    """For each such parameter, by its place, the last operations that its values pass on the way to an output.
+    """For each such parameter, by its place, the operations that end its credit on the way to the outputs.
 
-    A parameter that no output depends on, with or without a derivative, at once or by way of states, is none.
+    A parameter that no output depends on, with or without a derivative, at once or by way of states, is none. What lies
+    before a `stop_gradient` is not blamed for what that says itself.
     """
     arguments, results = jx.argument_vars(body), jx.outvars(body)
     earlier = dict(zip(arguments[params : params + states], results, strict=False))
@@ -40,8 +41,10 @@ def find_silenced(body: Any, params: int, states: int, credit: Credit) -> Mappin
     found: dict[int, tuple[Crossing, ...]] = {}
     for k in mute:
         reached = credit.reached_from([arguments[k]], later)
-        beyond = values.leading_to(outputs, earlier, apart=reached)
-        cuts = [_described(_innermost(eqn), jx.location(eqn)) for eqn in values.crossings(reached, beyond)]
+        heard = values.leading_to(outputs, earlier, apart=reached)
+        ends = values.crossings(reached, heard)
+        ends |= values.stops(values.reached_from([arguments[k]], later), values.leading_to(outputs, earlier))
+        cuts = [_described(_innermost(eqn), jx.location(eqn)) for p, eqn in enumerate(credit.equations) if p in ends]
         if cuts:
             found[k] = tuple({cut.loc or cut: cut for cut in reversed(cuts)}.values())[::-1]  # one for each place
     return found
@@ -58,29 +61,52 @@ class _Values:
         read = _operands_read(eqn, result)
         return [atom for k, atom in enumerate(eqn.invars) if k in read and not jx.is_literal(atom)]
 
-    def leading_to(self, targets: Iterable[Any], earlier: Mapping[Any, Any], apart: Collection[Any]) -> set[Any]:
-        """All from which a target is reached by a path that meets none of the variables `apart`."""
+    def reached_from(self, sources: Iterable[Any], later: Collection[tuple[Any, Any]]) -> set[Any]:
+        """Some variables, and all that depend on them."""
+        found = set(sources)
+        while True:
+            for place, eqn in enumerate(self.equations):
+                pairs = enumerate(eqn.outvars)
+                found.update(var for k, var in pairs if not found.isdisjoint(self.operands(place, k)))
+            arrived = {argument for result, argument in later if result in found} - found
+            if not arrived:
+                return found
+            found |= arrived
+
+    def leading_to(
+        self, targets: Iterable[Any], earlier: Mapping[Any, Any], apart: Collection[Any] | None = None
+    ) -> set[Any]:
+        """Some variables, and all that they depend on; with `apart`, by paths that meet none of these, and no stop."""
         found: set[Any] = set()
         pending = list(targets)
         while pending:
             atom = pending.pop()
-            if jx.is_literal(atom) or atom in found or atom in apart:
+            if jx.is_literal(atom) or atom in found or (apart is not None and atom in apart):
                 continue
             found.add(atom)
             if atom in earlier:
                 pending.append(earlier[atom])
-            elif atom in self.maker:
+            elif atom in self.maker and (apart is None or not self._is_stop(self.maker[atom][0])):
                 pending += self.operands(*self.maker[atom])
         return found
 
-    def crossings(self, near: Collection[Any], far: Collection[Any]) -> Iterator[Any]:
-        """The equations with an operand in `near` and a result in `far`."""
-        for place, eqn in enumerate(self.equations):
+    def crossings(self, near: Collection[Any], far: Collection[Any]) -> set[int]:
+        """The places of equations with an operand in `near` and a result in `far`."""
+        return {
+            place
+            for place, eqn in enumerate(self.equations)
             if any(
                 var in far and any(atom in near for atom in self.operands(place, k))
                 for k, var in enumerate(eqn.outvars)
-            ):
-                yield eqn
+            )
+        }
+
+    def stops(self, near: Collection[Any], far: Collection[Any]) -> set[int]:
+        """Those of them that are `stop_gradient`."""
+        return {place for place in self.crossings(near, far) if self._is_stop(place)}
+
+    def _is_stop(self, place: int) -> bool:
+        return self.equations[place].primitive.name == STOPPED
 
 
 def _operands_read(eqn: Any, result: int) -> Collection[int]:
@@ -121,11 +147,10 @@ def _innermost(eqn: Any) -> Any:
 
 
 def _described(eqn: Any, at: Loc | None) -> Crossing:
-    name = eqn.primitive.name
+    name = str(eqn.primitive.name)
+    operation = _WORDS.get(name, name)
     if name == "convert_element_type":
         operation = f"the cast to {eqn.params['new_dtype']}"
     elif name.startswith("custom_"):
         operation = str(eqn.params.get("name", name.removesuffix("_call")))
-    else:
-        operation = _WORDS.get(name, name)
     return Crossing(operation=operation, why="whose derivative is zero", loc=jx.location(eqn) or at)

@@ -120,8 +120,9 @@ def test_a_weight_that_is_rounded_before_its_use(weight: str):
     assert learner.certificate["w"].label == "exact"
 
 
-def test_what_is_stopped_on_purpose_is_said_in_the_certificate_alone():
-    said, learner = warnings_of('p["w"]', "stop_gradient(v)")
+@pytest.mark.parametrize("output", ["stop_gradient(v)", "stop_gradient(v > 1)", "jnp.round(stop_gradient(v))"])
+def test_what_is_stopped_on_purpose_is_said_in_the_certificate_alone(output: str):
+    said, learner = warnings_of('p["w"]', output)
     assert said == []
     assert [str(reason) for reason in learner.certificate["w"].reasons] == [
         "its gradient is zero: stop_gradient cuts its way to the outputs"
