@@ -13,6 +13,7 @@ from ..ir.finite import not_finite
 from ..ir.step import Signature, leaf_paths
 from ..ir.transition import StateKind, Transition
 from ..ir.types import TensorType
+from .batches import as_one_batch
 from .calls import Arrays
 
 Wanted = list[tuple[str, TensorType]]
@@ -39,7 +40,7 @@ class Arguments:
 
     def params(self, tree: Any) -> Arrays:
         """The leaves of the parameters."""
-        return _checked(_leaves(tree, self._signature.params, self._params, "params"), self._params)
+        return _checked(_leaves(tree, self._signature.params, self._params, "params"), self._params, batched=False)
 
     def states(self, tree: Any) -> Arrays:
         """The leaves of the states."""
@@ -186,7 +187,7 @@ def _shortened(paths: list[str]) -> str:
     return f"{shown} and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else shown
 
 
-def _checked(leaves: Sequence[Any], wanted: Wanted, *, over_time: bool = False) -> Arrays:
+def _checked(leaves: Sequence[Any], wanted: Wanted, *, over_time: bool = False, batched: bool = True) -> Arrays:
     """Arrays of the element types that were compiled for, from leaves of the right shapes."""
     arrays = [_array(x, kind) for x, (_, kind) in zip(leaves, wanted, strict=True)]
     findings = [
@@ -195,7 +196,8 @@ def _checked(leaves: Sequence[Any], wanted: Wanted, *, over_time: bool = False) 
         if (finding := _finding(TensorType.of(x), path, kind, over_time)) is not None
     ]
     if findings:
-        raise EtirError(findings)
+        batch = as_one_batch([TensorType.of(x) for x in arrays], wanted, over_time=over_time) if batched else None
+        raise EtirError(findings if batch is None else [batch])
     return [
         x if str(x.dtype) == kind.dtype else x.astype(kind.dtype) for x, (_, kind) in zip(arrays, wanted, strict=True)
     ]

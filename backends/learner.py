@@ -20,7 +20,7 @@ from .calls import Arrays
 from .drivers import scan_windows, train_by_windows
 from .engine import Engine
 from .guards import refuse_by_initial_states, refuse_through_driver, warn_of_input_credit
-from .losses import Key, StepLoss, check_loss, check_opt_state, check_optimizer, check_targets
+from .losses import Key, StepLoss, check_loss, check_opt_state, check_optimizer, check_order, check_targets
 
 
 class Carry(NamedTuple):
@@ -158,6 +158,7 @@ class Learner:
         check_optimizer(optimizer)
 
         def train(params: Any, opt_state: Any, carry: Carry, xs: Any, *targets: Any, **signals: Any) -> Trained:
+            check_order(opt_state, carry, Carry)
             check_targets(loss, targets, "(params, opt_state, carry, xs, *targets)")
             if callable(opt_state):  # jit would refuse it before the check that is made once, when training is traced
                 check_opt_state(optimizer, params, opt_state)

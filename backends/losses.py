@@ -86,6 +86,16 @@ def check_optimizer(optimizer: Any) -> None:
         )
 
 
+def check_order(opt_state: Any, carry: Any, kind: type) -> None:
+    """Raise EtirError where a carry, which is of this kind, was given as the optimiser's state, and no carry as one."""
+    if isinstance(opt_state, kind) and not isinstance(carry, kind):
+        raise error(
+            "argument-order",
+            "the carry was given as the optimiser's state, and something else as the carry: they are swapped",
+            help="train takes (params, opt_state, carry, xs, *targets)",
+        )
+
+
 def check_opt_state(optimizer: Any, params: Any, opt_state: Any) -> None:
     """Raise EtirError for an optimiser's state of another structure than its `init(params)` has."""
     init = getattr(optimizer, "init", None)

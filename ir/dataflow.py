@@ -73,6 +73,8 @@ class Dataflow:
     held: Mapping[Any, Held]
     readers: Mapping[Any, Sequence[Held]]
     """For each source, the held values that it feeds directly."""
+    silenced: Mapping[int, tuple[Crossing, ...]]
+    """The parameters, by their places, that outputs depend on and none with a derivative; and what sees to it."""
     scope: str = HIDDEN
     """What is held: operations that mix positions (`hidden`), or none of them (`open`)."""
 

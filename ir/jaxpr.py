@@ -31,6 +31,7 @@ _BODY_OF_CALL = {
     "jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr",
     "remat": "jaxpr", "remat2": "jaxpr", "checkpoint": "jaxpr",
 }  # fmt: skip
+_BY_NAME = {value.name: value for value in vars(core.primitives).values() if isinstance(value, core.Primitive)}
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _LIBRARIES = tuple({os.path.dirname(os.path.abspath(jax.__file__)), sysconfig.get_paths()["stdlib"]})
 
@@ -112,6 +113,11 @@ def sub_jaxprs(eqn: Equation) -> Iterator[Any]:
     """Every jaxpr among an equation's parameters."""
     for value in eqn.params.values():
         yield from (item for item in (value if isinstance(value, (tuple, list)) else (value,)) if is_jaxpr(item))
+
+
+def is_namesake(primitive: Any) -> bool:
+    """Whether a primitive has the name of one of JAX's public ones, and is another."""
+    return _BY_NAME.get(primitive.name, primitive) is not primitive
 
 
 def scan_split(eqn: Equation) -> tuple[int, int, int]:

@@ -59,6 +59,11 @@ class TensorType:
         return self.is_complex or self.dtype.startswith(("float", "bfloat"))
 
     @property
+    def is_narrow(self) -> bool:
+        """Whether its derivatives would have fewer than sixteen bits, in which JAX neither mixes nor adds numbers."""
+        return self.carries_credit and jax.numpy.finfo(self.dtype).bits < 16
+
+    @property
     def bytes(self) -> int:
         """Bytes held by one value; an extended element type (a PRNG key) counts as eight bytes an element."""
         try:

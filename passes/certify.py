@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from ..ir.dataflow import Crossing
 from ..ir.diagnostics import error
 from ..ir.regions import OPEN
 from ..ir.transition import Association, Certificate, Label, Param, Reason, Site, Transition, Verdict
 from .analyses.carried import Carriage, Carried, plan_rules
 from .analyses.evidence import Evidence
+from .analyses.silence import STOPPED
 from .base import Pass
 
 
@@ -63,15 +65,21 @@ class _Judge:
         own = {a: c for a, c in carried.items() if a.group.region == evidence.flow.scope}
         finding = evidence.of(param, own, whole)
         beside = tuple(self._beside(param, carried))
-        if not finding.reaches:
+        silenced = self.evidence.flow.silenced.get(self.transition.params.index(param), ())
+        if silenced or not finding.reaches:
+            beside = (*beside, *self._whatever_the_loss(param))
             if beside:
                 return entry(Verdict.APPROXIMATE, *beside)
+            if silenced:
+                return entry(Verdict.EXACT, *(self._silence(crossing) for crossing in silenced))
             never = "reaches no hidden state that an output depends on: its gradient needs no trace"
             none = "reaches no hidden state: its gradient needs no trace"
             return entry(Verdict.EXACT, Reason(text=never if self.evidence.reaches_states(param) else none))
         full = carriage.by_param.get(param)
+        held = full is not None or bool(whole)
+        rounded = evidence.roundings.of(evidence.sources_of(param), held=held)
         if full is not None:
-            reasons = (*full.notes, *finding.buffers, *beside)
+            reasons = (*full.notes, *finding.buffers, *beside, *rounded)
             if reasons or carried or whole:
                 return entry(Verdict.APPROXIMATE, *(reasons or (Reason(text="several traces of it are added up"),)))
             return entry(Verdict.EXACT, Reason(text="its influence on every hidden state is carried"))
@@ -86,10 +94,23 @@ class _Judge:
         if not seen and not beside and not whole:
             text = f"no output of a window of {self.window} reads the positions that its trace follows"
             return entry(Verdict.TRUNCATED, Reason(text=text, loc=finding.traced[0].loc), *dropped)
-        reasons = (*notes, *beside, *dropped)
+        reasons = (*notes, *beside, *dropped, *rounded)
         if reasons:
             return entry(Verdict.APPROXIMATE, *reasons)
         return entry(Verdict.EXACT, Reason(text="every path from it to a hidden state is traced"))
+
+    def _silence(self, crossing: Crossing) -> Reason:
+        """Why no credit comes to a parameter, by one of the operations that see to it."""
+        if crossing.operation == STOPPED:
+            return Reason(text="its gradient is zero: stop_gradient cuts its way to the outputs", loc=crossing.loc)
+        text = f"its gradient is zero: it comes to the outputs through {crossing.operation}, {crossing.why}"
+        return Reason(text=text, loc=crossing.loc)
+
+    def _whatever_the_loss(self, param: Param) -> Iterator[Reason]:
+        """What a parameter's gradient is made of even where the loss does not depend on it."""
+        if param in self.carriage.pullback.takers:
+            for weight in self.evidence.weights_of.get(param, ()):
+                yield from self.carriage.not_of_loss(weight)
 
     def _reads_open(self) -> bool:
         return any(a.group.region == OPEN for a in self.carriage.by_association)

@@ -52,8 +52,10 @@ class MarkSites(Pass):
             return transition
         transition = with_regions(transition, region)
         weights = _weights(transition, prologue)
-        sites = _sites(transition, region, dict(zip(prologue.frontier, weights, strict=True)))
-        return replace(transition, weights=tuple(weights), sites=tuple(sites))
+        sites = tuple(_sites(transition, region, dict(zip(prologue.frontier, weights, strict=True))))
+        if narrow := [site for site in sites if site.output.type.is_narrow]:
+            raise EtirError([_narrow(site) for site in narrow])
+        return replace(transition, weights=tuple(weights), sites=sites)
 
     def _globs(self, transition: Transition) -> tuple[str, ...]:
         if isinstance(self.sites, str):
@@ -242,6 +244,17 @@ def _sites(transition: Transition, region: Region, weight_of: dict[Any, Weight])
             held=_mixes(eqn),
             loc=jx.location(eqn),
         )
+
+
+def _narrow(site: Site) -> Diagnostic:
+    kind = site.output.type
+    return Diagnostic(
+        code="narrow-type",
+        message=f"the result of this operation ({site.operation}) is {kind}, and so would the trace of its weight be: "
+        "JAX does not add these up",
+        loc=site.loc,
+        help="cast its operands to bfloat16 first",
+    )
 
 
 def _mixes(eqn: Any) -> bool:

@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..ir import jaxpr as jx
 from ..ir.diagnostics import Diagnostic, EtirError, did_you_mean
 from ..ir.regions import FORWARD, OPEN, RESTRICTED, with_regions
 from ..ir.transition import Association, Param, Transition
 from ..rules import DEFAULT, RULES, Rule, Task, Writer
 from ..rules.writer import Followed
 from .analyses.carried import Carried
-from .analyses.dataflow import analyse_dataflow
+from .analyses.dataflow import analyse_dataflow, describe
+from .analyses.enclosed import enclosed_sites
 from .analyses.evidence import Evidence
 from .analyses.exits import Exits
 from .analyses.samples import Samples
@@ -187,15 +189,28 @@ def _check_sites(transition: Transition, assigned: list[Rule]) -> None:
     names = sorted({rule.name for rule in assigned if rule.needs_sites})
     if not names or transition.sites:
         return
-    raise EtirError([
-        Diagnostic(
-            code="no-site",
-            message=f"step '{transition.name}' uses no weight through an ETP operation, "
-            f"so '{names[0]}' has nothing to trace",
-            loc=transition.loc,
-            help="write etir.matmul(h, w) where the weight should learn online, or pass sites='auto'",
-        )
-    ])  # fmt: skip
+    raise EtirError([_no_site(transition, names[0])])
+
+
+def _no_site(transition: Transition, rule: str) -> Diagnostic:
+    flow = analyse_dataflow(transition)
+    equations = [e for k, e in enumerate(jx.equations(flow.body)) if k not in flow.prologue.equations]
+    enclosed = [(outer, inner) for outer in equations for inner in enclosed_sites(outer)]
+    uses = any(not jx.is_literal(a) and a in flow.prologue.frontier for e in equations for a in e.invars)
+    used = "no weight through an ETP operation"
+    remedy = "write etir.matmul(h, w) where the weight should learn online"
+    if enclosed:
+        inside = f"'{describe(enclosed[0][0]).removesuffix('_call')}'"
+        used = f"weights through ETP operations inside {inside} alone, which is not followed"
+        remedy = f"take the operation out of {inside}"
+    places = (jx.location(inner) or jx.location(outer) for outer, inner in enclosed)
+    return Diagnostic(
+        code="no-site",
+        message=f"step '{transition.name}' uses {used}, so '{rule}' has nothing to trace",
+        loc=next(places, transition.loc),
+        notes=tuple(f"{place}: another one is here" for place in places),
+        help=f"{remedy}, or pass sites='auto'" if uses else remedy,
+    )
 
 
 def _check_credit(transition: Transition, assigned: list[Rule], credit: str) -> None:

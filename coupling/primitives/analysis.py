@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -12,6 +13,7 @@ from .. import Coupling
 from . import contraction, control, derivative, elementwise, indexing, linearity, reduction, structure
 from .constants import Constants
 from .context import Context, Couplings, Rule, carries, couples_everything
+from .declared import declared_rule
 
 MIXING = ["cholesky_update", "custom_linear_solve", "select_and_scatter", "tridiagonal_solve"]
 """Operations of which no more is said than that they couple everything."""
@@ -28,18 +30,24 @@ RULES: MappingProxyType[str, Rule] = MappingProxyType(
         **dict.fromkeys(MIXING, couples_everything),
     }
 )
-"""Coupling rules by primitive name. What has none couples everything."""
+"""Coupling rules by the name of JAX's primitive, or of ours."""
 
-_cache: weakref.WeakKeyDictionary[Any, tuple[tuple[Coupling | None, ...], ...]] = weakref.WeakKeyDictionary()
+_Cached = weakref.WeakKeyDictionary[Any, tuple[tuple[Coupling | None, ...], ...]]
+_cache: _Cached = weakref.WeakKeyDictionary()
+
+
+def _rule(primitive: Any) -> Rule | None:
+    """The rule of the table for a primitive, where it is the one that has the name."""
+    return None if jx.is_namesake(primitive) else RULES.get(primitive.name)
 
 
 def has_rule(eqn: Any) -> bool:
-    """Whether a rule says how an equation's outputs depend on its operands, or none is needed."""
-    return eqn.primitive.name in RULES or not _differentiates(eqn)
+    """Whether the table says how an equation's outputs depend on its operands, or nothing need be said."""
+    return _rule(eqn.primitive) is not None or not _differentiates(eqn)
 
 
 def without_rule(jaxpr: Any) -> Iterator[Any]:
-    """The equations of a jaxpr, bodies included, that are taken to couple everything because no rule is known."""
+    """The equations of a jaxpr, bodies included, that are not in the table: what is known of them is their own word."""
     for eqn in jx.equations(jaxpr):
         if not has_rule(eqn):
             yield eqn
@@ -48,19 +56,23 @@ def without_rule(jaxpr: Any) -> Iterator[Any]:
                 yield from without_rule(body)
 
 
-def equation_couplings(eqn: Any, constants: Constants | None = None) -> tuple[tuple[Coupling | None, ...], ...]:
+def equation_couplings(
+    eqn: Any, constants: Constants | None = None, unfolded: frozenset[Any] = frozenset()
+) -> tuple[tuple[Coupling | None, ...], ...]:
     """How each output's derivative depends on each operand, indexed `[output][operand]`.
 
     `None` where it does not: at outputs and operands that are not floating point, at literals, and where the derivative
-    is zero by structure (`stop_gradient`, comparisons, `floor`). A primitive without a rule couples everything;
-    `has_rule` tells. `constants`, those of the surrounding jaxpr, make gathers and slices by constant indices exact.
+    is zero by structure (`stop_gradient`, comparisons, `floor`). A primitive without a rule couples what its own
+    derivative couples, and everything where that cannot be told. `constants`, those of the surrounding jaxpr, make
+    gathers and slices by constant indices exact. `unfolded` are the primitives whose derivative is being read.
     """
     inert = tuple(None for _ in eqn.invars)
     if not _differentiates(eqn):
         return tuple(inert for _ in eqn.outvars)
     live = [not jx.is_literal(atom) and carries(atom) for atom in eqn.invars]
-    context = Context(analyse=_analyse, constants=constants)
-    rows = RULES.get(eqn.primitive.name, couples_everything)(eqn, context)
+    context = Context(analyse=partial(_analyse, unfolded), constants=constants, unfolded=unfolded)
+    rule = declared_rule(eqn.primitive) or _rule(eqn.primitive) or derivative.by_pullback
+    rows = rule(eqn, context)
     return tuple(
         tuple(c if on else None for c, on in zip(row, live, strict=True)) if carries(var) else inert
         for var, row in zip(eqn.outvars, rows, strict=True)
@@ -69,7 +81,20 @@ def equation_couplings(eqn: Any, constants: Constants | None = None) -> tuple[tu
 
 def nonlinear_rule(eqn: Any, constants: Constants | None = None) -> str | None:
     """The operation that makes a backward rule in an equation nonlinear in its cotangent; None where all are linear."""
-    return linearity.nonlinear_rule(eqn, Context(analyse=_analyse, constants=constants))
+    return linearity.nonlinear_rule(eqn, _context(constants))
+
+
+def refusal(eqn: Any, by: Iterable[int], of: Iterable[int], constants: Constants | None = None) -> str | None:
+    """What JAX says where it has no pull-back of an equation's results by these operands; None where it has one."""
+    try:
+        derivative.pullback(eqn, _context(constants), frozenset(by), frozenset(of))
+    except Exception as refused:  # of whatever class: a primitive's rules raise what they like
+        return str(refused)
+    return None
+
+
+def _context(constants: Constants | None) -> Context:
+    return Context(analyse=partial(_analyse, frozenset()), constants=constants)
 
 
 def _differentiates(eqn: Any) -> bool:
@@ -85,23 +110,37 @@ def jaxpr_couplings(jaxpr: Any, seeds: Iterable[int] | None = None) -> tuple[tup
     Arguments are those of the closed jaxpr, its constants left out. With `seeds`, only these arguments are followed and
     the others' entries are `None`.
     """
-    if seeds is not None:
-        return _propagate(jaxpr, frozenset(seeds), Constants(jaxpr))
+    return _couplings(jaxpr, seeds, frozenset())
+
+
+def _couplings(
+    jaxpr: Any, seeds: Iterable[int] | None, unfolded: frozenset[Any]
+) -> tuple[tuple[Coupling | None, ...], ...]:
+    if seeds is not None or unfolded:
+        return _propagate(jaxpr, None if seeds is None else frozenset(seeds), Constants(jaxpr), unfolded)
     if jaxpr not in _cache:
-        _cache[jaxpr] = _propagate(jaxpr, None, Constants(jaxpr))
+        _cache[jaxpr] = _propagate(jaxpr, None, Constants(jaxpr), unfolded)
     return _cache[jaxpr]
 
 
-def _analyse(jaxpr: Any, values: Sequence[Any], seeds: Iterable[int] | None = None) -> Couplings:
+def _analyse(
+    unfolded: frozenset[Any],
+    jaxpr: Any,
+    values: Sequence[Any],
+    seeds: Iterable[int] | None = None,
+    *,
+    unfolding: Any = None,
+) -> Couplings:
     """Couplings of a body, given the values of its arguments where they are constant."""
+    unfolded = unfolded if unfolding is None else unfolded | {unfolding}
     given = {var: value for var, value in zip(jx.argument_vars(jaxpr), values, strict=True) if value is not None}
     if not given:
-        return jaxpr_couplings(jaxpr, seeds)
-    return _propagate(jaxpr, None if seeds is None else frozenset(seeds), Constants(jaxpr, given))
+        return _couplings(jaxpr, seeds, unfolded)
+    return _propagate(jaxpr, None if seeds is None else frozenset(seeds), Constants(jaxpr, given), unfolded)
 
 
 def _propagate(
-    jaxpr: Any, seeds: frozenset[int] | None, constants: Constants
+    jaxpr: Any, seeds: frozenset[int] | None, constants: Constants, unfolded: frozenset[Any]
 ) -> tuple[tuple[Coupling | None, ...], ...]:
     """Forward through the equations, one dictionary from arguments to couplings a variable."""
     arguments = jx.argument_vars(jaxpr)
@@ -113,7 +152,7 @@ def _propagate(
     for eqn in jx.equations(jaxpr):
         operands = [{} if jx.is_literal(atom) else found.get(atom, {}) for atom in eqn.invars]
         if any(operands):
-            for var, row in zip(eqn.outvars, equation_couplings(eqn, constants), strict=True):
+            for var, row in zip(eqn.outvars, equation_couplings(eqn, constants, unfolded), strict=True):
                 reached = combine((c, deps) for c, deps in zip(row, operands, strict=True) if c is not None and deps)
                 if reached:
                     found[var] = reached

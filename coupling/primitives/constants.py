@@ -37,6 +37,10 @@ class Constants:
             self._compute(atom, depth)
         return self._values[atom]
 
+    def maker(self, atom: Any) -> Any | None:
+        """The equation of the jaxpr that makes an operand; `None` for arguments, constants and literals."""
+        return None if jx.is_literal(atom) else self._makers.get(atom)
+
     def _compute(self, atom: Any, depth: int) -> None:
         """Evaluate the equation that makes a variable, if all its operands are constant."""
         eqn = self._makers.get(atom)

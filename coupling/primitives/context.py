@@ -21,8 +21,13 @@ Couplings: TypeAlias = Sequence[Sequence[Coupling | None]]
 class Analyse(Protocol):
     """Couplings of a jaxpr's results to its arguments."""
 
-    def __call__(self, jaxpr: Any, values: Sequence[Any], seeds: Iterable[int] | None = None) -> Couplings:
-        """`values` are those of constant arguments, else `None`; `seeds` are the arguments to follow, all if `None`."""
+    def __call__(
+        self, jaxpr: Any, values: Sequence[Any], seeds: Iterable[int] | None = None, *, unfolding: Any = None
+    ) -> Couplings:
+        """`values` are those of constant arguments, else `None`; `seeds` are the arguments to follow, all if `None`.
+
+        `unfolding` is the primitive whose derivative the jaxpr is: where it stands in it again, it couples everything.
+        """
         ...
 
 
@@ -31,7 +36,10 @@ class Context:
     """The surroundings of one equation."""
 
     analyse: Analyse
+    """Reads the couplings of a body; what is unfolded here is not unfolded there again."""
     constants: Constants | None = None
+    unfolded: frozenset[Any] = frozenset()
+    """The primitives whose own derivative the equation was found in."""
 
     def value(self, atom: Any) -> npt.NDArray[np.generic] | None:
         """The value of an integer or boolean operand that is constant, or of a literal; `None` for any other."""

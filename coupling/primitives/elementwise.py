@@ -161,6 +161,16 @@ def no_derivative(eqn: Any, context: Context) -> Couplings:
     return [[None] * len(eqn.invars) for _ in eqn.outvars]
 
 
+def select(eqn: Any, context: Context) -> Couplings:
+    """Element by element; but what is picked only where it is no number, as in `jnp.heaviside`, has no derivative."""
+    (row,) = elementwise(eqn, context)
+    which, *cases = eqn.invars
+    maker = context.constants.maker(which) if context.constants is not None else None
+    if maker is None or maker.primitive.name != "ne" or maker.invars[0] is not maker.invars[1] or len(cases) != 2:
+        return [row]
+    return [[*row[:2], None if cases[1] is maker.invars[0] else row[2]]]
+
+
 def sign(eqn: Any, context: Context) -> Couplings:
     """The sign of a real number has no derivative; that of a complex one, its direction, has."""
     return elementwise(eqn, context) if jx.type_of(eqn.outvars[0]).is_complex else no_derivative(eqn, context)
@@ -169,6 +179,7 @@ def sign(eqn: Any, context: Context) -> Couplings:
 RULES: dict[str, Rule] = {
     "sign": sign,
     **dict.fromkeys(ELEMENTWISE, elementwise),
+    "select_n": select,
     **dict.fromkeys(PAIRWISE, pairwise),
     **dict.fromkeys(NO_DERIVATIVE, no_derivative),
 }

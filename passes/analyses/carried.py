@@ -101,6 +101,20 @@ class Carriage:
         place = self.transition.params.index(param)
         return self.pullback.reverse[place] is not self.vjp.results[len(self.made.entering) + place]
 
+    def not_of_loss(self, weight: Weight) -> Iterator[Reason]:
+        """What is added to a weight's gradient that the loss's derivative is no factor of: it is zero for no loss."""
+        for of, value in zip(self.pullback.weights, self.pullback.on_weights, strict=True):
+            op = self.made.source(value)
+            if of is not weight or self._estimated(value):
+                continue
+            if isinstance(op, (Contract, Product, ContractPushed)):
+                site = op.association.site if isinstance(op, Contract) else op.site
+                read = self._cotangents(op)
+                if not all(c in self.made.entering or self.positional.is_of_loss(c) for c in read):
+                    yield from self._read_with(read, site)
+            else:
+                yield Reason(text=_made_by(getattr(op, "region", type(op).__name__)), loc=weight.loc)
+
     def _refuse_double_reading(self) -> None:
         seen: set[Any] = set()
         for value in (*self.pullback.on_weights, *self.pullback.on_params):
@@ -274,23 +288,28 @@ class Carriage:
             yield from self._trace_notes(op)
         known = isinstance(op, (Product, Contract)) or estimates
         if not known:
-            name = getattr(op, "region", type(op).__name__)
-            yield Reason(
-                text=f"its credit is what the rule's own operation '{name}' makes of its trace", loc=weight.loc
-            )
+            yield Reason(text=_made_by(getattr(op, "region", type(op).__name__)), loc=weight.loc)
         at_exit = isinstance(self.made.maker.get(value), Total)
         if at_exit and isinstance(op, (Product, Contract)):
             yield from self._exit_notes(op)
 
     def _exit_notes(self, op: Contract | Product) -> Iterator[Reason]:
         """What an exit reading is read with, where it does not come of the loss's derivative alone."""
-        cotangents = op.cotangents if isinstance(op, Contract) else (op.cotangent,)
-        made = self.made.maker.get(cotangents[0])
-        if isinstance(made, Project):
-            cotangents = made.cotangents
+        cotangents = self._cotangents(op)
         if not all(self.positional.is_of_loss(c) for c in cotangents):
             site = op.association.site if isinstance(op, Contract) else op.site
             yield from self._read_with(cotangents, site)
+
+    def _estimated(self, value: Value) -> str:
+        """The rule of whose gradient a value is said to be an estimate; nothing where it is none."""
+        makers = [self.made.maker[v] for v in self.made.slice(value) if v in self.made.maker]
+        return next((m.estimates for m in makers if isinstance(m, Apply) and m.estimates), "")
+
+    def _cotangents(self, op: Contract | Product | ContractPushed) -> tuple[Value, ...]:
+        """What a contribution is read with."""
+        cotangents = (op.cotangent,) if isinstance(op, Product) else op.cotangents
+        made = self.made.maker.get(cotangents[0])
+        return made.cotangents if isinstance(made, Project) else cotangents
 
     def _trace_notes(self, op: Contract) -> Iterator[Reason]:
         """Why the trace of a contraction is not the derivative."""
@@ -326,14 +345,17 @@ class Carriage:
             if known and trace is not None and trace.start is None and op.trace is trace.before:
                 self.by_param[param] = Carried()
                 return
-        makers = [self.made.maker[v] for v in self.made.slice(value) if v in self.made.maker]
-        estimates = next((m.estimates for m in makers if isinstance(m, Apply) and m.estimates), "")
+        estimates = self._estimated(value)
         if estimates:
             note = Reason(text=f"a random estimate, whose mean is the gradient of {estimates}", loc=param.loc)
         else:
             note = Reason(text="its credit is made by operations of the rule's own", loc=param.loc)
         known = self.by_param.get(param)
         self.by_param[param] = Carried(notes=(*(known.notes if known else ()), note))
+
+
+def _made_by(name: str) -> str:
+    return f"its credit is what the rule's own operation '{name}' makes of its trace"
 
 
 def plan_rules(transition: Transition) -> tuple[str, ...]:

@@ -14,13 +14,15 @@ from typing import Any, TypeAlias
 
 from ...coupling import Coupling
 from ...coupling.limits import COLOURS, SPREAD
-from ...coupling.primitives import Constants, equation_couplings
 from ...ir import jaxpr as jx
 from ...ir.dataflow import HIDDEN, OPEN, Crossing, Dataflow, Dependences, Held, Prologue
 from ...ir.regions import STEP
 from ...ir.transition import Transition
+from .credit import Credit
 from .derivatives import refuse_nonlinear_rules
 from .prologue import find_prologue
+from .reverse_mode import refuse_without_reverse_mode
+from .silence import find_silenced
 
 Live: TypeAlias = list[tuple[Any, Dependences, Coupling]]
 """An equation's operands that credit flows from, each with what it depends on, and how a result depends on it."""
@@ -42,11 +44,13 @@ def analyse_dataflow(transition: Transition, scope: str = HIDDEN) -> Dataflow:
 
 def _analyse(body: Any, params: int, states: int, scope: str) -> Dataflow:
     prologue = find_prologue(body, params)
+    credit = Credit(body)
+    refuse_without_reverse_mode(body, params, states, credit)
     refuse_nonlinear_rules(body, params, states, prologue)
     old_states = [v for v in jx.argument_vars(body)[params : params + states] if jx.type_of(v).carries_credit]
     must_hold: dict[Any, Crossing] = {}
     while True:
-        walk = _Walk(body, prologue, old_states, must_hold, mixing=scope == OPEN)
+        walk = _Walk(credit, prologue, old_states, must_hold, mixing=scope == OPEN)
         walk.run()
         if not walk.culprits:
             return Dataflow(
@@ -57,6 +61,7 @@ def _analyse(body: Any, params: int, states: int, scope: str) -> Dataflow:
                 depends=walk.depends,
                 held=walk.held,
                 readers=walk.readers(),
+                silenced=find_silenced(body, params, states, credit),
                 scope=scope,
             )
         must_hold |= walk.culprits
@@ -71,9 +76,9 @@ class _Walk:
     """
 
     def __init__(
-        self, body: Any, prologue: Prologue, old_states: list[Any], must_hold: dict[Any, Crossing], *, mixing: bool
+        self, credit: Credit, prologue: Prologue, old_states: list[Any], must_hold: dict[Any, Crossing], *, mixing: bool
     ) -> None:
-        self.body, self.prologue, self.must_hold, self.mixing = body, prologue, must_hold, mixing
+        self.prologue, self.must_hold, self.credit, self.mixing = prologue, must_hold, credit, mixing
         self.followed = set(old_states)
         self.real_states = frozenset(var for var in old_states if not jx.type_of(var).is_complex)
         weights = [var for var in prologue.frontier if jx.type_of(var).carries_credit]
@@ -85,13 +90,11 @@ class _Walk:
         self.summed: dict[Any, frozenset[Any]] = {}
         """For a value the sources that it depends on through a sum over positions."""
         self.culprits: dict[Any, Crossing] = {}
-        self.producers = jx.Producers(body)
 
     def run(self) -> None:
-        constants = Constants(self.body)
-        for place, eqn in enumerate(jx.equations(self.body)):
+        for place, eqn in enumerate(self.credit.equations):
             if place not in self.prologue.equations:
-                self._visit(place, eqn, constants)
+                self._visit(place, eqn)
 
     def readers(self) -> dict[Any, list[Held]]:
         """For each source, the held values that it feeds directly."""
@@ -101,13 +104,13 @@ class _Walk:
                 readers.setdefault(source, []).append(item)
         return readers
 
-    def _visit(self, place: int, eqn: Any, constants: Constants) -> None:
+    def _visit(self, place: int, eqn: Any) -> None:
         operands = [{} if jx.is_literal(atom) else self.depends.get(atom, {}) for atom in eqn.invars]
         site = eqn.primitive.name == "etp"
         if site:
             operands[-1] = {}  # the weight's credit is the site's own
         if any(operands):
-            for var, couplings in zip(eqn.outvars, equation_couplings(eqn, constants), strict=True):
+            for var, couplings in zip(eqn.outvars, self.credit.couplings(place), strict=True):
                 live = [
                     (atom, deps, c)
                     for atom, deps, c in zip(eqn.invars, operands, couplings, strict=True)
@@ -168,10 +171,12 @@ class _Walk:
 
     def _origin(self, var: Any) -> Crossing | None:
         """The operation that summed the positions up that `var` then spreads: the nearest one before it."""
-        while var not in self.followed and (found := self.producers.producer(var)) is not None:
+        while var not in self.followed and var in self.credit.maker:
+            place, result = self.credit.maker[var]
+            found = self.credit.equations[place]
             flowing = [
                 (atom, c)
-                for atom, c in zip(found.invars, equation_couplings(found)[found.outvars.index(var)], strict=True)
+                for atom, c in zip(found.invars, self.credit.couplings(place)[result], strict=True)
                 if c is not None and not jx.is_literal(atom) and self.depends.get(atom)
             ]
             if any(c.fan_in > 1 for _, c in flowing):

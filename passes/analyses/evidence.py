@@ -9,15 +9,17 @@ from functools import cached_property
 from typing import Any
 
 from ...coupling import Coupling
-from ...coupling.primitives import Constants, equation_couplings
 from ...ir import jaxpr as jx
 from ...ir.dataflow import HIDDEN, Held
 from ...ir.plan.links import is_closed, positions_of
 from ...ir.regions import STEP
 from ...ir.transition import Association, Group, Param, Reason, Site, State, StateKind, Transition, Weight
 from .carried import Carried
+from .credit import Credit
 from .dataflow import analyse_dataflow, describe
+from .enclosed import enclosed_sites
 from .reach import Reach
+from .rounding import Roundings
 from .variables import site_variable, state_variables
 
 
@@ -62,6 +64,7 @@ class Evidence:
         for association in (a for a in transition.every_association if a.group.region == scope):
             self.associations_of.setdefault(association.site, []).append(association)
         self._of_group: dict[Any, tuple[Reason, ...]] = {}
+        self.roundings = Roundings(transition, self.flow, self.read_states)
 
     def of(
         self, param: Param, carried: Mapping[Association, Carried] | None = None, whole: Collection[Site] = ()
@@ -77,7 +80,7 @@ class Evidence:
         followed = {a: Carried() for a in of_sites if a.traced} if carried is None else carried
         followed = {a: c for a, c in followed.items() if self._is_read(a.group)}
         dropped = [*self._plain_uses(weights), *self._beside_the_traces(sites, whole, followed)]
-        sources = [self.weight_variables[w] for w in weights] + [site_variable(self.transition, s) for s in sites]
+        sources = self.sources_of(param)
         buffers = self._through_buffers(sources)
         taken: dict[Site, frozenset[tuple[State, State]]] = {}
         for a, c in followed.items():
@@ -94,10 +97,13 @@ class Evidence:
 
     def reaches_states(self, param: Param) -> bool:
         """Whether `param` reaches a hidden state, an output's or not, at once or later by way of buffers."""
+        return not self._to_states.isdisjoint(self.sources_of(param))
+
+    def sources_of(self, param: Param) -> list[Any]:
+        """The variables of a parameter's weights and of the outputs of their sites."""
         weights = self.weights_of.get(param, [])
         sites = [site for weight in weights for site in self.sites_of.get(weight, ())]
-        sources = [self.weight_variables[w] for w in weights] + [site_variable(self.transition, s) for s in sites]
-        return not self._to_states.isdisjoint(sources)
+        return [self.weight_variables[w] for w in weights] + [site_variable(self.transition, s) for s in sites]
 
     @cached_property
     def _to_states(self) -> set[Any]:
@@ -140,20 +146,12 @@ class Evidence:
             for eqn in users:
                 onward = [v for v in eqn.outvars if v in self._toward_hidden]
                 if any(source in self.to_hidden for v in onward for source in self.flow.of(v)):
-                    yield Reason(text=f"used by a plain {describe(eqn)}, not by an ETP operation", loc=jx.location(eqn))
+                    yield _plain_use(eqn)
 
     @cached_property
     def _toward_hidden(self) -> set[Any]:
         """The variables from which some hidden state is reached that outputs depend on."""
-        found = set(self.after_hidden)
-        constants = Constants(self.transition.region(STEP).body)
-        for eqn in reversed(self.equations):
-            if found.isdisjoint(eqn.outvars):
-                continue
-            for var, row in zip(eqn.outvars, equation_couplings(eqn, constants), strict=True):
-                if var in found:
-                    found.update(atom for atom, c in zip(eqn.invars, row, strict=True) if c is not None)
-        return found
+        return Credit(self.transition.region(STEP).body).leading_to(self.after_hidden)
 
     def _beside_the_traces(
         self, sites: Iterable[Site], whole: Collection[Site], followed: Mapping[Association, Carried]
@@ -268,6 +266,16 @@ class Evidence:
         read = self.flow.reaching([*self.after_hidden, *jx.outvars(body)[len(self.transition.states) :]])
         read |= {s for b in buffers for s in self.flow.reaching([self.variables[b][1]])}
         return [(b, self.flow.reaching([self.variables[b][1]])) for b in buffers if self.variables[b][0] in read]
+
+
+def _plain_use(eqn: Any) -> Reason:
+    """What is said of a use of a weight that is no site."""
+    inner = next(enclosed_sites(eqn), None)
+    if inner is None:
+        return Reason(text=f"used by a plain {describe(eqn)}, not by an ETP operation", loc=jx.location(eqn))
+    inside = describe(eqn).removesuffix("_call")
+    text = f"used inside '{inside}', whose ETP operations are not followed"
+    return Reason(text=text, loc=jx.location(inner) or jx.location(eqn))
 
 
 def _names(states: Iterable[State]) -> str:

@@ -8,12 +8,12 @@ from typing import Any
 
 import jax
 
-from ...coupling.primitives import equation_couplings
 from ...ir import jaxpr as jx
 from ...ir.observable import Observable
 from ...ir.regions import EXIT, SEEN, SHOWN, make_region
 from ...ir.transition import Region, Site, State, Transition
 from ...ir.values import Value
+from .credit import Credit
 from .observables import Paths, observables
 
 Run = Callable[[dict[Any, Any], Sequence[Any]], list[Any]]
@@ -76,13 +76,7 @@ class Exits:
     def _with_credit(self) -> set[Any]:
         """The variables of the `exit` region from which credit reaches an output."""
         body = self.whole().body
-        found = {atom for atom in jx.outvars(body) if not jx.is_literal(atom)}
-        for eqn in reversed(jx.equations(body)):
-            for var, couplings in zip(eqn.outvars, equation_couplings(eqn), strict=True):
-                if var in found:
-                    pairs = zip(eqn.invars, couplings, strict=True)
-                    found.update(a for a, c in pairs if c is not None and not jx.is_literal(a))
-        return found
+        return Credit(body).leading_to(jx.outvars(body))
 
     def _region(self, name: str, run: Run, shifts: Iterable[Value], results: Sequence[Any]) -> Region:
         slicer, made = self._paths().slicer, tuple(shifts)

@@ -2,6 +2,7 @@
 
 from .api import analyse, compile, emit, lower, plan
 from .backends import Backend, Carry, Learner, Result, Trained
+from .coupling.primitives import declare_coupling
 from .frontend import (
     HiddenGroupState,
     HiddenState,
@@ -48,6 +49,7 @@ __all__ = [
     "analyse",
     "bias",
     "compile",
+    "declare_coupling",
     "einsum",
     "emit",
     "find_hidden_groups_from_module",

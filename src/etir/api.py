@@ -12,6 +12,7 @@ from .backends import emit as emit_transition
 from .backends.learner import Learner
 from .frontend import Functional, Module, functionalise
 from .frontend.lower import lower as lower_function
+from .frontend.sequences import lowered_or_told
 from .ir.diagnostics import Diagnostic, EtirError, did_you_mean, error, warn
 from .ir.loc import Loc
 from .ir.step import Signature, Step, leaf_paths
@@ -21,6 +22,7 @@ from .ir.verify import check
 from .passes import ANALYSIS, Certify, MarkSites, Pass, PassManager, PlanTraces, Reassociate, ingest
 from .passes.instruments.base import Instrument
 from .passes.plan_traces import assign_rules
+from .reports import report_silenced
 from .rules import Rule
 
 RuleLike = str | Rule
@@ -37,12 +39,13 @@ def lower(model: Any, *args: Any, buffers: str | Sequence[str] = ()) -> Step:
     and infinities.
     """
     if _is_module(model):
-        model = functionalise(model, *args)
+        return lowered_or_told(lambda x: _lower_functional(functionalise(model, *x), x, buffers), args)
     if isinstance(model, Functional):
-        return _lower_functional(model, args, buffers)
+        return lowered_or_told(lambda x: _lower_functional(model, x, buffers), args)
     if len(args) < 2:
         raise EtirError([_too_few_arguments(model)])
-    return lower_function(model, *args, buffers=buffers)
+    params, states, *inputs = args
+    return lowered_or_told(lambda x: lower_function(model, params, states, *x, buffers=buffers), tuple(inputs))
 
 
 def _is_module(model: Any) -> bool:
@@ -193,6 +196,7 @@ def compile(
     step = lower(model, *args, buffers=buffers)
     planned = plan(analyse_for(step, sites, rule, rules), rule, window, rules=rules, credit=credit)
     _report_truncated(planned, on_truncated)
+    report_silenced(planned)
     check(planned)
     return emit_transition(planned, backend, step.signature, trace_dtype)
 

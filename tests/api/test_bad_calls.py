@@ -15,6 +15,42 @@ def step(params, states, x):
 """A case begins on the eighth line."""
 
 CASES = {
+    "carry and optimiser's state swapped": (
+        """
+        import optax
+        learner, optimizer = etir.compile(step, params, states, x), optax.adam(1e-3)
+        train = learner.train(lambda y: y.sum(), optimizer)
+        train(params, learner.init(), optimizer.init(params), jnp.ones((10, 3)))
+        """,
+        """
+        error: the carry was given as the optimiser's state, and something else as the carry: they are swapped [argument-order]
+          help: train takes (params, opt_state, carry, xs, *targets)
+        """,  # noqa: E501
+    ),
+    "inputs of another batch": (
+        """
+        def gated(params, states, x, gate):
+            return {"h": 0.9 * states["h"] + gate * matmul(x, params["cell"]["w"])}, None
+        learner = etir.compile(gated, params, {"h": jnp.zeros((4, 3))}, jnp.ones((4, 3)), jnp.ones((4, 1)))
+        learner.window(params, learner.init(), (jnp.ones((10, 8, 3)), jnp.ones((10, 8, 1))))
+        """,
+        """
+        error: '0' and '1' have 8 rows; the learner was compiled for 4 [argument-batch]
+          help: if these are batches, compile again with one of that size, or compile for a sample and jax.vmap the learner
+        """,  # noqa: E501
+    ),
+    "states of another batch": (
+        """
+        def many(params, states, x):
+            return [0.9 * h + matmul(x, params["cell"]["w"]) for h in states], None
+        learner = etir.compile(many, params, [jnp.zeros((4, 3))] * 5, jnp.ones((4, 3)))
+        learner.init(states=[jnp.zeros((1, 3))] * 5)
+        """,
+        """
+        error: '0' and 4 more have 1 row; the learner was compiled for 4 [argument-batch]
+          help: if these are batches, compile again with one of that size, or compile for a sample and jax.vmap the learner
+        """,  # noqa: E501
+    ),
     "not finite at init": (
         """
         learner = etir.compile(step, params, states, x)

@@ -10,8 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
+from own_primitives import heaviside, own_primitive, self_transposed
 
-from etir.coupling.primitives import Constants, equation_couplings, has_rule, jaxpr_couplings, without_rule
+from etir.coupling import Coupling
+from etir.coupling.primitives import (
+    Constants,
+    declare_coupling,
+    elementwise_coupling,
+    equation_couplings,
+    has_rule,
+    jaxpr_couplings,
+    without_rule,
+)
+from etir.ir.diagnostics import EtirError
 
 
 def pattern(function, *shapes, points=8):
@@ -297,14 +308,56 @@ def test_seeds_choose_what_is_followed():
     assert [str(entry) for entry in jaxpr_couplings(jaxpr, seeds=[1])[0]] == ["None", "[=]"]
 
 
-def test_a_primitive_without_a_rule_couples_everything_and_is_named():
-    unknown = jax.extend.core.Primitive("unheard_of")
-    unknown.def_abstract_eval(lambda x: x)
+def test_a_primitive_without_rule_and_derivative_couples_everything_and_is_named():
+    unknown = own_primitive("unheard_of", jnp.sin)
     jaxpr = jax.make_jaxpr(jax.jit(lambda x: unknown.bind(jnp.roll(x, 1))))(jnp.zeros(4))
     (eqn,) = without_rule(jaxpr)
     assert eqn.primitive is unknown
     assert not has_rule(eqn)
     assert str(jaxpr_couplings(jaxpr)[0][0]) == "[*]"
+
+
+def text_of(primitive):
+    return str(equation_couplings(equation(primitive.bind, (4,)))[0][0])
+
+
+def test_a_primitive_without_rule_couples_what_its_derivative_couples():
+    inner = own_primitive("inner", jnp.tanh, lambda t, x: jnp.roll(t * x, 1))
+    outer = own_primitive("outer", jnp.tanh, lambda t, x: jax.jvp(inner.bind, (x,), (t,))[1] + t)
+    assert [text_of(p) for p in (heaviside, inner, outer)] == ["[=]", "[-1,3]", "[-1..0,3]"]
+
+
+def test_a_derivative_that_leads_back_to_its_primitive_couples_everything():
+    assert text_of(self_transposed("reversal", lambda x: x[::-1])) == "[*]"
+
+
+def test_the_name_of_one_of_jax_primitives_is_not_enough():
+    assert text_of(own_primitive("floor", jnp.floor, lambda t, x: jnp.roll(t, 1))) == "[-1,3]"
+
+
+def test_what_is_declared_of_a_primitive_is_believed():
+    shuffle = self_transposed("shuffle", lambda x: x[::-1])
+    declare_coupling(shuffle, lambda shapes, results, params: [[Coupling.reversed(shapes[0], [0])]])
+    assert text_of(shuffle) == "[map:3..0]"
+    declare_coupling(shuffle, elementwise_coupling)
+    assert text_of(shuffle) == "[=]"
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([], "rows of nothing; wanted 1 x 1 entries, results by operands"),
+        ([[None, None]], "rows of 2; wanted 1 x 1 entries, results by operands"),
+        ([[Coupling.identity((3,))]], "[3] to [3]; wanted [4] to [4] for operand 0 and result 0"),
+    ],
+)
+def test_a_declared_coupling_must_fit(rows, message):
+    odd = own_primitive("odd", jnp.sin)
+    declare_coupling(odd, lambda *_: rows)
+    with pytest.raises(EtirError) as raised:
+        equation_couplings(equation(odd.bind, (4,)))
+    (found,) = raised.value.diagnostics
+    assert f"{found.message} [{found.code}]" == f"the coupling declared of 'odd' is {message} [coupling-shape]"
 
 
 def test_chains_share_what_they_do_not_change():

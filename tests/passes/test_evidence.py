@@ -30,6 +30,19 @@ def test_plain_uses_and_recurrence_that_is_dropped():
     )
 
 
+def test_operations_inside_a_loop_are_not_followed():
+    source = """
+    def step(p, s, x):
+        once = etir.matmul(x, p["A"])
+        h, _ = jax.lax.scan(lambda h, _: (0.5 * h + once + etir.matmul(x, p["B"]), None), s["h"], None, length=3)
+        return {"h": h}, h
+    """
+    assert labels(etir.analyse(lowered(source, {"A": "f32[3,4]", "B": "f32[3,4]"}, {"h": "f32[4]"}, "f32[3]"))) == (
+        '"A" exact "every path from it to a hidden state is traced"\n'
+        '"B" truncated "used inside \'scan\', whose ETP operations are not followed" loc(model.py:3:56)'
+    )
+
+
 def test_what_one_layer_sends_to_the_next_is_no_recurrence():
     source = """
     def step(p, s, x):
@@ -65,8 +78,15 @@ def test_what_one_layer_sends_to_the_next_is_no_recurrence():
             "0.5 * s['h'] + 0.3 * jnp.roll(s['h'], 1) + y",
             '"W" approximate "recurrence of \'h\' moves between positions [-1..0,3]"',
         ),
-        ("0.5 * s['h'] + jax.lax.stop_gradient(y)", '"W" exact "reaches no hidden state: its gradient needs no trace"'),
-        ("0.5 * s['h'] + jnp.round(y)", '"W" exact "reaches no hidden state: its gradient needs no trace"'),
+        (
+            "0.5 * s['h'] + jax.lax.stop_gradient(y)",
+            '"W" exact "its gradient is zero: stop_gradient cuts its way to the outputs" loc(model.py:3:24)',
+        ),
+        (
+            "0.5 * s['h'] + jnp.round(y)",
+            '"W" exact "its gradient is zero: it comes to the outputs through round, whose derivative is zero" '
+            "loc(model.py:3:24)",
+        ),
         ("jnp.where(s['h'].sum() > 0, s['h'], y)", '"W" exact "every path from it to a hidden state is traced"'),
         (
             "jax.lax.cond(s['h'].sum() > 0, jnp.sin, jnp.cos, s['h']) + y",

@@ -1,0 +1,17 @@
+"""ETP operations inside constructs that keep their bodies: loops, branches, custom derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ...ir import jaxpr as jx
+
+
+def enclosed_sites(eqn: Any) -> Iterator[Any]:
+    """The ETP operations in an equation's bodies, where passes do not look for sites."""
+    for body in jx.sub_jaxprs(eqn):
+        for inner in jx.equations(body):
+            if inner.primitive.name == "etp":
+                yield inner
+            yield from enclosed_sites(inner)
