@@ -208,7 +208,10 @@ class Learner:
                 return (states, traces), outputs
 
             arrays = self._warned_of(inputs), signals
-            now, outputs = scan_windows(body, (states, traces), arrays, length, self.window_size)
+            def enter(now: Any, steps: int) -> Any:
+                return now[0], self._engine.lag.ready(now[1], steps)
+
+            now, outputs = scan_windows(body, enter, (states, traces), arrays, length, self.window_size)
             return self._carry(*now), self._outputs(outputs)
 
         return jax.jit(window, static_argnums=5)
@@ -242,7 +245,9 @@ class Learner:
 
             gradient = partial(self._engine.gradient, StepLoss(loss.value, self._signature.outputs))
             carry = (params, opt_state, states, traces)
-            now, losses, aux = train_by_windows(gradient, update, carry, (inputs, signals, targets), self.window_size)
+            arrays = inputs, signals, targets
+            ready = self._engine.lag.ready
+            now, losses, aux = train_by_windows(gradient, update, ready, carry, arrays, self.window_size)
             params, opt_state, states, traces = now
             tree = jax.tree.unflatten(structure, params)
             return refuse_through_driver(Trained(tree, opt_state, self._carry(states, traces), losses, aux), "train")
@@ -256,7 +261,7 @@ class Learner:
         return [warn_of_input_credit(x, of.path) for x, of in zip(inputs, self.transition.inputs, strict=True)]
 
     def _carry(self, states: Arrays, traces: Any) -> Carry:
-        return Carry(jax.tree.unflatten(self._signature.states, states), traces)
+        return Carry(jax.tree.unflatten(self._signature.states, states), self._engine.lag.ready(traces, 1))
 
     def _outputs(self, outputs: Arrays) -> Any:
         return jax.tree.unflatten(self._signature.outputs, outputs)
