@@ -226,9 +226,9 @@ def _array(value: Any, kind: TensorType) -> jax.Array:
 
 
 def _is_any_number(value: Any) -> bool:
-    """Whether a value is a Python int, or one that `jax.jit` has traced."""
-    if isinstance(value, jax.core.Tracer):
-        return bool(value.aval.weak_type) and jnp.issubdtype(value.dtype, jnp.integer)
+    """Whether a value is a Python int, as it is or as `jax.jit` has it."""
+    if isinstance(value, jax.Array):
+        return value.weak_type and jnp.issubdtype(value.dtype, jnp.integer)
     return isinstance(value, int)
 
 

@@ -1,4 +1,4 @@
-"""Compiled functions of a user's own arguments, which are checked as they are traced: once for all alike, not at every call."""
+"""Compiled functions of a user's own arguments, which are checked as they are traced: once for all that are alike."""
 
 from __future__ import annotations
 

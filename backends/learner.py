@@ -213,7 +213,7 @@ class Learner:
 
         def step(params: Arrays, carry: Any, inputs: Arrays, signals: Arrays) -> tuple[Carry, Any]:
             xs, given = [x[None] for x in self._warned_of(inputs)], [x[None] for x in signals]
-            states, traces, outputs = self._engine.window(params, *carry, xs, given, 1)
+            states, traces, outputs = self._engine.window(params, carry[0], carry[1], xs, given, 1)
             return self._carry(states, traces), self._outputs([y[0] for y in outputs])
 
         return Checked(check, step)
@@ -225,15 +225,16 @@ class Learner:
         def check(params: Any, carry: Any, xs: Any, signals: Any) -> tuple[Any, ...]:
             return of.params(params), of.carry(carry), of.sequence(xs, signals=signals)
 
-        def window(params: Arrays, carry: Any, given: tuple[Arrays, Arrays, int]) -> tuple[Carry, Any]:
+        def window(params: Arrays, carry: Any, sequence: tuple[Arrays, Arrays, int]) -> tuple[Carry, Any]:
             def enter(now: Any, steps: int) -> Any:
                 return now[0], engine.lag.ready(now[1], steps)
 
             def body(now: Any, at: Any, steps: int) -> tuple[Any, Arrays]:
-                states, traces, outputs = engine.window(params, *now, *at, steps)
+                (before, held), (x, given) = now, at
+                states, traces, outputs = engine.window(params, before, held, x, given, steps)
                 return (states, traces), outputs
 
-            inputs, signals, length = given
+            inputs, signals, length = sequence
             arrays = self._warned_of(inputs), signals
             now, outputs = scan_windows(body, enter, carry, arrays, length, self.window_size)
             return self._carry(*now), self._outputs(outputs)
@@ -278,7 +279,15 @@ class Learner:
         of, structure = self._arguments, self._signature.params
 
         def check(
-            loss: Key, optimizer: Key, _: str, params: Any, opt_state: Any, carry: Any, xs: Any, targets: Any, signals: Any
+            loss: Key,
+            optimizer: Key,
+            _: str,
+            params: Any,
+            opt_state: Any,
+            carry: Any,
+            xs: Any,
+            targets: Any,
+            signals: Any,
         ) -> tuple[Any, ...]:
             check_targets(loss.value, targets, "(params, opt_state, carry, xs, *targets)")
             flat, (states, traces) = of.params(params), of.carry(carry)

@@ -20,6 +20,7 @@ from .program import Action, Program
 from .reverse import Reverse, Run
 from .shared import Shared
 
+
 class Given(NamedTuple):
     """What a window is given: states and traces as they enter, and arrays with a leading time axis."""
 

@@ -1,8 +1,8 @@
 """Traces held one step behind: a step leaves its factors pending, and whatever comes next applies them first.
 
-What a step's reverse mode contracts is then the array that its forward pass has just written. Were the trace advanced at
-once, the one that entered would be read after it is overwritten, and XLA would copy it. A fold of several steps advances
-its traces itself, once, and leaves nothing pending.
+What a step's reverse mode contracts is then the array that its forward pass has just written. Were the trace advanced
+at once, the one that entered would be read after it is overwritten, and XLA would copy it. A fold of several steps
+advances its traces itself, once, and leaves nothing pending.
 
 Two forms are handed from window to window: the traces alone (`settled`), or followed by what is pending. A carry always
 has the second.
@@ -87,7 +87,11 @@ class Lag:
         return {s.contract: _contracted(s, _of(s, held), cotangents) for s in sweeps}
 
     def close(
-        self, held: Mapping[Trace, Any], record: Mapping[Value, Any], steps: int, entering: Mapping[int, Any] | None = None
+        self,
+        held: Mapping[Trace, Any],
+        record: Mapping[Value, Any],
+        steps: int,
+        entering: Mapping[int, Any] | None = None,
     ) -> Closed:
         """The end of a fold of so many steps, of settled traces: `close_fold`; a single step advances nothing."""
         if steps > 1:
@@ -104,16 +108,19 @@ class Lag:
     @cached_property
     def _kinds(self) -> Pending:
         """The shapes and element types of what a step leaves."""
-        record = {v: jax.ShapeDtypeStruct((1, *v.type.shape), v.type.dtype) for v in self.sweeps.needs}
-        products, factors, data = jax.eval_shape(lambda arrays: self._left(dict(zip(record, arrays))).tree, [*record.values()])
-        return Pending(products, factors, data)
+        values = self.sweeps.needs
+        record = [jax.ShapeDtypeStruct((1, *v.type.shape), v.type.dtype) for v in values]
+        left = jax.eval_shape(lambda arrays: self._left(dict(zip(values, arrays, strict=True))).tree, record)
+        return Pending(*left)
 
     def _pending(self, arrays: Sequence[Any]) -> Pending:
         return Pending(*jax.tree.unflatten(jax.tree.structure(self._kinds.tree), arrays))
 
     def _arrays(self, record: Mapping[Value, Any]) -> tuple[Any, ...]:
         kinds = jax.tree.leaves(self._kinds.tree)
-        return tuple(x.astype(kind.dtype) for x, kind in zip(jax.tree.leaves(self._left(record).tree), kinds, strict=True))
+        return tuple(
+            x.astype(kind.dtype) for x, kind in zip(jax.tree.leaves(self._left(record).tree), kinds, strict=True)
+        )
 
     def _left(self, record: Mapping[Value, Any]) -> Pending:
         """What the step of this record leaves."""
@@ -141,13 +148,16 @@ def _advanced(
     moved, _ = algebra.passed(sweep, held, pairs, None, "")
     new: Held = {}
     for k, old in held.items():
-        terms = [*([moved[k]] if k in moved else []), *([sweep.placement.outer(factors[k], data)] if k in factors else [])]
+        terms = [
+            *([moved[k]] if k in moved else []),
+            *([sweep.placement.outer(factors[k], data)] if k in factors else []),
+        ]
         new[k] = added(terms).astype(old.dtype) if terms else jnp.zeros_like(old)
     return new
 
 
 def _contracted(sweep: Sweep, held: Held, cotangents: Any) -> Any:
-    """`<c, E>`; of a large trace a few entries of its first axis at a time, or XLA holds all products before it adds."""
+    """`<c, E>`, of a large trace a few entries of its first axis at a time: else XLA holds all products, then adds."""
     place, states = sweep.placement, list(held)
     credit = [place.gather(cotangents[k]) for k in states]
     axis, size = place.batch[:1], sum(trace.nbytes for trace in held.values())
