@@ -140,11 +140,15 @@ def _of(sweep: Sweep, traces: Mapping[Trace, Any]) -> Held:
 def _advanced(
     algebra: Algebra, sweep: Sweep, held: Held, product: Jacobians, factors: Mapping[int, Any], data: Any
 ) -> Held:
-    """`P E + s (x) x`. Position by position it is one element-wise loop, which XLA runs in place by itself."""
-    if not isinstance(algebra, OnPositions):
+    """`P E + s (x) x`.
+
+    Where positions and states do not meet it is an element-wise loop for each array, which XLA runs in place by itself.
+    """
+    pairs = {p: x for p, x in product.items() if p[0] in held and p[1] in held}
+    if not isinstance(algebra, OnPositions) or any(of != on for of, on in pairs):
         rows = {k: s[None] for k, s in factors.items()}
         return trace_pass(algebra, sweep, held, product, rows, None if data is None else data[None], None)[0]
-    pairs = {p: algebra.placed(sweep, x) for p, x in product.items() if p[0] in held and p[1] in held}
+    pairs = {p: algebra.placed(sweep, x) for p, x in pairs.items()}
     moved, _ = algebra.passed(sweep, held, pairs, None, "")
     new: Held = {}
     for k, old in held.items():
