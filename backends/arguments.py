@@ -228,7 +228,7 @@ def _array(value: Any, kind: TensorType) -> jax.Array:
 def _is_any_number(value: Any) -> bool:
     """Whether a value is a Python int, as it is or as `jax.jit` has it."""
     if isinstance(value, jax.Array):
-        return value.weak_type and jnp.issubdtype(value.dtype, jnp.integer)
+        return jnp.issubdtype(value.dtype, jnp.integer) and value.weak_type
     return isinstance(value, int)
 
 
