@@ -35,6 +35,7 @@ demo: $(VENV)/.installed-demo ## train a model online, and show what the compile
 
 bench: $(VENV)/.installed-$(EXTRAS) ## compare speed and compile time with programs written by hand
 	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.calls
 	$(BIN)/python -m benchmarks.rtrl_batch
 	$(BIN)/python -m benchmarks.compile_time
 

@@ -44,7 +44,10 @@ class Arguments:
 
     def states(self, tree: Any) -> Arrays:
         """The leaves of the states."""
-        return _checked(_leaves(tree, self._signature.states, self._states, "states"), self._states)
+        structure = self._signature.states
+        is_carry = isinstance(tree, tuple) and len(tree) == 2 and jax.tree.structure(tree[0]) == structure
+        help = "give the carry's states: carry.states" if is_carry else None
+        return _checked(_leaves(tree, structure, self._states, "states", help=help), self._states)
 
     def beginning(self, params: Any, states: Any) -> Arrays:
         """The leaves of the states that a sequence begins with; they, and the parameters if given, must be finite."""
@@ -76,7 +79,7 @@ class Arguments:
             raise error(
                 "argument-carry",
                 "the carry holds other traces than this learner's",
-                notes=(f"found {_types(found)}", f"wanted {_types(wanted)}"),
+                notes=_differing(traces, self._traces),
                 help="begin with this learner's own init(): traces depend on the rule, the backend and trace_dtype",
             )
         return self.states(states), traces
@@ -112,12 +115,28 @@ class Arguments:
 
     def sequence(self, xs: Any, targets: Any = (), signals: dict[str, Any] | None = None) -> tuple[Arrays, Arrays, int]:
         """The leaves of a sequence's inputs and signals, and its length, in which the targets agree."""
-        inputs = _checked(self._input_leaves(self._as_inputs(xs)), self._inputs, over_time=True)
-        places = [(f"input '{path}'", jnp.shape(x)) for (path, _), x in zip(self._inputs, inputs, strict=True)]
+        inputs, places = self._over_time(xs)
         given = self.signals(signals or {}, over_time=True)
         places += [(f"signal '{path}'", jnp.shape(x)) for (path, _), x in zip(self._signals, given, strict=True)]
         places += [(f"target {path}", jnp.shape(x)) for path, x in leaf_paths(targets, "target")]
         return inputs, given, _length(places)
+
+    def alone(self, xs: Any, steps: int | None) -> tuple[Arrays, int]:
+        """The leaves of a sequence's inputs where nothing else is given, and its length, which `steps` may say."""
+        inputs, places = self._over_time(xs)
+        if steps is not None:
+            places.append((f"steps={steps}", (steps,)))
+        elif not places:
+            raise error(
+                "sequence-length",
+                "the step takes no inputs, so nothing says how long the sequence is",
+                help="pass steps=...",
+            )
+        return inputs, _length(places)
+
+    def _over_time(self, xs: Any) -> tuple[Arrays, list[tuple[str, tuple[int, ...]]]]:
+        inputs = _checked(self._input_leaves(self._as_inputs(xs)), self._inputs, over_time=True)
+        return inputs, [(f"input '{path}'", jnp.shape(x)) for (path, _), x in zip(self._inputs, inputs, strict=True)]
 
     def _input_leaves(self, inputs: tuple[Any, ...]) -> list[Any]:
         tree = inputs[0] if len(inputs) == 1 else inputs
@@ -205,7 +224,14 @@ def _checked(leaves: Sequence[Any], wanted: Wanted, *, over_time: bool = False, 
 
 def _array(value: Any, kind: TensorType) -> jax.Array:
     """An array; a Python int, which JAX lets stand for any number, is one of the wanted type."""
-    return jnp.asarray(value, kind.dtype if isinstance(value, int) and kind.carries_credit else None)
+    return jnp.asarray(value, kind.dtype if _is_any_number(value) and kind.carries_credit else None)
+
+
+def _is_any_number(value: Any) -> bool:
+    """Whether a value is a Python int, as it is or as `jax.jit` has it."""
+    if isinstance(value, jax.Array):
+        return jnp.issubdtype(value.dtype, jnp.integer) and value.weak_type
+    return isinstance(value, int)
 
 
 def _finding(found: TensorType, path: str, kind: TensorType, over_time: bool) -> Diagnostic | None:
@@ -257,6 +283,14 @@ def _length(places: list[tuple[str, tuple[int, ...]]]) -> int:
 def _steps(places: list[tuple[str, tuple[int, ...]]]) -> Iterator[str]:
     for name, shape in places:
         yield f"{name} has {'no time axis' if not shape else f'{shape[0]} step' + 's' * (shape[0] != 1)}"
+
+
+def _differing(found: Any, wanted: Any) -> list[str]:
+    """The types of traces that were found and wanted; of what is pending beside them where that alone differs."""
+    alone = [_types(jax.tree.leaves([x for x in tree if not isinstance(x, tuple)])) for tree in (found, wanted)]
+    whole = [_types(jax.tree.leaves(tree)) for tree in (found, wanted)]
+    shown = alone if alone[0] != alone[1] else whole
+    return [f"found {shown[0]}", f"wanted {shown[1]}"]
 
 
 def _types(leaves: Sequence[Any]) -> str:

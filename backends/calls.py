@@ -12,6 +12,7 @@ from ..ir import jaxpr as jx
 from ..ir.diagnostics import error
 from ..ir.plan import Plan, Vjp
 from ..ir.plan.scene import Arrays
+from ..ir.regions import STEP
 from ..ir.transition import Region, Transition, Weight
 from ..ir.values import Value
 
@@ -36,12 +37,19 @@ class Calls:
         self.plan: Plan = transition.plan
         reverse = self.plan.only(Vjp)
         self.forward_region: Region = transition.region(reverse.region)
+        self._run_step = jx.compiled(transition.region(STEP).body)
         self._run_forward = jx.compiled(self.forward_region.body)
         self.hidden_places = transition.hidden_places
         self.credit_places = [k for k, s in enumerate(transition.states) if s.before.type.carries_credit]
         self.weight_places = {weight: k for k, weight in enumerate(transition.weights)}
         self.site_weights = [self.weight_places[site.weight] for site in transition.sites]
         self.plain_weights = self._plain_weights()
+
+    def model(self, params: Sequence[Any], states: Sequence[Any], inputs: Sequence[Any]) -> tuple[Arrays, Arrays]:
+        """The user's step: new states and outputs."""
+        results = self._run_step(*params, *states, *inputs)
+        count = len(self.transition.states)
+        return results[:count], results[count:]
 
     def weights(self, params: Sequence[jax.Array]) -> Arrays:
         """The prologue: parameters to weights."""

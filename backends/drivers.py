@@ -13,12 +13,16 @@ from .calls import Arrays
 Body = Callable[[Any, Any, int], tuple[Any, Any]]
 """`(carry, arrays of one window, its steps) -> (carry, results with a leading time axis)`."""
 
+Enter = Callable[[Any, int], Any]
+"""`(carry, steps) -> carry`."""
+
 
 def scan_windows(
-    body: Body, carry: Any, arrays: Any, length: int, window: int, in_place: bool = False
+    body: Body, enter: Enter, carry: Any, arrays: Any, length: int, window: int, in_place: bool = False
 ) -> tuple[Any, Any]:
     """Run `body` window by window over `arrays`, whose leading axis is `length` steps of time; the last may be shorter.
 
+    `enter` makes the carry that windows of so many steps take and return, of one that others have returned.
     `in_place` reads whole windows where they lie even if a shorter one follows, instead of from a copy: slow to
     differentiate by `arrays`.
 
@@ -33,6 +37,7 @@ def scan_windows(
         def one(now: Any, x: Any, size: int = size) -> tuple[Any, Any]:
             return body(now, x, size)
 
+        carry = enter(carry, size)
         steps = arrays if in_place and count > 1 else steps_of(arrays, start, start + count * size)
         carry, found = scan_pieces(one, carry, steps, count, size)
         pieces.append(jax.tree.map(merged, found))
@@ -72,6 +77,7 @@ def merged(array: jax.Array) -> jax.Array:
 def train_by_windows(
     gradient: Callable[..., Any],
     update: Callable[[Arrays, Any, Arrays, int], tuple[Arrays, Any]],
+    ready: Enter,
     carry: tuple[Arrays, Any, Arrays, Any],
     arrays: tuple[Arrays, Arrays, Any],
     window: int,
@@ -81,6 +87,7 @@ def train_by_windows(
     Args:
         gradient: `(params, states, traces, inputs, signals, targets) -> (gradients, losses, states, traces, aux)`.
         update: `(gradients, optimizer's state, params, steps) -> (params, optimizer's state)`.
+        ready: the traces in the form that windows of so many steps take and return.
         carry: parameters, optimizer's state, states and traces.
         arrays: inputs, signals and targets, with a leading time axis.
         window: steps between updates.
@@ -95,6 +102,9 @@ def train_by_windows(
         params, opt_state = update(grads, opt_state, params, steps)
         return (params, opt_state, states, traces), (losses, aux)
 
+    def enter(now: Any, steps: int) -> Any:
+        return (*now[:3], ready(now[3], steps))
+
     length = jax.tree.leaves(arrays)[0].shape[0]
-    now, (losses, aux) = scan_windows(body, carry, arrays, length, window, in_place=True)
+    now, (losses, aux) = scan_windows(body, enter, carry, arrays, length, window, in_place=True)
     return now, losses, aux

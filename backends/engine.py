@@ -15,12 +15,12 @@ from ..ir.transition import Transition
 from ..ir.types import TensorType
 from .backend import Backend
 from .calls import Arrays, Calls
-from .folds.close import close_fold
+from .folds.lag import Lag, Traces
 from .guards import refuse_second_derivatives
 from .program import Program
 from .reverse import ByDefinition, BySites, Reverse, Run
 from .sequence import SequenceGradient
-from .window import Forward, Given, Traces, Windows
+from .window import Forward, Given, Windows
 
 
 class Engine:
@@ -35,6 +35,8 @@ class Engine:
         self.calls = Calls(transition)
         self.program = Program(transition, self.calls.plan, backend)
         self.windows = Windows(self.calls, self.program, self._reverse())
+        hidden = [state.before.type for state in transition.hidden]
+        self.lag = Lag(self.program.sweeps, self.calls.plan.traces, hidden)
         self.held = [held_as(trace_dtype, trace) for trace in self.calls.plan.traces]
 
     def _reverse(self) -> Reverse:
@@ -74,7 +76,7 @@ class Engine:
             own = jax.random.bits(jax.random.fold_in(given, k), (2,), jnp.uint32)
             (value,) = jx.evaluate(self.transition.region(trace.start).body, [own])
             found.append(value.astype(dtype))
-        return tuple(found)
+        return self.lag.ready(tuple(found), 1)
 
     def window(
         self, params: Arrays, states: Arrays, traces: Traces, inputs: Arrays, signals: Arrays, steps: int
@@ -82,10 +84,11 @@ class Engine:
         """One window of `steps` steps: new states, new traces, and the outputs, `[time, ...]`.
 
         Differentiable in `params` and `inputs`: the traces send the credit of the entering states back to the weights.
-        So states go in without a derivative, and come out with that of this window; traces have none.
+        So states go in without a derivative, and come out with that of this window; traces have none. These go in in
+        any form, and come out as `lag.ready` has them for so many steps.
         """
         self._check_open()
-        states, traces = jax.lax.stop_gradient((states, traces))
+        states, traces = jax.lax.stop_gradient((states, self.lag.settled(traces)))
 
         @jax.custom_vjp
         def run(params: Arrays, inputs: Arrays, given: Given) -> tuple[Any, Any, Any]:
@@ -127,10 +130,13 @@ class Engine:
         late, _ = self.windows.late(run, given, record, steps, None)
         scene = self.windows.end(run, given, found.states, steps, {})
         self.windows.act(scene, self.program.slice(self.program.at_window, self._window_afters()))
-        held = {trace: given.traces[self.program.place[trace]] for trace in self.program.deferred}
-        hidden = [given.states[k] for k in self.calls.hidden_places]
-        deferred = close_fold(self.program.sweeps, held, hidden, record).traces
-        return found.states, self.traces(given.traces, found.early, late, scene.values, deferred), found.outputs
+        deferred = self.lag.close(self._deferred(given), record, steps).traces
+        traces = self.traces(given.traces, found.early, late, scene.values, deferred)
+        return found.states, self.lag.behind(traces, record) if steps == 1 else traces, found.outputs
+
+    def _deferred(self, given: Given) -> dict[Trace, Any]:
+        """The traces, as they entered, that the end of a window or of a fold advances."""
+        return {trace: given.traces[self.program.place[trace]] for trace in self.program.deferred}
 
     def _window_afters(self) -> list[Any]:
         return [trace.after for trace in self.program.window_traces]
@@ -173,8 +179,8 @@ class Engine:
         totals = reverse.products(totals, record, reverse.sites(bars["own"]), ())
         wanted = [*program.pullback.on_weights, *program.pullback.on_params]
         windows.act(scene, program.slice(program.at_window, wanted))
-        for sweep in program.sweeps.sweeps:
-            scene.run(sweep.contract, program.overrides)
+        hidden_bars = [scene[v] for v in program.hidden_bars]
+        scene.values.update({c.results[0]: x for c, x in self.lag.read(self._deferred(given), hidden_bars).items()})
         gradient = self.finish(run, given, totals, [scene[v] for v in wanted])
         floats = iter(bars["inputs"])
         to_inputs = [next(floats) if jnp.issubdtype(x.dtype, jnp.inexact) else None for x in given.inputs]

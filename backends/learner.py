@@ -17,6 +17,7 @@ from ..ir.transition import Certificate, Transition
 from ..view import summary, write_graph
 from .arguments import Arguments, checked_key
 from .calls import Arrays
+from .checked import Checked
 from .drivers import scan_windows, train_by_windows
 from .engine import Engine
 from .guards import refuse_by_initial_states, refuse_through_driver, warn_of_input_credit
@@ -28,6 +29,10 @@ class Carry(NamedTuple):
 
     states: Any
     traces: Any
+    """One array for each trace of the plan; then, in a tuple, what the last step left for the next one to add to them.
+
+    `learner.traces(carry)` has them as they are after the last step.
+    """
 
 
 class Result(NamedTuple):
@@ -111,9 +116,7 @@ class Learner:
         A loss may read the outputs and the new states. Its gradient by the inputs is that of this step alone: what
         they do to later calls is left out, and EtirWarning says so.
         """
-        flat, (states, traces) = self._arguments.params(params), self._arguments.carry(carry)
-        given = self._arguments.signals(signals)
-        return self._compiled_step(flat, states, traces, self._arguments.step(inputs), given)
+        return self._step(params, carry, inputs, signals)
 
     def window(self, params: Any, carry: Carry, xs: Any, **signals: Any) -> tuple[Carry, Any]:
         """Steps over inputs with a leading time axis, a window at a time: the new carry and stacked outputs.
@@ -122,9 +125,20 @@ class Learner:
         the outputs and the new states; for gradients over long sequences `grad` holds far less memory. The gradient by
         `xs` is that of each window alone: what they do to later windows is left out, and EtirWarning says so.
         """
-        flat, (states, traces) = self._arguments.params(params), self._arguments.carry(carry)
-        inputs, given, length = self._arguments.sequence(xs, signals=signals)
-        return self._compiled_window(flat, states, traces, inputs, given, length)
+        return self._window(params, carry, xs, signals)
+
+    def predict(self, params: Any = None, states: Any = None, xs: Any = None, *, steps: int | None = None) -> Any:
+        """The model alone over inputs with a leading time axis, no traces: the states after them and stacked outputs.
+
+        It costs what `jax.lax.scan` of the step costs. Parameters and states are by default those given at compile; a
+        carry has its states in `carry.states`. `xs` is a tuple where the step takes several inputs; `steps` says how
+        long the sequence is where it takes none. Differentiable by all that it is given, as the plain model: `jax.grad`
+        through it is BPTT. Raises EtirError for arguments that do not fit.
+        """
+        if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
+            raise error("sequence-length", f"steps={steps!r}; wanted a positive number of steps")
+        params, states = self.params if params is None else params, self.states if states is None else states
+        return self._predict(steps, params, states, xs)
 
     def grad(self, loss: Callable[..., Any], *, reduction: str = "sum") -> Callable[..., Result]:
         """A function `(params, carry, xs, *targets) -> Result`: the gradient over a sequence.
@@ -138,11 +152,10 @@ class Learner:
         _check_reduction(reduction)
         check_loss(loss)
 
+        key, compiled = Key(loss), self._gradient
+
         def gradient(params: Any, carry: Carry, xs: Any, *targets: Any, **signals: Any) -> Result:
-            check_targets(loss, targets, "(params, carry, xs, *targets)")
-            flat, (states, traces) = self._arguments.params(params), self._arguments.carry(carry)
-            inputs, given, _ = self._arguments.sequence(xs, targets, signals)
-            return self._compiled_gradient(Key(loss), reduction, flat, states, traces, inputs, given, targets)
+            return compiled(key, reduction, params, carry, xs, targets, signals)
 
         return gradient
 
@@ -156,18 +169,22 @@ class Learner:
         _check_reduction(reduction)
         check_loss(loss)
         check_optimizer(optimizer)
+        options, compiled = (Key(loss), Key(optimizer), reduction), self._train
 
         def train(params: Any, opt_state: Any, carry: Carry, xs: Any, *targets: Any, **signals: Any) -> Trained:
             check_order(opt_state, carry, Carry)
-            check_targets(loss, targets, "(params, opt_state, carry, xs, *targets)")
             if callable(opt_state):  # jit would refuse it before the check that is made once, when training is traced
                 check_opt_state(optimizer, params, opt_state)
-            flat, (states, traces) = self._arguments.params(params), self._arguments.carry(carry)
-            inputs, given, _ = self._arguments.sequence(xs, targets, signals)
-            options = Key(loss), Key(optimizer), reduction
-            return self._compiled_training(*options, flat, opt_state, states, traces, inputs, given, targets)
+            return compiled(*options, params, opt_state, carry, xs, targets, signals)
 
         return train
+
+    def traces(self, carry: Carry) -> tuple[jax.Array, ...]:
+        """The traces after the last step, one for each of the plan's: those of the carry may be one step behind.
+
+        With frozen weights they depend on the steps alone, not on which methods took them.
+        """
+        return self._engine.lag.settled(self._arguments.carry(carry)[1])
 
     def cost(self) -> Cost:
         """Operations, and bytes of traces read, written and held, that the plan takes for each step."""
@@ -189,51 +206,97 @@ class Learner:
         return f"Learner({self.transition.name!r}, rule={rule!r}, window={window}, backend={self.backend!r})"
 
     @cached_property
-    def _compiled_step(self) -> Callable[..., tuple[Carry, Any]]:
-        def step(params: Arrays, states: Arrays, traces: Any, inputs: Arrays, signals: Arrays) -> tuple[Carry, Any]:
-            xs = [x[None] for x in self._warned_of(inputs)]
-            given = [x[None] for x in signals]
-            states, traces, outputs = self._engine.window(params, states, traces, xs, given, 1)
+    def _step(self) -> Checked:
+        of = self._arguments
+
+        def check(params: Any, carry: Any, inputs: Any, signals: Any) -> tuple[Any, ...]:
+            return of.params(params), of.carry(carry), of.step(inputs), of.signals(signals)
+
+        def step(params: Arrays, carry: Any, inputs: Arrays, signals: Arrays) -> tuple[Carry, Any]:
+            xs, given = [x[None] for x in self._warned_of(inputs)], [x[None] for x in signals]
+            states, traces, outputs = self._engine.window(params, carry[0], carry[1], xs, given, 1)
             return self._carry(states, traces), self._outputs([y[0] for y in outputs])
 
-        return jax.jit(step)
+        return Checked(check, step)
 
     @cached_property
-    def _compiled_window(self) -> Callable[..., tuple[Carry, Any]]:
-        def window(
-            params: Arrays, states: Arrays, traces: Any, inputs: Arrays, signals: Arrays, length: int
-        ) -> tuple[Carry, Any]:
+    def _window(self) -> Checked:
+        of, engine = self._arguments, self._engine
+
+        def check(params: Any, carry: Any, xs: Any, signals: Any) -> tuple[Any, ...]:
+            return of.params(params), of.carry(carry), of.sequence(xs, signals=signals)
+
+        def window(params: Arrays, carry: Any, sequence: tuple[Arrays, Arrays, int]) -> tuple[Carry, Any]:
+            def enter(now: Any, steps: int) -> Any:
+                return now[0], engine.lag.ready(now[1], steps)
+
             def body(now: Any, at: Any, steps: int) -> tuple[Any, Arrays]:
                 (before, held), (x, given) = now, at
-                states, traces, outputs = self._engine.window(params, before, held, x, given, steps)
+                states, traces, outputs = engine.window(params, before, held, x, given, steps)
                 return (states, traces), outputs
 
+            inputs, signals, length = sequence
             arrays = self._warned_of(inputs), signals
-            now, outputs = scan_windows(body, (states, traces), arrays, length, self.window_size)
+            now, outputs = scan_windows(body, enter, carry, arrays, length, self.window_size)
             return self._carry(*now), self._outputs(outputs)
 
-        return jax.jit(window, static_argnums=5)
+        return Checked(check, window)
 
     @cached_property
-    def _compiled_gradient(self) -> Callable[..., Result]:
+    def _predict(self) -> Checked:
+        of, model = self._arguments, self._engine.calls.model
+
+        def check(steps: int | None, params: Any, states: Any, xs: Any) -> tuple[Any, ...]:
+            return of.params(params), of.states(states), of.alone(xs, steps)
+
+        def predict(_: Any, params: Arrays, states: Arrays, given: tuple[Arrays, int]) -> tuple[Any, Any]:
+            inputs, length = given
+            states, outputs = jax.lax.scan(lambda now, x: model(params, now, x), states, inputs, length=length)
+            return jax.tree.unflatten(self._signature.states, states), self._outputs(outputs)
+
+        return Checked(check, predict, static=1)
+
+    @cached_property
+    def _gradient(self) -> Checked:
+        of = self._arguments
+
+        def check(loss: Key, _: str, params: Any, carry: Any, xs: Any, targets: Any, signals: Any) -> tuple[Any, ...]:
+            check_targets(loss.value, targets, "(params, carry, xs, *targets)")
+            given = of.params(params), *of.carry(carry), *of.sequence(xs, targets, signals)[:2], targets
+            return refuse_through_driver(given, "grad")
+
         def gradient(loss: Key, reduction: str, *given: Any) -> Result:
             flat = StepLoss(loss.value, self._signature.outputs)
-            grads, losses, states, traces, aux = self._engine.gradient(flat, *refuse_through_driver(given, "grad"))
+            grads, losses, states, traces, aux = self._engine.gradient(flat, *given)
             if reduction == "mean":
                 grads = _divided(grads, losses.shape[0])
             tree = jax.tree.unflatten(self._signature.params, grads)
             return refuse_through_driver(Result(tree, losses, self._carry(states, traces), aux), "grad")
 
-        return jax.jit(gradient, static_argnums=(0, 1))
+        return Checked(check, gradient, static=2)
 
     @cached_property
-    def _compiled_training(self) -> Callable[..., Trained]:
-        structure = self._signature.params
+    def _train(self) -> Checked:
+        of, structure = self._arguments, self._signature.params
 
-        def train(loss: Key, optimizer: Key, reduction: str, *given: Any) -> Trained:
-            params, opt_state, states, traces, inputs, signals, targets = refuse_through_driver(given, "train")
-            check_opt_state(optimizer.value, jax.tree.unflatten(structure, params), opt_state)
+        def check(
+            loss: Key,
+            optimizer: Key,
+            _: str,
+            params: Any,
+            opt_state: Any,
+            carry: Any,
+            xs: Any,
+            targets: Any,
+            signals: Any,
+        ) -> tuple[Any, ...]:
+            check_targets(loss.value, targets, "(params, opt_state, carry, xs, *targets)")
+            flat, (states, traces) = of.params(params), of.carry(carry)
+            arrays = *of.sequence(xs, targets, signals)[:2], targets
+            check_opt_state(optimizer.value, jax.tree.unflatten(structure, flat), opt_state)
+            return refuse_through_driver(((flat, opt_state, states, traces), arrays), "train")
 
+        def train(loss: Key, optimizer: Key, reduction: str, carry: Any, arrays: Any) -> Trained:
             def update(grads: Arrays, opt_state: Any, params: Arrays, steps: int) -> tuple[Arrays, Any]:
                 ascent = [jnp.conj(g) for g in (_divided(grads, steps) if reduction == "mean" else grads)]
                 tree = jax.tree.unflatten(structure, params)
@@ -242,13 +305,13 @@ class Learner:
                 return refuse_through_driver((jax.tree.leaves(moved), opt_state), "train")
 
             gradient = partial(self._engine.gradient, StepLoss(loss.value, self._signature.outputs))
-            carry = (params, opt_state, states, traces)
-            now, losses, aux = train_by_windows(gradient, update, carry, (inputs, signals, targets), self.window_size)
+            ready = self._engine.lag.ready
+            now, losses, aux = train_by_windows(gradient, update, ready, carry, arrays, self.window_size)
             params, opt_state, states, traces = now
             tree = jax.tree.unflatten(structure, params)
             return refuse_through_driver(Trained(tree, opt_state, self._carry(states, traces), losses, aux), "train")
 
-        return jax.jit(train, static_argnums=(0, 1, 2))
+        return Checked(check, train, static=3)
 
     def _warned_of(self, inputs: Arrays) -> Arrays:
         """The inputs; a warning for each by which JAX differentiates, where credit would pass through states."""
@@ -257,7 +320,7 @@ class Learner:
         return [warn_of_input_credit(x, of.path) for x, of in zip(inputs, self.transition.inputs, strict=True)]
 
     def _carry(self, states: Arrays, traces: Any) -> Carry:
-        return Carry(jax.tree.unflatten(self._signature.states, states), traces)
+        return Carry(jax.tree.unflatten(self._signature.states, states), self._engine.lag.ready(traces, 1))
 
     def _outputs(self, outputs: Arrays) -> Any:
         return jax.tree.unflatten(self._signature.outputs, outputs)

@@ -18,12 +18,13 @@ from ..ir.plan import AdvanceFull, Product
 from ..ir.values import Value
 from .calls import Arrays
 from .drivers import merged, scan_pieces, steps_of
-from .folds.close import close_fold
+from .folds.close import Closed
+from .folds.lag import Traces
 from .folds.schedule import FOLD, PRODUCTS, Stretch, schedule
 from .program import Action
 from .reverse import Run, stacked_product
 from .shared import Shared
-from .window import Given, Traces
+from .window import Given
 
 
 class Sums(NamedTuple):
@@ -81,6 +82,8 @@ class SequenceGradient:
         arrays = (given.inputs, given.signals, given.targets)
         carry: Any = (given.states, given.traces, sums)
         for stretch in schedule(length, self.program.plan.window, self._longest_fold()):
+            states, traces, sums = carry
+            carry = states, self.engine.lag.ready(traces, stretch.windows * stretch.window), sums
             carry, piece = self._stretch(stretch, carry, arrays)
             pieces.append(piece)
         states, traces, sums = carry
@@ -111,7 +114,7 @@ class SequenceGradient:
     def _fold(self, carry: Any, xt: Any, windows: int, window: int) -> tuple[Any, Any]:
         """`windows` windows and one pass over each swept trace."""
         states, traces, sums = carry
-        start = [states[k] for k in self.engine.calls.hidden_places]
+        traces = self.engine.lag.settled(traces)
         held = {trace: traces[self.program.place[trace]] for trace in self.program.deferred}
         inner: Any = (states, self._without_deferred(traces), sums)
         if windows == 1:
@@ -120,8 +123,12 @@ class SequenceGradient:
         else:
             inner, result = scan_pieces(self._window, inner, xt, windows, window)
         states, moved, sums = inner
-        sums, deferred = self._close(start, held, sums, result)
-        new = tuple(deferred.get(t, x) for t, x in zip(self.program.plan.traces, moved, strict=True))
+        stacked = jax.tree.map(merged, result.record).tree
+        record = {v: stacked[k] for k, v in enumerate(self.windows.kept)}
+        closed = self.engine.lag.close(held, record, windows * window, result.entering)
+        sums, deferred = self._added(sums, closed, record, result), closed.traces
+        new: Traces = tuple(deferred.get(t, x) for t, x in zip(self.program.plan.traces, moved, strict=True))
+        new = self.engine.lag.behind(new, record) if windows * window == 1 else new
         return (states, new, sums), jax.tree.map(merged, (result.losses, result.aux))
 
     def _without_deferred(self, traces: Traces) -> Traces:
@@ -200,12 +207,9 @@ class SequenceGradient:
                 contributions[k] = contributions[k] + more
         return Sums(reverse, contributions)
 
-    def _close(self, start: Arrays, held: Any, sums: Sums, result: WindowResult) -> tuple[Sums, Any]:
-        """The end of a fold: one pass over each swept trace, one product a site."""
-        stacked = jax.tree.map(merged, result.record).tree
-        record = {v: stacked[k] for k, v in enumerate(self.windows.kept)}
+    def _added(self, sums: Sums, closed: Closed, record: dict[Value, Any], result: WindowResult) -> Sums:
+        """The sums with what a fold's end gives, and with one product a site."""
         sent = jax.tree.map(merged, result.sent)
-        closed = close_fold(self.program.sweeps, held, start, record, result.entering or None)
         sums = self._contributed(sums, {contract.results[0]: read for contract, read in closed.reads.items()})
         rows = [(op.site, *pair) for op, pair in zip(self._deferred_products, result.rows, strict=True)]
         apart = [row for row in closed.rows if not self.reverse.takes_rows(row[0])]
@@ -213,7 +217,7 @@ class SequenceGradient:
         values = {sweep.site: sweep.contract.results[0] for sweep in self.program.sweeps.sweeps}
         for site, data, credit in apart:
             sums = self._contributed(sums, {values[site]: stacked_product(site, data, credit)})
-        return sums._replace(reverse=self.reverse.products(sums.reverse, record, sent, rows)), closed.traces
+        return sums._replace(reverse=self.reverse.products(sums.reverse, record, sent, rows))
 
     def _longest_fold(self) -> int | None:
         """The most steps that a fold may have; None for no bound. Influence matrices advance every window."""

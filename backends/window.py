@@ -15,12 +15,10 @@ import jax.numpy as jnp
 from ..ir.plan import Scene, WindowRun
 from ..ir.values import Value
 from .calls import Arrays, Calls
+from .folds.lag import Traces
 from .program import Action, Program
 from .reverse import Reverse, Run
 from .shared import Shared
-
-Traces = tuple[Any, ...]
-"""One array for each trace of the plan, in order."""
 
 
 class Given(NamedTuple):

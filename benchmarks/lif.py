@@ -123,3 +123,14 @@ def d_rtrl_explicit(w: Array, v: Array, xs: Array, ts: Array, *, window: int) ->
 
     windows = jax.tree.map(lambda a: a.reshape(-1, window, *a.shape[1:]), (xs, ts))
     return lax.scan(body, (v, _no_trace(w, v), jnp.zeros_like(w)), windows)[0][2]
+
+
+def traced(v: Array, w: Array, xs: Array) -> tuple[Array, Array]:
+    """The state and its trace after a sequence, from no trace."""
+    return lax.scan(lambda c, x: (_advance(*c, w, x), None), (v, _no_trace(w, v)), xs)[0]
+
+
+def d_rtrl_step(w: Array, v: Array, trace: Array, x: Array, target: Array) -> tuple[Array, Array, Array]:
+    """The window identity for one step: the gradient of its loss, the new state and the new trace."""
+    v_bar, w_bar = jax.grad(lambda v, w: loss(hidden(v, site_input(v, x) @ w), target), (0, 1))(v, w)
+    return w_bar + jnp.einsum("bij,bj->ij", trace, v_bar), *_advance(v, trace, w, x)

@@ -64,6 +64,12 @@ def refusal(call, *args) -> str:
   note: wanted param""",
         ),
         (
+            lambda: LEARNER.step("weights", CARRY, OF.xs[0]),
+            """error: the params have another structure than at compile [argument-structure]
+  note: found param
+  note: wanted V, W""",
+        ),
+        (
             lambda: LEARNER.step({"V": jnp.ones((3, 4)), "W": jnp.ones((3, 5))}, CARRY, OF.xs[0]),
             """error: 'W' is f64[3,5]; the learner was compiled for f64[3,4] [argument-type]
   help: compile again for other shapes; use jax.vmap for a batch""",
@@ -168,6 +174,14 @@ def test_other_precisions_and_weak_types_are_converted():
         OF.params, LEARNER.init(states={"i": np.zeros(4, np.float32), "v": OF.states["v"]}), OF.xs[0]
     )
     assert (carry.states["i"].dtype, y.dtype) == (jnp.float64, jnp.float64)
+
+
+def test_arguments_are_looked_at_once_for_all_that_are_alike(monkeypatch: pytest.MonkeyPatch):
+    LEARNER.step(OF.params, CARRY, OF.xs[0])
+    monkeypatch.delattr("etir.backends.arguments.Arguments.params")
+    LEARNER.step(OF.params, CARRY, 2 * OF.xs[0])
+    with pytest.raises(AttributeError):
+        LEARNER.step(OF.params, CARRY, np.zeros(3, np.float32))
 
 
 def test_backends_and_trace_types_are_known():

@@ -49,6 +49,26 @@ def test_a_donated_trace_is_advanced_in_place_in_memory_that_does_not_grow(windo
     assert long.temp_size_in_bytes <= short.temp_size_in_bytes * 1.01
 
 
+@pytest.mark.parametrize("donated", [True, False])
+def test_a_differentiated_step_copies_no_trace(donated):
+    params = {"w": jnp.full((INPUTS + HIDDEN, HIDDEN), 0.01, jnp.float32)}
+    states = {"v": jnp.zeros((BATCH, HIDDEN), jnp.float32)}
+    x, target = jnp.zeros((BATCH, INPUTS), jnp.float32), jnp.ones((BATCH, HIDDEN), jnp.float32)
+    learner = etir.compile(step, params, states, x)
+
+    def call(params, carry):
+        def one(params):
+            after, y = learner.step(params, carry, x)
+            return loss(y, target), after
+
+        grads, carry = jax.grad(one, has_aux=True)(params)
+        return jax.tree.map(lambda p, g: p - 0.1 * g, params, grads), carry
+
+    program = jax.jit(call, donate_argnums=1 if donated else ())
+    planned = program.lower(params, learner.init()).compile().memory_analysis()
+    assert planned.temp_size_in_bytes <= TRACE // 10
+
+
 @pytest.mark.parametrize(
     ("rule", "backend", "window"),
     [("d_rtrl", "xla", 1), ("d_rtrl", "xla", 16), ("bptt", "xla", 16), ("d_rtrl", "reference", 16)],

@@ -48,6 +48,11 @@ def compiled(of: Problem, rule: str, window: int, **options: Any) -> Any:
     )  # fmt: skip
 
 
+def settled(learner: Any, carry: Any) -> Any:
+    """States and traces after the last step: a carry may hold its traces one step behind."""
+    return carry.states, learner.traces(carry)
+
+
 def labels_of(learner: Any) -> dict[str, str]:
     """The certificate's labels by path."""
     return {entry.path: str(entry.label) for entry in learner.certificate}

@@ -1,0 +1,37 @@
+"""Compiled functions of a user's own arguments, which are checked as they are traced: once for all that are alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from ..ir.diagnostics import EtirError
+
+
+class Checked:
+    """A method of a learner: `run` on what `check` makes of the arguments, in one `jax.jit`.
+
+    JAX finds a compiled program by the structure, shapes and element types of the arguments, which is all that `check`
+    looks at. So a call whose like was made before costs a look-up.
+    """
+
+    def __init__(self, check: Callable[..., tuple[Any, ...]], run: Callable[..., Any], static: int = 0) -> None:
+        """Prepare; the first `static` arguments are hashed instead of traced, and are given to both."""
+        self._check = check
+
+        def method(*given: Any) -> Any:
+            return run(*given[:static], *check(*given))
+
+        method.__name__ = run.__name__
+        self._compiled = jax.jit(method, static_argnums=range(static))
+
+    def __call__(self, *given: Any) -> Any:
+        """What `run` returns. Raises EtirError for wrong arguments: what JAX cannot trace is looked at as it is."""
+        try:
+            return self._compiled(*given)
+        except (EtirError, TypeError) as found:
+            wrong = found
+        self._check(*given)
+        raise wrong
