@@ -305,10 +305,11 @@ class _Parser:
         if token.text not in verdicts:
             raise self.lexer.unknown("label", token, verdicts)
         by = self.lexer.name("a learning rule") if self.lexer.accept("by") else rule
+        because = self.lexer.string() if self.lexer.accept("because") else ""
         reasons: list[Reason] = []
         while self.is_reason():
             reasons.append(Reason(text=self.lexer.string(), loc=self.lexer.loc()))
-        return Label(path=path, label=verdicts[token.text], rule=by, reasons=tuple(reasons))
+        return Label(path=path, label=verdicts[token.text], rule=by, because=because, reasons=tuple(reasons))
 
     def is_reason(self) -> bool:
         """Whether a string follows that is no path: after a path stands a label."""

@@ -232,6 +232,8 @@ class Label:
     label: Verdict
     rule: str
     """The learning rule that this parameter's gradient comes from."""
+    because: str = ""
+    """Why it has that rule, where a rule has chosen it."""
     reasons: tuple[Reason, ...] = ()
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from .backends import Backend
+from .backends import Backend, element_type
 from .backends import emit as emit_transition
 from .backends.learner import Learner
 from .frontend import Functional, Module, functionalise
@@ -17,6 +18,7 @@ from .ir.step import Signature, Step, leaf_paths
 from .ir.transition import Transition, Verdict
 from .ir.types import TensorType
 from .ir.verify import check
+from .memory import budget, refuse_excess
 from .passes import ANALYSIS, Certify, MarkSites, Pass, PassManager, PlanTraces, ingest
 from .passes.instruments.base import Instrument
 from .passes.plan_traces import assign_rules
@@ -24,6 +26,7 @@ from .rules import Rule
 
 RuleLike = str | Rule
 Sites = str | Sequence[str]
+Memory = int | float | str | None
 
 
 def lower(model: Any, *args: Any, buffers: str | Sequence[str] = ()) -> Step:
@@ -129,11 +132,16 @@ def plan(
     *,
     rules: Mapping[str, RuleLike] | None = None,
     credit: str = "full",
+    memory: Memory = None,
+    trace_dtype: Any = None,
     instruments: Sequence[Any] = (),
 ) -> Transition:
     """The transition with a certificate and a plan for a learning rule.
 
     `rules` maps globs of parameter paths to rules that take the place of `rule`; the first that matches counts.
+    `memory` bounds what the traces hold, in bytes or as a text such as `"2GiB"`; by default it is the device's memory,
+    or the machine's. `rule="auto"` spends it; a plan that exceeds it is refused with EtirError. `trace_dtype` is what
+    the traces will be held in. What `jax.vmap` multiplies is not counted.
     """
     _check_stage("plan", transition, Transition, "etir.analyse(etir.lower(...))")
     if rules is not None and not isinstance(rules, Mapping):
@@ -143,9 +151,19 @@ def plan(
             f"rules= is of type {found}; wanted a mapping from globs of parameter paths to rules",
             help="write rules={'cell.w': 'rtrl'}",
         )
-    options: dict[str, Any] = {"rule": rule, "rules": tuple((rules or {}).items()), "window": window, "credit": credit}
-    passes: tuple[Pass, ...] = (PlanTraces(**options), Certify())
-    return PassManager(passes, instruments=tuple(instruments)).run(transition)
+    within, held_in = budget(memory), element_type(trace_dtype)
+    whole = PlanTraces(
+        rule=rule,
+        rules=tuple((rules or {}).items()),
+        window=window,
+        credit=credit,
+        memory=within.limit,
+        trace_dtype=held_in,
+    )
+    planned = PassManager((whole, Certify()), instruments=tuple(instruments)).run(transition)
+    smaller = replace(whole, rule="auto", rules=())
+    refuse_excess(planned, within, held_in, lambda: Certify().run(smaller.run(transition)))
+    return planned
 
 
 def emit(
@@ -174,6 +192,7 @@ def compile(
     trace_dtype: Any = None,
     on_truncated: str = "warn",
     buffers: str | Sequence[str] = (),
+    memory: Memory = None,
 ) -> Learner:
     """An online learner for one step of a model.
 
@@ -181,10 +200,12 @@ def compile(
     `etir.compile(module, *inputs)` a native module. Weights are held still for `window` steps; credit inside a window
     is reverse mode (`credit="full"`) or the rule's own (`credit="rule"`). `on_truncated` says what happens where a
     parameter that reaches a hidden state has no trace: `warn`, `error` or `ignore`. `trace_dtype` is the element type
-    that traces are held in. Raises EtirError for anything that cannot be compiled soundly.
+    that traces are held in. `memory` bounds what they hold: see `etir.plan`. Raises EtirError for anything that cannot
+    be compiled soundly.
     """
     step = lower(model, *args, buffers=buffers)
-    planned = plan(analyse(step, _sites(step, sites, rule, rules)), rule, window, rules=rules, credit=credit)
+    options: dict[str, Any] = {"rules": rules, "credit": credit, "memory": memory, "trace_dtype": trace_dtype}
+    planned = plan(analyse(step, _sites(step, sites, rule, rules)), rule, window, **options)
     _report_truncated(planned, on_truncated)
     check(planned)
     return emit_transition(planned, backend, step.signature, trace_dtype)
