@@ -48,4 +48,16 @@ def element_type(given: Any) -> str | None:
         ) from None
 
 
-__all__ = ["BACKENDS", "Backend", "Carry", "Fused", "Kernel", "Learner", "Result", "Trained", "Uses", "element_type", "emit"]
+__all__ = [
+    "BACKENDS",
+    "Backend",
+    "Carry",
+    "Fused",
+    "Kernel",
+    "Learner",
+    "Result",
+    "Trained",
+    "Uses",
+    "element_type",
+    "emit",
+]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..ir.diagnostics import EtirError
 from ..ir.plan import Trace
 from ..ir.transition import Param, Transition, Verdict
-from ..rules import Choice, Rule, Trial, Trials
+from ..rules import Rule, Trial, Trials
 from .analyses.provenance import Provenance
 from .certify import Certify
 
@@ -38,7 +38,9 @@ def choose_rules(
             written=written,
         )
         choices = rule.choose(trials)
-        for k in own if choices is not None else ():
+        if choices is None:
+            continue
+        for k in own:
             choice = choices[transition.params[k]]
             rules[k], because[k] = choice.rule, choice.because
     return rules, tuple(because) if any(because) else ()

@@ -65,7 +65,7 @@ class PlanTraces(Pass):
     def _written(
         self, transition: Transition, assigned: Sequence[Rule | None], because: tuple[str, ...] = ()
     ) -> Transition:
-        """The transition with the plan that these rules write, one a parameter; None where nothing is written for it."""
+        """The transition with the plan that these rules write, one a parameter; for None nothing is written."""
         known = [rule for rule in assigned if rule is not None]
         restricted = self.credit == "rule" and any(rule.per_step for rule in known)
         if restricted:

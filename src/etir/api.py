@@ -240,11 +240,11 @@ def _report_truncated(transition: Transition, on_truncated: str) -> None:
             severity="error" if on_truncated == "error" else "warning",
             message=f"'{label.path}' has no trace under '{label.rule}': its credit ends where the window begins",
             loc=label.reasons[0].loc if label.reasons else None,
-            notes=tuple(str(reason) for reason in label.reasons),
+            notes=(*([label.because] if label.because else ()), *map(str, label.reasons)),
             help="use an ETP operation, choose another rule for it in rules=, or pass on_truncated='ignore'",
         )
         for label in certificate
-        if label.label is Verdict.TRUNCATED and label.rule != "bptt"
+        if label.label is Verdict.TRUNCATED and (label.rule != "bptt" or label.because)
     ]
     if findings and on_truncated == "error":
         raise EtirError(findings)

@@ -14,8 +14,9 @@ from .ir.diagnostics import EtirError, error
 from .ir.plan.cost import human_bytes
 from .ir.transition import Transition
 
-_UNITS = {"": 1} | {f"{prefix}B": 1000**k for k, prefix in enumerate(("", "k", "M", "G", "T", "P"))}
-_UNITS |= {f"{prefix}iB": 1024**k for k, prefix in enumerate(("K", "M", "G", "T", "P"), 1)} | {"KB": 1000}
+_DECIMAL = {f"{prefix}B": 1000**k for k, prefix in enumerate(("", "k", "M", "G", "T", "P"))}
+_BINARY = {f"{prefix}iB": 1024**k for k, prefix in enumerate(("K", "M", "G", "T", "P"), 1)}
+_UNITS = {"": 1, "KB": 1000} | _DECIMAL | _BINARY
 _TEXT = re.compile(r"\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[A-Za-z]*)\s*")
 _SHOWN = 3
 """Traces that a refusal lists."""
