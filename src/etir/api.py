@@ -11,6 +11,7 @@ from .backends import Backend, element_type
 from .backends import emit as emit_transition
 from .backends.learner import Learner
 from .frontend import Functional, Module, functionalise
+from .frontend.initial import with_initial
 from .frontend.lower import lower as lower_function
 from .ir.diagnostics import Diagnostic, EtirError, did_you_mean, error, warn
 from .ir.loc import Loc
@@ -29,22 +30,33 @@ Sites = str | Sequence[str]
 Memory = int | float | str | None
 
 
-def lower(model: Any, *args: Any, buffers: str | Sequence[str] = ()) -> Step:
+def lower(model: Any, *args: Any, buffers: str | Sequence[str] = (), initial: str | Sequence[str] = ()) -> Step:
     """One step of a model as a Jaxpr whose leaves have paths.
 
     `lower(step, params, states, *inputs)` takes a plain function `step(params, states, *inputs) -> (new_states,
     outputs)` over pytrees, and example values; `lower(module, *inputs)` a native module, its states as they are now.
     States that match a glob in `buffers` are carried along but are not hidden: the credit through them is dropped, and
-    the certificate says so. Raises EtirError where the step does not give its states back as it got them, and for NaN
-    and infinities.
+    the certificate says so. The first values of states that match a glob in `initial` are learned: they are parameters
+    of the step, called `initial.h` for the state `h`. Raises EtirError where the step does not give its states back as
+    it got them, and for NaN and infinities.
     """
     if _is_module(model):
         model = functionalise(model, *args)
     if isinstance(model, Functional):
-        return _lower_functional(model, args, buffers)
+        return _lower_functional(model, args, buffers, initial)
     if len(args) < 2:
         raise EtirError([_too_few_arguments(model)])
-    return lower_function(model, *args, buffers=buffers)
+    return _lowered(model, *args, initial=initial, buffers=buffers)
+
+
+def _lowered(step: Any, params: Any, states: Any, *inputs: Any, initial: str | Sequence[str], **options: Any) -> Step:
+    """A plain function's step, with the first values of some of its states among its parameters."""
+    globs = (initial,) if isinstance(initial, str) else tuple(initial)
+    if not globs:
+        return lower_function(step, params, states, *inputs, **options)
+    begun, with_first, with_begun = with_initial(step, params, states, globs)
+    lowered = lower_function(begun, with_first, with_begun, *inputs, **options)
+    return replace(lowered, signature=replace(lowered.signature, initial=tuple(with_first.initial)))
 
 
 def _is_module(model: Any) -> bool:
@@ -52,7 +64,9 @@ def _is_module(model: Any) -> bool:
     return isinstance(model, Module) or (callable(model) and isinstance(inspect.unwrap(model), Module))
 
 
-def _lower_functional(model: Functional, inputs: tuple[Any, ...], buffers: str | Sequence[str]) -> Step:
+def _lower_functional(
+    model: Functional, inputs: tuple[Any, ...], buffers: str | Sequence[str], initial: str | Sequence[str]
+) -> Step:
     """A module's step: floating-point states that are no `HiddenState` are buffers."""
     states = leaf_paths(model.states, "state")
     kinds = {path: kind for path, kind in model.kinds.items() if kind != "hidden"}
@@ -63,7 +77,8 @@ def _lower_functional(model: Functional, inputs: tuple[Any, ...], buffers: str |
     ]
     places = {path: loc for path, _ in states if (loc := _place(model, path)) is not None}
     named = (buffers,) if isinstance(buffers, str) else buffers
-    return lower_function(model.step, model.params, model.states, *inputs, buffers=(*plain, *named), declared_at=places)
+    options: dict[str, Any] = {"buffers": (*plain, *named), "declared_at": places}
+    return _lowered(model.step, model.params, model.states, *inputs, initial=initial, **options)
 
 
 def _place(model: Functional, path: str) -> Loc | None:
@@ -193,6 +208,7 @@ def compile(
     on_truncated: str = "warn",
     buffers: str | Sequence[str] = (),
     memory: Memory = None,
+    initial: str | Sequence[str] = (),
 ) -> Learner:
     """An online learner for one step of a model.
 
@@ -200,10 +216,11 @@ def compile(
     `etir.compile(module, *inputs)` a native module. Weights are held still for `window` steps; credit inside a window
     is reverse mode (`credit="full"`) or the rule's own (`credit="rule"`). `on_truncated` says what happens where a
     parameter that reaches a hidden state has no trace: `warn`, `error` or `ignore`. `trace_dtype` is the element type
-    that traces are held in. `memory` bounds what they hold: see `etir.plan`. Raises EtirError for anything that cannot
-    be compiled soundly.
+    that traces are held in. `memory` bounds what they hold: see `etir.plan`. States that match a glob in `initial`
+    may be differentiated when they are given to `learner.init`: their influence is carried like a weight's, and
+    labelled as `initial.h`. Raises EtirError for anything that cannot be compiled soundly.
     """
-    step = lower(model, *args, buffers=buffers)
+    step = lower(model, *args, buffers=buffers, initial=initial)
     options: dict[str, Any] = {"rules": rules, "credit": credit, "memory": memory, "trace_dtype": trace_dtype}
     planned = plan(analyse(step, _sites(step, sites, rule, rules)), rule, window, **options)
     _report_truncated(planned, on_truncated)

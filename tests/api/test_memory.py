@@ -66,7 +66,8 @@ def test_traces_that_exceed_the_budget_are_refused():
         " [memory-exceeded]",
         "  note: 'W on h', f32[8,8,8], holds 2.05 kB",
         "  note: 'U on h', f32[8,8,8], holds 2.05 kB",
-        "  help: rule='auto' fits, in 512 B: 2 of 3 weights by d_rtrl, 1 of 3 weights by bptt; memory= moves the budget",
+        "  help: rule='auto' fits, in 512 B: 2 of 3 weights by d_rtrl, 1 of 3 weights by bptt;"
+        " memory= moves the budget",
     ]
 
 

@@ -43,7 +43,7 @@ EXACT = {
     "readout": ("exact", "bptt"),
 }
 CHEAPER = EXACT | {"U": ("approximate", "d_rtrl")}
-LEAST = {path: ("truncated", "bptt") for path in EXACT} | {"readout": ("exact", "bptt")}
+LEAST = dict.fromkeys(EXACT, ("truncated", "bptt")) | {"readout": ("exact", "bptt")}
 
 
 @pytest.mark.parametrize(
