@@ -11,7 +11,7 @@ from ..ir.step import Signature
 from ..ir.transition import Transition
 from .backend import Backend, Fused, Kernel, Uses, check_backend
 from .engine import Engine
-from .initial import InitialLearner
+from .initial import InitialCarry, InitialLearner, InitialResult
 from .learner import Carry, Learner, Result, Trained
 from .reference import Reference
 from .xla import Xla
@@ -55,6 +55,9 @@ __all__ = [
     "Backend",
     "Carry",
     "Fused",
+    "InitialCarry",
+    "InitialLearner",
+    "InitialResult",
     "Kernel",
     "Learner",
     "Result",

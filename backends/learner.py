@@ -78,6 +78,11 @@ class Learner:
         return self._engine.name
 
     @property
+    def signature(self) -> Signature:
+        """The trees of its arguments and results, and the example values given at compile."""
+        return self._signature
+
+    @property
     def window_size(self) -> int:
         """Steps over which weights are held still."""
         assert self.transition.plan is not None

@@ -40,12 +40,12 @@ def lower(model: Any, *args: Any, buffers: str | Sequence[str] = (), initial: st
     of the step, called `initial.h` for the state `h`. Raises EtirError where the step does not give its states back as
     it got them, and for NaN and infinities.
     """
-    if _is_module(model):
+    if is_module(model):
         model = functionalise(model, *args)
     if isinstance(model, Functional):
         return _lower_functional(model, args, buffers, initial)
     if len(args) < 2:
-        raise EtirError([_too_few_arguments(model)])
+        raise EtirError([too_few_arguments(model)])
     return _lowered(model, *args, initial=initial, buffers=buffers)
 
 
@@ -59,7 +59,7 @@ def _lowered(step: Any, params: Any, states: Any, *inputs: Any, initial: str | S
     return replace(lowered, signature=replace(lowered.signature, initial=tuple(with_first.initial)))
 
 
-def _is_module(model: Any) -> bool:
+def is_module(model: Any) -> bool:
     """Whether `model` is a module, or wraps one as `transform.vmap` does."""
     return isinstance(model, Module) or (callable(model) and isinstance(inspect.unwrap(model), Module))
 
@@ -86,7 +86,8 @@ def _place(model: Functional, path: str) -> Loc | None:
     return model.locs[max(owners, key=len)] if owners else None
 
 
-def _too_few_arguments(model: Any) -> Diagnostic:
+def too_few_arguments(model: Any) -> Diagnostic:
+    """What to say of a step that was given without its example values."""
     if isinstance(model, type):
         message = f"the class '{model.__name__}' was given; wanted a module, which is an instance of it"
         return Diagnostic(code="step-arguments", message=message, help=f"make one first: {model.__name__}(...)")
