@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from ..ir.beginning import WithBegun, WithInitial
 from ..ir.diagnostics import error
 from ..ir.step import leaf_paths
+from .carry_summary import carry_summary
 from .learner import Carry, Learner, Trained
 from .losses import check_optimizer
 
@@ -25,6 +26,9 @@ class InitialCarry(NamedTuple):
     """The values that the learned states began with, by path: gradients by them come here."""
     begun: Any
     """Whether a step has been taken."""
+
+    def __repr__(self) -> str:
+        return carry_summary(self)
 
 
 class InitialResult(NamedTuple):

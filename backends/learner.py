@@ -17,6 +17,7 @@ from ..ir.transition import Certificate, Transition
 from ..view import summary, write_graph
 from .arguments import Arguments, checked_key
 from .calls import Arrays
+from .carry_summary import carry_summary
 from .drivers import scan_windows, train_by_windows
 from .engine import Engine
 from .guards import refuse_by_initial_states, refuse_through_driver, warn_of_input_credit
@@ -28,6 +29,9 @@ class Carry(NamedTuple):
 
     states: Any
     traces: Any
+
+    def __repr__(self) -> str:
+        return carry_summary(self)
 
 
 class Result(NamedTuple):

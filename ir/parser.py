@@ -305,10 +305,10 @@ class _Parser:
         if token.text not in verdicts:
             raise self.lexer.unknown("label", token, verdicts)
         by = self.lexer.name("a learning rule") if self.lexer.accept("by") else rule
-        because = self.lexer.string() if self.lexer.accept("because") else ""
         reasons: list[Reason] = []
         while self.is_reason():
             reasons.append(Reason(text=self.lexer.string(), loc=self.lexer.loc()))
+        because = self.lexer.string() if self.lexer.accept("because") else ""
         return Label(path=path, label=verdicts[token.text], rule=by, because=because, reasons=tuple(reasons))
 
     def is_reason(self) -> bool:
@@ -317,7 +317,7 @@ class _Parser:
         string = self.lexer.next()
         after = self.lexer.peek()
         self.lexer.position = start
-        return string.kind == "string" and (after.kind != "word" or after.text == "loc")
+        return string.kind == "string" and (after.kind != "word" or after.text in ("loc", "because"))
 
     def read_plan(self) -> None:
         rule, window, credit = self.settings()

@@ -176,7 +176,7 @@ def _mark_product(eqn: Any, operands: list[Any], weight: int) -> Any:
     expression = Expression(operands=tuple(written[k] for k in order), output="".join([*shared, *free]))
     preferred = eqn.params.get("preferred_element_type")
     product = apply_expression(
-        "dot", expression, *(operands[k] for k in order), precision=eqn.params.get("precision"), preferred=preferred
+        "product", expression, *(operands[k] for k in order), precision=eqn.params.get("precision"), preferred=preferred
     )
     return product.astype(eqn.outvars[0].aval.dtype)
 

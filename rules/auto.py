@@ -69,13 +69,16 @@ class _Unit:
         """Whether some parameter would have a better label, or as good a one that leaves out something else."""
         if not self.found:
             return True
-        ranks = [(_RANK[found[p].verdict], _RANK[self.found[p].verdict]) for p in self.params]
-        if any(new < old for new, old in ranks):
+        pairs = [(self.found[p], found[p]) for p in self.params]
+        if any(_RANK[new.verdict] < _RANK[old.verdict] for old, new in pairs):
             return False
-        return any(
-            new > old or (new < _RANK[Verdict.EXACT] and found[p].reasons != self.found[p].reasons)
-            for p, (new, old) in zip(self.params, ranks, strict=True)
-        )
+        return any(_gains(old, new) for old, new in pairs)
+
+
+def _gains(old: Trial, new: Trial) -> bool:
+    if new.verdict is not old.verdict:
+        return _RANK[new.verdict] > _RANK[old.verdict]
+    return new.verdict is Verdict.APPROXIMATE and new.reasons != old.reasons
 
 
 _RANK = {Verdict.TRUNCATED: 0, Verdict.APPROXIMATE: 1, Verdict.EXACT: 2}

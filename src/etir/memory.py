@@ -49,7 +49,7 @@ def budget(memory: int | float | str | None) -> Budget:
             f"memory={memory!r}; wanted a number of bytes",
             help="write an int, or a text with a unit: '2GiB', '500 MB'",
         )
-    return Budget(bytes=given, source="memory=")
+    return Budget(bytes=given, source="given by memory=")
 
 
 def _parsed(memory: int | float | str) -> float | None:
@@ -92,7 +92,6 @@ def refuse_excess(
         "memory-exceeded",
         f"the traces of rule '{plan.rule}' would hold {human_bytes(held)}; "
         f"the budget is {human_bytes(within.bytes)}, {within.source}",
-        loc=planned.loc,
         notes=notes,
         help=_help(fitting, trace_dtype),
     )

@@ -57,12 +57,12 @@ def test_anything_else_is_no_budget(given):
 def refusal(**options):
     with pytest.raises(etir.EtirError) as refused:
         etir.compile(*model(UNITS), rule="rtrl", on_truncated="ignore", **options)
-    return [line for line in str(refused.value).splitlines() if not line.startswith("  def ")]
+    return str(refused.value).splitlines()
 
 
 def test_traces_that_exceed_the_budget_are_refused():
     assert refusal(memory="2kB") == [
-        "test_memory.py:15: error: the traces of rule 'rtrl' would hold 4.1 kB; the budget is 2 kB, memory="
+        "error: the traces of rule 'rtrl' would hold 4.1 kB; the budget is 2 kB, given by memory="
         " [memory-exceeded]",
         "  note: 'W on h', f32[8,8,8], holds 2.05 kB",
         "  note: 'U on h', f32[8,8,8], holds 2.05 kB",
