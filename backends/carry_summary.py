@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ..ir.plan.cost import human_bytes
@@ -37,7 +38,7 @@ def carry_summary(carry: Any) -> str:
 def _type(leaf: Any) -> str:
     if not hasattr(leaf, "dtype"):
         return type(leaf).__name__
-    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
     return str(TensorType.of(leaf))
 

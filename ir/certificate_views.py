@@ -16,7 +16,7 @@ COLOURS = {"exact": "#2a7d3f", "approximate": "#9a6700", "truncated": "#b3261e"}
 def as_text(certificate: Certificate) -> str:
     """A table: weight, label, why. Reasons that an earlier weight has all of are not said again."""
     labels = certificate.labels
-    width = max((len(label.path) for label in labels), default=0)
+    width = max(len(path) for path in ("weight", *(label.path for label in labels)))
     lines = [f"{'weight':<{width}}  label        why"]
     for k, label in enumerate(labels):
         why = _why(label, labels[:k]) or [""]

@@ -62,8 +62,7 @@ def refusal(**options):
 
 def test_traces_that_exceed_the_budget_are_refused():
     assert refusal(memory="2kB") == [
-        "error: the traces of rule 'rtrl' would hold 4.1 kB; the budget is 2 kB, given by memory="
-        " [memory-exceeded]",
+        "error: the traces of rule 'rtrl' would hold 4.1 kB; the budget is 2 kB, given by memory= [memory-exceeded]",
         "  note: 'W on h', f32[8,8,8], holds 2.05 kB",
         "  note: 'U on h', f32[8,8,8], holds 2.05 kB",
         "  help: rule='auto' fits, in 512 B: 2 of 3 weights by d_rtrl, 1 of 3 weights by bptt;"
