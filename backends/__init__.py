@@ -11,6 +11,7 @@ from ..ir.step import Signature
 from ..ir.transition import Transition
 from .backend import Backend, Fused, Kernel, Uses, check_backend
 from .engine import Engine
+from .initial import InitialCarry, InitialLearner, InitialResult
 from .learner import Carry, Learner, Result, Trained
 from .reference import Reference
 from .xla import Xla
@@ -22,7 +23,8 @@ BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (Xla(), Ref
 def emit(transition: Transition, backend: str | Backend, signature: Signature, trace_dtype: Any = None) -> Learner:
     """A learner for a planned transition. Raises EtirError for an unknown backend, or a type that no trace can have."""
     chosen = _named(backend) if isinstance(backend, str) else check_backend(backend)
-    return Learner(Engine(transition, chosen, _trace_dtype(trace_dtype)), transition, signature)
+    kind = InitialLearner if signature.initial else Learner
+    return kind(Engine(transition, chosen, element_type(trace_dtype)), transition, signature)
 
 
 def _named(name: str) -> Backend:
@@ -34,7 +36,7 @@ def _named(name: str) -> Backend:
     return BACKENDS[name]
 
 
-def _trace_dtype(given: Any) -> str | None:
+def element_type(given: Any) -> str | None:
     """The element type of a trace's real (and imaginary) parts, by name; None for the states' own."""
     if given is None:
         return None
@@ -48,4 +50,19 @@ def _trace_dtype(given: Any) -> str | None:
         ) from None
 
 
-__all__ = ["BACKENDS", "Backend", "Carry", "Fused", "Kernel", "Learner", "Result", "Trained", "Uses", "emit"]
+__all__ = [
+    "BACKENDS",
+    "Backend",
+    "Carry",
+    "Fused",
+    "InitialCarry",
+    "InitialLearner",
+    "InitialResult",
+    "Kernel",
+    "Learner",
+    "Result",
+    "Trained",
+    "Uses",
+    "element_type",
+    "emit",
+]

@@ -12,7 +12,6 @@ from ..ir import jaxpr as jx
 from ..ir.diagnostics import error
 from ..ir.plan import Trace
 from ..ir.transition import Transition
-from ..ir.types import TensorType
 from .backend import Backend
 from .calls import Arrays, Calls
 from .folds.lag import Lag, Traces
@@ -37,7 +36,7 @@ class Engine:
         self.windows = Windows(self.calls, self.program, self._reverse())
         hidden = [state.before.type for state in transition.hidden]
         self.lag = Lag(self.program.sweeps, self.calls.plan.traces, hidden)
-        self.held = [held_as(trace_dtype, trace) for trace in self.calls.plan.traces]
+        self.held = [trace.held_as(trace_dtype).dtype for trace in self.calls.plan.traces]
 
     def _reverse(self) -> Reverse:
         vjp = self.program.vjp
@@ -209,11 +208,3 @@ class Engine:
     ) -> tuple[Any, ...]:
         """Gradients, losses, states, traces and auxiliary results of a sequence, with the parameters held."""
         return SequenceGradient(self, loss, params).run(Given(states, traces, inputs, signals, targets))
-
-
-def held_as(dtype: str | None, trace: Trace) -> str:
-    """The element type to hold a trace in, where `dtype` (real; None for the trace's own) is asked for."""
-    kind: TensorType = trace.before.type
-    if dtype is None or not kind.carries_credit:
-        return kind.dtype
-    return str(jnp.promote_types(dtype, jnp.complex64)) if kind.is_complex else dtype

@@ -29,7 +29,7 @@ def refuse_by_initial_states(states: T) -> T:
         states,
         code="initial-derivative",
         message="the states given to learner.init are differentiated, and no gradient by them is computed",
-        help="give it jax.lax.stop_gradient(states)",
+        help="compile with initial='*', which carries their influence; or give it jax.lax.stop_gradient(states)",
     )
 
 

@@ -17,6 +17,7 @@ from ..ir.transition import Certificate, Transition
 from ..view import summary, write_graph
 from .arguments import Arguments, checked_key
 from .calls import Arrays
+from .carry_summary import carry_summary
 from .checked import Checked
 from .drivers import scan_windows, train_by_windows
 from .engine import Engine
@@ -33,6 +34,9 @@ class Carry(NamedTuple):
 
     `learner.traces(carry)` has them as they are after the last step.
     """
+
+    def __repr__(self) -> str:
+        return carry_summary(self)
 
 
 class Result(NamedTuple):
@@ -81,6 +85,11 @@ class Learner:
     def backend(self) -> str:
         """The name of the backend that emitted this learner."""
         return self._engine.name
+
+    @property
+    def signature(self) -> Signature:
+        """The trees of its arguments and results, and the example values given at compile."""
+        return self._signature
 
     @property
     def window_size(self) -> int:

@@ -27,6 +27,7 @@ class Options:
     rules: dict[str, str]
     window: int
     credit: str
+    memory: str | None
 
 
 def add_target(parser: argparse.ArgumentParser) -> None:
@@ -63,6 +64,9 @@ def add_rule(parser: argparse.ArgumentParser, *, window: int = 1) -> None:
     parser.add_argument(
         "--credit", default="full", choices=("full", "rule"), help="credit inside windows (default: full)"
     )
+    parser.add_argument(
+        "--memory", metavar="SIZE", help="what the traces may hold, as '2GiB': what --rule auto spends (default: all)"
+    )
 
 
 def read(arguments: argparse.Namespace) -> Options:
@@ -75,6 +79,7 @@ def read(arguments: argparse.Namespace) -> Options:
         rules=_rules(getattr(arguments, "rules", ())),
         window=getattr(arguments, "window", 1),
         credit=getattr(arguments, "credit", "full"),
+        memory=getattr(arguments, "memory", None),
     )
 
 
@@ -107,8 +112,8 @@ def _lower(program: Program) -> Step:
 
 
 def analyse(program: Program, options: Options) -> Transition:
-    """The transition of a model."""
-    return api.analyse(lower(program), sites=options.sites)
+    """The transition of a model, analysed as its rules want it."""
+    return api.analyse_for(lower(program), options.sites, options.rule, options.rules)
 
 
 def planned(arguments: argparse.Namespace) -> Transition:
@@ -126,7 +131,14 @@ def planned(arguments: argparse.Namespace) -> Transition:
 
 def plan(transition: Transition, options: Options) -> Transition:
     """The transition with the certificate and the plan of a learning rule."""
-    return api.plan(transition, options.rule, options.window, rules=options.rules, credit=options.credit)
+    return api.plan(
+        transition,
+        options.rule,
+        options.window,
+        rules=options.rules,
+        credit=options.credit,
+        memory=options.memory,
+    )
 
 
 def has_bodies(transition: Transition) -> bool:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from .. import zoo
-from ..frontend.functionalise import Functional, functionalise
+from ..frontend.functionalise import functionalise
 from ..frontend.module import Module
 from ..frontend.nn import init_all_states
 from ..ir.diagnostics import error, nearest
 from ..ir.parser import parse
 from ..ir.transition import Transition
+from ..program import Program
 from . import importing
 from .console import printing_aside
 
@@ -25,23 +26,6 @@ SUFFIXES = (".etir", ".txt")
 ZOO = "zoo:"
 
 _WANTED = "a TARGET is a module, a tuple (step, params, states, *inputs), a Transition, a Learner, or makes one of them"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Program:
-    """A model as a plain step with example values: everything that `etir.lower` takes."""
-
-    name: str
-    step: Callable[..., Any]
-    params: Any
-    states: Any
-    inputs: tuple[Any, ...]
-    buffers: Sequence[str] = ()
-    """Globs of states that are declared not hidden."""
-    module: Functional | None = None
-    """The module that the step was made from: it knows what its states are."""
-    draw: Callable[[jax.Array, int], Any] | None = None
-    """Inputs that drive the model well, with a leading time axis, from a key and a number of steps."""
 
 
 @printing_aside()

@@ -312,7 +312,8 @@ class _Parser:
         reasons: list[Reason] = []
         while self.is_reason():
             reasons.append(Reason(text=self.lexer.string(), loc=self.lexer.loc()))
-        return Label(path=path, label=verdicts[token.text], rule=by, reasons=tuple(reasons))
+        because = self.lexer.string() if self.lexer.accept("because") else ""
+        return Label(path=path, label=verdicts[token.text], rule=by, because=because, reasons=tuple(reasons))
 
     def is_reason(self) -> bool:
         """Whether a string follows that is no path: after a path stands a label."""
@@ -320,7 +321,7 @@ class _Parser:
         string = self.lexer.next()
         after = self.lexer.peek()
         self.lexer.position = start
-        return string.kind == "string" and (after.kind != "word" or after.text == "loc")
+        return string.kind == "string" and (after.kind != "word" or after.text in ("loc", "because"))
 
     def read_plan(self) -> None:
         rule, window, credit = self.settings()

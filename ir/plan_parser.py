@@ -23,6 +23,7 @@ def parse_plan(scope: Scope, operations: Iterable[type[Operation | Part]], rule:
     loc = lexer.loc()
     lexer.expect("{")
     rules, left = _rules(scope, rule)
+    because = _because(scope)
     signals: list[Signal] = []
     while lexer.accept("signal"):
         signals.append(_signal(scope))
@@ -44,6 +45,7 @@ def parse_plan(scope: Scope, operations: Iterable[type[Operation | Part]], rule:
         credit=credit,
         rules=rules,
         left=left,
+        because=because,
         signals=tuple(signals),
         traces=tuple(traces),
         loc=loc,
@@ -67,6 +69,19 @@ def _rules(scope: Scope, rule: str) -> tuple[tuple[str, ...], tuple[Param, ...]]
         lexer.expect("trace")
         left = tuple(scope.param(token) for token in _after(scope, "for"))
     return tuple(given.get(param, rule) for param in scope.params) if given else (), left
+
+
+def _because(scope: Scope) -> tuple[str, ...]:
+    """Why each parameter has its rule, nothing where no rule has chosen any."""
+    given: dict[Param, str] = {}
+    while scope.lexer.accept("because"):
+        text = scope.lexer.string()
+        for token in _after(scope, "for"):
+            param = scope.param(token)
+            if param in given:
+                raise scope.lexer.error("ir-name", f"{token} has a reason already", token)
+            given[param] = text
+    return tuple(given.get(param, "") for param in scope.params) if given else ()
 
 
 def _after(scope: Scope, word: str) -> list[Token]:

@@ -34,7 +34,7 @@ def plan_lines(plan: Any, params: tuple[Any, ...], names: Names) -> list[str]:
 
 
 def _rules(plan: Any, params: tuple[Any, ...], names: Names) -> list[str]:
-    """A line for each rule beside the plan's own, and one for the parameters whose rule carries no trace."""
+    """A line for each rule beside the plan's own, for the parameters that have no trace, and for each choice."""
     rules = nodes(getattr(plan, "rules", ()))
     lines: list[str] = []
     for rule in dict.fromkeys(rules):
@@ -42,7 +42,12 @@ def _rules(plan: Any, params: tuple[Any, ...], names: Names) -> list[str]:
         if rule != plan.rule and own:
             lines += wrap(f"rule {word(rule)} for ", _params(own, names), "")
     left = nodes(getattr(plan, "left", ()))
-    return lines + (wrap("no trace for ", _params(left, names), "") if left else [])
+    lines += wrap("no trace for ", _params(left, names), "") if left else []
+    reasons = nodes(getattr(plan, "because", ()))
+    for text in dict.fromkeys(text for text in reasons if text):
+        own = [param for param, other in zip(params, reasons, strict=False) if other == text]
+        lines += wrap(f"because {quote(str(text))} for ", _params(own, names), "")
+    return lines
 
 
 def _params(params: Any, names: Names) -> list[str]:

@@ -225,5 +225,6 @@ def _certificate(certificate: Any) -> list[str]:
 def _label(label: Any, rule: str) -> list[list[str]]:
     by = "" if label.rule == rule else f"  by {word(label.rule)}"
     reasons = [[f"  {quote(str(reason.text))}", loc_cell(reason)] for reason in nodes(label.reasons)] or [["", ""]]
+    more = [*reasons[1:], *([[f"  because {quote(str(label.because))}", ""]] if label.because else [])]
     first = [_path(label), f"  {MISSING if label.label is None else label.label}", by, *reasons[0]]
-    return [first, *(["", "", "", *cells] for cells in reasons[1:])]
+    return [first, *(["", "", "", *cells] for cells in more)]

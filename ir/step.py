@@ -51,12 +51,14 @@ class Signature:
     outputs: Any
     example_params: Any = None
     example_states: Any = None
+    initial: tuple[str, ...] = ()
+    """The paths of the states whose first values are learned; then the trees are those of `ir/beginning.py`."""
 
 
 def leaf_paths(tree: Any, bare: str) -> list[tuple[str, Any]]:
     """The leaves of a pytree with dotted paths: `cell.w`, `layers.0.w`; a tree that is one leaf is called `bare`."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return [(".".join(_key(entry) for entry in path) or bare, leaf) for path, leaf in leaves]
+    return [(".".join(filter(None, map(_key, path))) or bare, leaf) for path, leaf in leaves]
 
 
 def _key(entry: Any) -> str:

@@ -12,6 +12,7 @@ from enum import Enum, StrEnum
 from typing import Any
 
 from ..coupling import Coupling
+from . import certificate_views
 from .dataflow import HIDDEN, Crossing, Dataflow
 from .diagnostics import did_you_mean
 from .expression import Expression
@@ -241,6 +242,8 @@ class Label:
     label: Verdict
     rule: str
     """The learning rule that this parameter's gradient comes from."""
+    because: str = ""
+    """Why it has that rule, where a rule has chosen it."""
     reasons: tuple[Reason, ...] = ()
 
 
@@ -266,13 +269,14 @@ class Certificate:
         return len(self.labels)
 
     def __str__(self) -> str:
-        width = max((len(label.path) for label in self.labels), default=0)
-        lines = [f"{'weight':<{width}}  label        why"]
-        for label in self.labels:
-            why = [f"{reason}{f'  ({reason.loc})' if reason.loc else ''}" for reason in label.reasons] or [""]
-            lines.append(f"{label.path:<{width}}  {label.label:<11}  {why[0]}".rstrip())
-            lines += [f"{'':<{width}}  {'':<11}  {text}" for text in why[1:]]
-        return "\n".join(lines)
+        return certificate_views.as_text(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Rule, window, credit and labels as strings, numbers, lists and dictionaries, which JSON can hold."""
+        return certificate_views.as_dict(self)
+
+    def _repr_html_(self) -> str:
+        return certificate_views.as_html(self)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True, weakref_slot=True)

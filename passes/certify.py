@@ -34,9 +34,10 @@ class Certify(Pass):
         if plan is None:
             raise error("no-plan", "the transition has no plan to certify", help="run plan-traces first (etir.plan)")
         judge = _Judge(transition)
+        chosen = plan.because or ("",) * len(transition.params)
         labels = tuple(
-            judge.label(param, rule)
-            for param, rule in zip(transition.params, plan_rules(transition), strict=True)
+            replace(judge.label(param, rule), because=because)
+            for param, rule, because in zip(transition.params, plan_rules(transition), chosen, strict=True)
             if param.value.type.carries_credit
         )
         new = Certificate(rule=plan.rule, window=plan.window, credit=plan.credit, labels=labels)

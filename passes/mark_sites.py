@@ -201,7 +201,7 @@ def _mark_product(eqn: Any, operands: list[Any], weight: int, pieces: Pieces | N
 
     def bind(expression: Expression, *operands: Any) -> Any:
         precision = eqn.params.get("precision")
-        return apply_expression("dot", expression, *operands, precision=precision, preferred=preferred)
+        return apply_expression("product", expression, *operands, precision=precision, preferred=preferred)
 
     product = _in_pieces(bind, expression, operands[1 - weight], operands[weight], pieces)
     return product.astype(eqn.outvars[0].aval.dtype)

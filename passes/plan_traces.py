@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, ClassVar
 
 from ..ir import jaxpr as jx
 from ..ir.diagnostics import Diagnostic, EtirError, did_you_mean
@@ -21,6 +22,7 @@ from .analyses.exits import Exits
 from .analyses.samples import Samples
 from .analyses.variables import site_variable, state_variables
 from .base import Pass
+from .choose_rules import choose_rules
 from .open_scope import with_open_scope
 from .restrict_credit import restricted_region
 
@@ -47,14 +49,27 @@ class PlanTraces(Pass):
     """Steps over which weights are held still."""
     credit: str = "full"
     """`full`: reverse mode inside windows; `rule`: the rule's own Jacobian there too."""
+    memory: int | None = None
+    """Bytes of traces that a rule which chooses others may spend; None for no bound."""
+    trace_dtype: str | None = None
+    """The element type that the traces will be held in, for what they weigh; None for their own."""
 
     def run(self, transition: Transition) -> Transition:
         """The transition with a plan."""
         self._check()
         assigned = assign_rules(transition, self.rule, self.rules)
         _check_sites(transition, assigned)
-        _check_credit(transition, assigned, self.credit)
-        restricted = self.credit == "rule" and any(rule.per_step for rule in assigned)
+        budget: dict[str, Any] = {"memory": self.memory, "credit": self.credit, "trace_dtype": self.trace_dtype}
+        rules, because = choose_rules(transition, assigned, partial(self._written, transition), **budget)
+        _check_credit(transition, rules, self.credit)
+        return self._written(transition, rules, because)
+
+    def _written(
+        self, transition: Transition, assigned: Sequence[Rule | None], because: tuple[str, ...] = ()
+    ) -> Transition:
+        """The transition with the plan that these rules write, one a parameter; for None nothing is written."""
+        known = [rule for rule in assigned if rule is not None]
+        restricted = self.credit == "rule" and any(rule.per_step for rule in known)
         if restricted:
             transition = with_regions(transition, restricted_region(transition))
         plan = Writer(
@@ -64,18 +79,21 @@ class PlanTraces(Pass):
             with_open_scope=with_open_scope,
             follows_all=_Followed(),
         )
-        reaching = _reaching(transition, assigned)
+        reaching = _reaching(transition, known)
         left: set[Param] = set()
-        for rule in dict.fromkeys(assigned):
+        for rule in dict.fromkeys(known):
             plan.rule = rule
             plan.params = tuple(p for p, own in zip(transition.params, assigned, strict=True) if own == rule)
-            known = plan.traces
+            before = plan.traces
             rule.write(plan, _task(transition, plan.params, reaching))
-            if plan.traces == known and not rule.needs_sites:
+            if plan.traces == before and not rule.needs_sites:
                 left.update(plan.params)
         name = self.rule if isinstance(self.rule, str) else self.rule.name
         without = tuple(param for param in transition.params if param in left)
-        return plan.finish(name, tuple(own.name for own in assigned), self.window, self.credit, without)
+        names = tuple(name if own is None else own.name for own in assigned)
+        planned = plan.finish(name, names, self.window, self.credit, without)
+        assert planned.plan is not None
+        return replace(planned, plan=replace(planned.plan, because=because)) if because else planned
 
     def _check(self) -> None:
         findings: list[Diagnostic] = []

@@ -5,6 +5,7 @@ A new one is a `Rule` (base.py) in a file named after it, and its two lines belo
 
 from __future__ import annotations
 
+from .auto import Auto
 from .base import Rule, Task
 from .bptt import Bptt
 from .d_rtrl import DRtrl
@@ -16,12 +17,14 @@ from .pp_prop import PpProp
 from .rflo import Rflo
 from .rtrl import Rtrl
 from .shared.positional import Positional, positional_trace, read_at_entry
+from .shared.trials import Choice, Trial, Trials
 from .snap import SnAp
 from .three_factor import ThreeFactor
 from .uoro import Uoro
 from .writer import Writer
 
 KNOWN: tuple[Rule, ...] = (
+    Auto(),
     Bptt(),
     DRtrl(),
     Dni(),
@@ -46,7 +49,9 @@ __all__ = [
     "DEFAULT",
     "KNOWN",
     "RULES",
+    "Auto",
     "Bptt",
+    "Choice",
     "DRtrl",
     "Dni",
     "EProp",
@@ -60,6 +65,8 @@ __all__ = [
     "SnAp",
     "Task",
     "ThreeFactor",
+    "Trial",
+    "Trials",
     "Uoro",
     "Writer",
     "positional_trace",

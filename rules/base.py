@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from ..ir.diagnostics import error
 from ..ir.transition import Association, Group, Param, Site, Transition
+from .shared.trials import Choice, Trials
 from .writer import Writer
 
 
@@ -46,6 +47,16 @@ class Rule:
     """Whether parameters in the data of a product are better followed as part of its weight: `x @ (mu * W)`."""
     per_step: ClassVar[bool] = False
     """Whether it has the classical form of one step at a time, which `credit="rule"` asks for."""
+
+    def suits(self, transition: Transition) -> bool:
+        """Whether it may be worth a trial for this step, asked by a rule that chooses before anything is planned."""
+        del transition
+        return True
+
+    def choose(self, trials: Trials) -> Mapping[Param, Choice] | None:
+        """The rules that its parameters are to learn by, where it chooses them; None where it writes its own traces."""
+        del trials
+        return None
 
     def write(self, plan: Writer, task: Task) -> None:
         """Add the rule's traces, operations and contributions for its parameters to the plan."""

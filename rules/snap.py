@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..ir.diagnostics import error
+from ..ir.transition import Transition
 from .base import Rule, Task
 from .shared.neighbourhood import neighbourhood_trace, reach_after
 from .shared.positional import read_at_entry
@@ -36,6 +37,10 @@ class SnAp(Rule):
         if isinstance(self.n, bool) or not isinstance(self.n, int) or self.n < 1:
             raise error("rule-option", f"snap has n={self.n!r}; wanted a number of steps of at least 1, or 'closed'")
         return self.n
+
+    def suits(self, transition: Transition) -> bool:
+        """Where some position feeds few others: else its slots are those of D-RTRL, or of RTRL."""
+        return any(d.coupling.has_off_diagonal for group in transition.groups for d in group.jacobian)
 
     def write(self, plan: Writer, task: Task) -> None:
         """One trace, one advance, one contraction for each association."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+import math
 import textwrap
 from collections.abc import Iterator
 
@@ -43,7 +44,7 @@ def _exact_under_rtrl(transition: Transition) -> frozenset[str]:
     """The weights that exact RTRL would make exact; none where the transition's program is absent."""
     if not options.has_bodies(transition):
         return frozenset()
-    certificate = api.plan(transition, "rtrl").certificate
+    certificate = api.plan(transition, "rtrl", memory=math.inf).certificate
     return frozenset(label.path for label in certificate or () if label.label is Verdict.EXACT)
 
 
@@ -76,6 +77,8 @@ class _Paragraph:
         title = f"{paint(label.path, 'bold')}  {paint(label.label, label.label)}"
         yield f"{title}  by {label.rule}, window {certificate.window}, credit {certificate.credit}"
         yield from _wrapped(_MEANS[label.label], "  ")
+        if label.because:
+            yield from _wrapped(f"chosen by {certificate.rule}: {label.because}", "  ")
         uses = [site for site in transition.sites if label.path in site.weight.paths]
         for site in uses:
             yield from self._use(site)

@@ -147,12 +147,13 @@ def _nodes_of(operation: Operation | Part) -> Iterator[tuple[str, Any]]:
 
 
 def rules_are_of_the_parameters(t: Transition, sheet: Sheet) -> Iterator[Diagnostic]:
-    """A plan with several rules has one for each parameter; those without a trace are parameters."""
+    """A plan with several rules, or with choices, has one for each parameter; those without a trace are parameters."""
     if t.plan is None:
         return
-    if t.plan.rules and len(t.plan.rules) != len(t.params):
-        message = f"the plan has {len(t.plan.rules)} rules for {len(t.params)} parameters"
-        yield sheet.finding("ir-settings", message, line="plan", loc=t.plan.loc)
+    for noun, given in (("rules", t.plan.rules), ("choices", t.plan.because)):
+        if given and len(given) != len(t.params):
+            message = f"the plan has {len(given)} {noun} for {len(t.params)} parameters"
+            yield sheet.finding("ir-settings", message, line="plan", loc=t.plan.loc)
     for param in t.plan.left:
         if param not in t.params:
             message = f"the plan has no trace for '{param.path}', which is no parameter of this transition"

@@ -40,6 +40,11 @@ class Cost:
         return ", ".join(f"{name} {_human(value, unit)}" for name, value, unit in units)
 
 
+def human_bytes(size: float) -> str:
+    """A number of bytes for people: `9.9 TB`."""
+    return _human(size, "B")
+
+
 def _human(value: float, unit: str) -> str:
     prefixes = ["", "k", "M", "G", "T"]
     while abs(value) >= 999.5 and len(prefixes) > 1:

@@ -23,14 +23,39 @@ Index = npt.NDArray[np.int64]
 @lru_cache(maxsize=256)
 def positions_of(coupling: Coupling) -> Index:
     """For each input position the flat output positions that it feeds, padded with -1: `[*input, slots]`. Read-only."""
-    targets = coupling.targets(limit=max(16, math.prod(coupling.out_shape)))
+    limit = max(16, math.prod(coupling.out_shape))
+    targets = coupling.targets(limit=limit)
     if targets is not None:
         return _frozen(targets.positions())
+    narrow, free = _without_free_axes(coupling)
+    targets = narrow.targets(limit=limit) if narrow is not None else None
+    if targets is not None:
+        return _frozen(_over(free, targets.positions(), targets.out_shape, coupling.out_shape))
     fed = coupling.dense().reshape(math.prod(coupling.out_shape), math.prod(coupling.in_shape)).T
     slots = max(1, int(fed.sum(1).max(initial=1)))
     order = np.argsort(~fed, axis=1, kind="stable")[:, :slots]
     found = np.where(np.take_along_axis(fed, order, 1), order, -1)
     return _frozen(found.reshape(*coupling.in_shape, found.shape[1]))
+
+
+def _without_free_axes(coupling: Coupling) -> tuple[Coupling | None, tuple[int, ...]]:
+    """The coupling with size one on each output axis that every input position feeds the whole of, and those axes."""
+    tied = [block for block in coupling.blocks if not block.is_all]
+    free = tuple(axis for block in coupling.blocks if block.is_all for axis in block.out_axes)
+    shape = [1 if axis in free else size for axis, size in enumerate(coupling.out_shape)]
+    return Coupling.of(coupling.in_shape, shape, tied), free
+
+
+def _over(free: Sequence[int], table: Index, narrow: Sequence[int], shape: Sequence[int]) -> Index:
+    """Flat positions in an array of shape `narrow`, as those in `shape`, once for each position on the `free` axes."""
+    kept = np.ravel_multi_index(np.unravel_index(np.maximum(table, 0), narrow), shape)
+    offsets = np.arange(math.prod(shape)).reshape(shape)
+    offsets = offsets[tuple(slice(None) if axis in free else 0 for axis in range(len(shape)))].ravel()
+    found = np.where(table[..., None] >= 0, kept[..., None] + offsets, math.prod(shape))
+    found = found.reshape(*table.shape[:-1], -1)
+    if table.shape[-1] > 1:
+        found = np.sort(found, axis=-1)
+    return np.where(found < math.prod(shape), found, -1)
 
 
 @lru_cache(maxsize=256)
@@ -89,16 +114,22 @@ def places_in(reach: Coupling, part: Coupling) -> Index:
 
 def is_closed(reach: Coupling, couplings: Sequence[Coupling], source: Coupling | None = None) -> bool:
     """Whether every position that a followed one feeds is followed as well; one of `source`, where that is another."""
-    own = positions_of(source or reach)
-    for coupling in dict.fromkeys(couplings):
-        if coupling.is_identity and source is None:
-            continue
+    every = dict.fromkeys(couplings)
+    unsure = [c for c in every if source is not None or not _stays_within(reach, c)]
+    own = positions_of(source or reach) if unsure else np.zeros(0, np.int64)
+    for coupling in unsure:
         fed = (positions_of(coupling) >= 0).sum(-1).ravel()
         onward = np.where(own >= 0, fed[np.maximum(own, 0)], 0)
         kept = (links(reach, coupling, source) >= 0).sum(-2)
         if (kept != onward).any():
             return False
     return True
+
+
+def _stays_within(reach: Coupling, coupling: Coupling) -> bool:
+    """Whether what a coupling makes of a reach is plainly no more than the reach; no table is made."""
+    further = coupling.compose(reach)
+    return further is None or further == reach or reach.join(further) == reach
 
 
 def covers(reach: Coupling, part: Coupling) -> bool:

@@ -9,8 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+import jax.numpy as jnp
+
 from ..diagnostics import error
 from ..loc import Loc
+from ..types import TensorType
 from ..values import Value
 from .cost import Cost
 from .operation import Operation
@@ -34,6 +37,14 @@ class Trace:
     """The region that makes its value at the beginning of a sequence from a key, `u32[2]`; None for zeros."""
     loc: Loc | None = None
 
+    def held_as(self, dtype: str | None) -> TensorType:
+        """What it is held as, where an element type (real; None for the trace's own) is asked for."""
+        kind = self.before.type
+        if dtype is None or not kind.carries_credit:
+            return kind
+        wide = str(jnp.promote_types(dtype, jnp.complex64)) if kind.is_complex else dtype
+        return TensorType(wide, kind.shape)
+
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Signal:
@@ -55,6 +66,8 @@ class Plan:
     """The rule of each parameter, where they are not all `rule`."""
     left: tuple[Param, ...] = ()
     """The parameters whose rule carries no trace by its nature, for what labels say of them."""
+    because: tuple[str, ...] = ()
+    """Why each parameter has the rule that it has, where a rule has chosen it; nothing for one that was asked for."""
     signals: tuple[Signal, ...] = ()
     traces: tuple[Trace, ...] = ()
     step: tuple[Operation, ...] = ()

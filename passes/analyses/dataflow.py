@@ -268,7 +268,7 @@ def describe(eqn: Any) -> str:
     name = eqn.primitive.name
     if name == "etp":
         operation = str(eqn.params["name"])
-        return {"dot": "etir.matmul", "identity": "etir.bias"}.get(operation, f"etir.{operation}")
+        return {"dot": "etir.matmul", "product": "matmul", "identity": "etir.bias"}.get(operation, f"etir.{operation}")
     if name in ("custom_jvp_call", "custom_vjp_call"):
         return str(eqn.params.get("name", name))
     return "matmul" if name == "dot_general" else name

@@ -172,7 +172,21 @@ class Evidence:
         also = "also reaches" if any(a in followed for a in associations) else "reaches"
         for held in self._useful(var):
             only = "" if also.startswith("also") else "only "
-            yield Reason(text=f"{also} {self._targets(held)} {only}through {held.crossing}", loc=held.crossing.loc)
+            text = f"{also} {self._targets(held)} {only}through {self._crossed(held)}"
+            yield Reason(text=text, loc=held.crossing.loc)
+
+    def _crossed(self, held: Held) -> str:
+        """What credit would have to cross, with the weight that it crosses by where there is one."""
+        crossing, eqn = held.crossing, self.equations[held.equation]
+        paths = [
+            f"'{self.transition.params[k].path}'"
+            for atom in eqn.invars
+            if not jx.is_literal(atom)
+            for k in self.flow.prologue.params_of.get(atom, ())
+        ]
+        if not paths or describe(eqn) != crossing.operation:
+            return str(crossing)
+        return f"{crossing.operation} with {' and '.join(dict.fromkeys(paths))} ({crossing.why})"
 
     def _useful(self, source: Any) -> list[Held]:
         return [held for held in self.flow.readers.get(source, ()) if held.var in self.to_hidden]
@@ -207,7 +221,7 @@ class Evidence:
             reached = self._reached(held)
             elsewhere = bool(reached) and not set(reached) & set(group.states)
             what = f"path from '{state.path}' to {_names(reached)}" if elsewhere else f"recurrence of '{state.path}'"
-            yield Reason(text=f"{what} through {held.crossing} is dropped", loc=held.crossing.loc)
+            yield Reason(text=f"{what} through {self._crossed(held)} is dropped", loc=held.crossing.loc)
         for other in self._readers_of.get(before, ()):
             if other not in group.states and (state, other) not in taken:
                 yield Reason(text=f"'{state.path}' feeds '{other.path}', a state of another group", loc=other.loc)

@@ -20,6 +20,7 @@ class Provenance:
         self.pullback = self.plan.only(Pullback)
         self.entering = self.vjp.results[: len(transition.hidden)]
         """What reverse mode sends back to the hidden states as they entered the window."""
+        self._operands: dict[Operation, tuple[Value, ...]] = {}
 
     def source(self, value: Value) -> Operation | None:
         """The operation that makes a value, sums over steps seen through."""
@@ -36,7 +37,13 @@ class Provenance:
                 continue
             found.add(v)
             op = self.maker.get(v)
-            pending += op.operands if op is not None else ()
+            pending += self._read_by(op) if op is not None else ()
             trace = self.trace_of.get(v)
             pending += (trace.after,) if trace is not None and v is trace.before else ()
         return found
+
+    def _read_by(self, operation: Operation) -> tuple[Value, ...]:
+        """The operands of an operation, looked for once."""
+        if operation not in self._operands:
+            self._operands[operation] = operation.operands
+        return self._operands[operation]

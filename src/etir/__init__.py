@@ -2,6 +2,7 @@
 
 from .api import analyse, compile, emit, lower, plan
 from .backends import Backend, Carry, Learner, Result, Trained
+from .checking import check
 from .coupling.primitives import declare_coupling
 from .frontend import (
     HiddenGroupState,
@@ -18,6 +19,7 @@ from .frontend import (
 )
 from .ir.diagnostics import Diagnostic, EtirError, EtirWarning
 from .ir.weight_operations import bias, einsum, matmul, scale
+from .judgement import Check
 from .passes import Pass, PassManager
 from .rules import Rule
 from .stateful import D_RTRL, HiddenGroup, OnlineLearner, find_hidden_groups_from_module, show_graph, write_graph
@@ -28,6 +30,7 @@ __all__ = [
     "D_RTRL",
     "Backend",
     "Carry",
+    "Check",
     "Diagnostic",
     "EtirError",
     "EtirWarning",
@@ -48,6 +51,7 @@ __all__ = [
     "Trained",
     "analyse",
     "bias",
+    "check",
     "compile",
     "declare_coupling",
     "einsum",

@@ -5,12 +5,14 @@ from __future__ import annotations
 import fnmatch
 import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from .backends import Backend
+from .backends import Backend, element_type
 from .backends import emit as emit_transition
 from .backends.learner import Learner
 from .frontend import Functional, Module, functionalise
+from .frontend.initial import with_initial
 from .frontend.lower import lower as lower_function
 from .frontend.sequences import lowered_or_told
 from .ir.diagnostics import Diagnostic, EtirError, did_you_mean, error, warn
@@ -19,6 +21,7 @@ from .ir.step import Signature, Step, leaf_paths
 from .ir.transition import Transition, Verdict
 from .ir.types import TensorType
 from .ir.verify import check
+from .memory import budget, refuse_excess
 from .passes import ANALYSIS, Certify, MarkSites, Pass, PassManager, PlanTraces, Reassociate, ingest
 from .passes.instruments.base import Instrument
 from .passes.plan_traces import assign_rules
@@ -27,33 +30,49 @@ from .rules import Rule
 
 RuleLike = str | Rule
 Sites = str | Sequence[str]
+Memory = int | float | str | None
 
 
-def lower(model: Any, *args: Any, buffers: str | Sequence[str] = ()) -> Step:
+def lower(model: Any, *args: Any, buffers: str | Sequence[str] = (), initial: str | Sequence[str] = ()) -> Step:
     """One step of a model as a Jaxpr whose leaves have paths.
 
     `lower(step, params, states, *inputs)` takes a plain function `step(params, states, *inputs) -> (new_states,
     outputs)` over pytrees, and example values; `lower(module, *inputs)` a native module, its states as they are now.
     States that match a glob in `buffers` are carried along but are not hidden: the credit through them is dropped, and
-    the certificate says so. Raises EtirError where the step does not give its states back as it got them, and for NaN
-    and infinities.
+    the certificate says so. The first values of states that match a glob in `initial` are learned: they are parameters
+    of the step, called `initial.h` for the state `h`. Raises EtirError where the step does not give its states back as
+    it got them, and for NaN and infinities.
     """
-    if _is_module(model):
-        return lowered_or_told(lambda x: _lower_functional(functionalise(model, *x), x, buffers), args)
+    if is_module(model):
+        return lowered_or_told(lambda x: _lower_functional(functionalise(model, *x), x, buffers, initial), args)
     if isinstance(model, Functional):
-        return lowered_or_told(lambda x: _lower_functional(model, x, buffers), args)
+        return lowered_or_told(lambda x: _lower_functional(model, x, buffers, initial), args)
     if len(args) < 2:
-        raise EtirError([_too_few_arguments(model)])
+        raise EtirError([too_few_arguments(model)])
     params, states, *inputs = args
-    return lowered_or_told(lambda x: lower_function(model, params, states, *x, buffers=buffers), tuple(inputs))
+    return lowered_or_told(
+        lambda x: _lowered(model, params, states, *x, initial=initial, buffers=buffers), tuple(inputs)
+    )
 
 
-def _is_module(model: Any) -> bool:
+def _lowered(step: Any, params: Any, states: Any, *inputs: Any, initial: str | Sequence[str], **options: Any) -> Step:
+    """A plain function's step, with the first values of some of its states among its parameters."""
+    globs = (initial,) if isinstance(initial, str) else tuple(initial)
+    if not globs:
+        return lower_function(step, params, states, *inputs, **options)
+    begun, with_first, with_begun = with_initial(step, params, states, globs)
+    lowered = lower_function(begun, with_first, with_begun, *inputs, **options)
+    return replace(lowered, signature=replace(lowered.signature, initial=tuple(with_first.initial)))
+
+
+def is_module(model: Any) -> bool:
     """Whether `model` is a module, or wraps one as `transform.vmap` does."""
     return isinstance(model, Module) or (callable(model) and isinstance(inspect.unwrap(model), Module))
 
 
-def _lower_functional(model: Functional, inputs: tuple[Any, ...], buffers: str | Sequence[str]) -> Step:
+def _lower_functional(
+    model: Functional, inputs: tuple[Any, ...], buffers: str | Sequence[str], initial: str | Sequence[str]
+) -> Step:
     """A module's step: floating-point states that are no `HiddenState` are buffers."""
     states = leaf_paths(model.states, "state")
     kinds = {path: kind for path, kind in model.kinds.items() if kind != "hidden"}
@@ -64,7 +83,8 @@ def _lower_functional(model: Functional, inputs: tuple[Any, ...], buffers: str |
     ]
     places = {path: loc for path, _ in states if (loc := _place(model, path)) is not None}
     named = (buffers,) if isinstance(buffers, str) else buffers
-    return lower_function(model.step, model.params, model.states, *inputs, buffers=(*plain, *named), declared_at=places)
+    options: dict[str, Any] = {"buffers": (*plain, *named), "declared_at": places}
+    return _lowered(model.step, model.params, model.states, *inputs, initial=initial, **options)
 
 
 def _place(model: Functional, path: str) -> Loc | None:
@@ -72,7 +92,8 @@ def _place(model: Functional, path: str) -> Loc | None:
     return model.locs[max(owners, key=len)] if owners else None
 
 
-def _too_few_arguments(model: Any) -> Diagnostic:
+def too_few_arguments(model: Any) -> Diagnostic:
+    """What to say of a step that was given without its example values."""
     if isinstance(model, type):
         message = f"the class '{model.__name__}' was given; wanted a module, which is an instance of it"
         return Diagnostic(code="step-arguments", message=message, help=f"make one first: {model.__name__}(...)")
@@ -139,11 +160,16 @@ def plan(
     *,
     rules: Mapping[str, RuleLike] | None = None,
     credit: str = "full",
+    memory: Memory = None,
+    trace_dtype: Any = None,
     instruments: Sequence[Any] = (),
 ) -> Transition:
     """The transition with a certificate and a plan for a learning rule.
 
     `rules` maps globs of parameter paths to rules that take the place of `rule`; the first that matches counts.
+    `memory` bounds what the traces hold, in bytes or as a text such as `"2GiB"`; by default it is the device's memory,
+    or the machine's. `rule="auto"` spends it; a plan that exceeds it is refused with EtirError. `trace_dtype` is what
+    the traces will be held in. What `jax.vmap` multiplies is not counted.
     """
     _check_stage("plan", transition, Transition, "etir.analyse(etir.lower(...))")
     if rules is not None and not isinstance(rules, Mapping):
@@ -153,9 +179,19 @@ def plan(
             f"rules= is of type {found}; wanted a mapping from globs of parameter paths to rules",
             help="write rules={'cell.w': 'rtrl'}",
         )
-    options: dict[str, Any] = {"rule": rule, "rules": tuple((rules or {}).items()), "window": window, "credit": credit}
-    passes: tuple[Pass, ...] = (PlanTraces(**options), Certify())
-    return PassManager(passes, instruments=tuple(instruments)).run(transition)
+    within, held_in = budget(memory), element_type(trace_dtype)
+    whole = PlanTraces(
+        rule=rule,
+        rules=tuple((rules or {}).items()),
+        window=window,
+        credit=credit,
+        memory=within.limit,
+        trace_dtype=held_in,
+    )
+    planned = PassManager((whole, Certify()), instruments=tuple(instruments)).run(transition)
+    smaller = replace(whole, rule="auto", rules=())
+    refuse_excess(planned, within, held_in, lambda: Certify().run(smaller.run(transition)))
+    return planned
 
 
 def emit(
@@ -184,6 +220,8 @@ def compile(
     trace_dtype: Any = None,
     on_truncated: str = "warn",
     buffers: str | Sequence[str] = (),
+    memory: Memory = None,
+    initial: str | Sequence[str] = (),
 ) -> Learner:
     """An online learner for one step of a model.
 
@@ -191,10 +229,13 @@ def compile(
     `etir.compile(module, *inputs)` a native module. Weights are held still for `window` steps; credit inside a window
     is reverse mode (`credit="full"`) or the rule's own (`credit="rule"`). `on_truncated` says what happens where a
     parameter that reaches a hidden state has no trace: `warn`, `error` or `ignore`. `trace_dtype` is the element type
-    that traces are held in. Raises EtirError for anything that cannot be compiled soundly.
+    that traces are held in. `memory` bounds what they hold: see `etir.plan`. States that match a glob in `initial`
+    may be differentiated when they are given to `learner.init`: their influence is carried like a weight's, and
+    labelled as `initial.h`. Raises EtirError for anything that cannot be compiled soundly.
     """
-    step = lower(model, *args, buffers=buffers)
-    planned = plan(analyse_for(step, sites, rule, rules), rule, window, rules=rules, credit=credit)
+    step = lower(model, *args, buffers=buffers, initial=initial)
+    options: dict[str, Any] = {"rules": rules, "credit": credit, "memory": memory, "trace_dtype": trace_dtype}
+    planned = plan(analyse_for(step, sites, rule, rules), rule, window, **options)
     _report_truncated(planned, on_truncated)
     report_silenced(planned)
     check(planned)
@@ -240,11 +281,11 @@ def _report_truncated(transition: Transition, on_truncated: str) -> None:
             severity="error" if on_truncated == "error" else "warning",
             message=f"'{label.path}' has no trace under '{label.rule}': its credit ends where the window begins",
             loc=label.reasons[0].loc if label.reasons else None,
-            notes=tuple(str(reason) for reason in label.reasons),
+            notes=(*([label.because] if label.because else ()), *map(str, label.reasons)),
             help="use an ETP operation, choose another rule for it in rules=, or pass on_truncated='ignore'",
         )
         for label in certificate
-        if label.label is Verdict.TRUNCATED and label.rule != "bptt"
+        if label.label is Verdict.TRUNCATED and (label.rule != "bptt" or label.because)
     ]
     if findings and on_truncated == "error":
         raise EtirError(findings)

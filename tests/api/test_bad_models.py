@@ -246,7 +246,7 @@ CASES = {
         """,
         """
         error: the learning rule is of type int; wanted a name or a Rule [unknown-rule]
-          help: known: bptt, d_rtrl, dni, e_prop, kf_rtrl, ottt, pp_prop, rflo, rtrl, snap, three_factor, uoro
+          help: known: auto, bptt, d_rtrl, dni, e_prop, kf_rtrl, ottt, pp_prop, rflo, rtrl, snap, three_factor, uoro
         """,
     ),
     "rules": (

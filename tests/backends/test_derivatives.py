@@ -34,7 +34,7 @@ DRIVER = (
 INITIAL = (
     "error: the states given to learner.init are differentiated, and no gradient by them is computed"
     " [initial-derivative]\n"
-    "  help: give it jax.lax.stop_gradient(states)"
+    "  help: compile with initial='*', which carries their influence; or give it jax.lax.stop_gradient(states)"
 )
 SECOND = (
     "error: the gradient of a learner's step or window is differentiated, and traces hold first derivatives only"

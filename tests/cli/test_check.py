@@ -5,7 +5,7 @@ from dataclasses import replace
 import jax
 import pytest
 
-from etir.cli.commands import check
+from etir import api
 from etir.ir.transition import Verdict
 
 
@@ -108,7 +108,7 @@ def test_check_of_a_weight_that_no_window_sees(irdump):
 
 def _labelled(monkeypatch, label):
     """Learners whose certificate says `label` of everything, whatever is true."""
-    emit = check.api.emit
+    emit = api.emit
 
     def lie(*arguments, **options):
         learner = emit(*arguments, **options)
@@ -117,7 +117,7 @@ def _labelled(monkeypatch, label):
         learner.transition = replace(learner.transition, certificate=certificate)
         return learner
 
-    monkeypatch.setattr(check.api, "emit", lie)
+    monkeypatch.setattr(api, "emit", lie)
 
 
 def test_check_finds_a_label_that_lies(irdump, monkeypatch):
@@ -139,7 +139,7 @@ def test_check_finds_a_label_that_is_modest_without_reason(irdump, monkeypatch):
 
 def _spoil(monkeypatch, spoil):
     """Gradients of learners that are passed through `spoil`."""
-    emit = check.api.emit
+    emit = api.emit
 
     class Spoilt:
         def __init__(self, learner):
@@ -154,7 +154,7 @@ def _spoil(monkeypatch, spoil):
 
             return run
 
-    monkeypatch.setattr(check.api, "emit", lambda *a, **k: Spoilt(emit(*a, **k)))
+    monkeypatch.setattr(api, "emit", lambda *a, **k: Spoilt(emit(*a, **k)))
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_check_of_the_rules_own_credit_has_no_statement_about_windows(irdump, mo
         (
             ("model.py:overflows",),
             "error: BPTT of 'overflows' over 12 steps is not finite, so there is nothing to compare with "
-            "[check-finite]\n  help: try another --seed, or fewer --steps\n",
+            "[check-finite]\n  help: try another seed, or fewer steps\n",
         ),
         (
             ("model.py:only_shapes",),
@@ -196,7 +196,7 @@ def test_check_of_the_rules_own_credit_has_no_statement_about_windows(irdump, mo
         (
             ("model.py:model", "--window", "20", "--steps", "10"),
             "error: 10 steps are one window of 20: no trace is used, so nothing can be checked [check-steps]\n"
-            "  help: give --steps more than --window\n",
+            "  help: give more steps than a window has\n",
         ),
         (
             ("saved.etir",),

@@ -106,7 +106,7 @@ def test_explain_says_why_and_where(irdump, here):
         f"    {place}:{at_u + 5}\n"
         f"      {source}\n"
         f"      {carets}\n"
-        "  - recurrence of 'h' through etir.matmul (mixes positions) is dropped\n"
+        "  - recurrence of 'h' through etir.matmul with 'U' (mixes positions) is dropped\n"
         f"    {place}:{at_u + 5}\n"
         "  help: --rules 'U=rtrl' makes it exact, at the cost of a full trace\n"
     )

@@ -25,7 +25,8 @@ def test_plain_uses_and_recurrence_that_is_dropped():
     assert labels(etir.analyse(lowered(MIXING, *MIXING_TYPES))) == (
         '"U" truncated "used by a plain matmul, not by an ETP operation" loc(model.py:2:64)\n'
         '"V" exact "reaches no hidden state: its gradient needs no trace"\n'
-        '"W" approximate "recurrence of \'h\' through matmul (mixes positions) is dropped" loc(model.py:2:64)\n'
+        "\"W\" approximate \"recurrence of 'h' through matmul with 'U' (mixes positions) is dropped\""
+        " loc(model.py:2:64)\n"
         '"leak" truncated "used by a plain mul, not by an ETP operation" loc(model.py:2:9)'
     )
 
@@ -52,7 +53,7 @@ def test_what_one_layer_sends_to_the_next_is_no_recurrence():
     """
     types = {"A": "f32[3,4]", "B": "f32[4,5]"}, {"g": "f32[4]", "h": "f32[5]"}, "f32[3]"
     assert labels(etir.analyse(lowered(source, *types))) == (
-        "\"A\" approximate \"path from 'g' to 'h' through etir.matmul (mixes positions) is dropped\""
+        "\"A\" approximate \"path from 'g' to 'h' through etir.matmul with 'B' (mixes positions) is dropped\""
         " loc(model.py:3:24)\n"
         '"B" exact "every path from it to a hidden state is traced"'
     )

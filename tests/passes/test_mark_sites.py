@@ -55,7 +55,7 @@ TYPES = {"V": "f32[4,2]", "W": "f32[3,4]", "b": "f32[2]", "leak": "f32[4]"}, {"h
             ("W", "b*"),
             """
             weight %V, %W, %b, %leak
-            site %y_W : f32[4] = etp.dot(%x, %W) "a,ab->b" equation 1 held loc(model.py:2:30)
+            site %y_W : f32[4] = etp.product(%x, %W) "a,ab->b" equation 1 held loc(model.py:2:30)
             site %y_b : f32[2] = etp.identity(%b) "a->a" equation 4 loc(model.py:2:43)
             """,
             "mul etp add slice etp concatenate add dot_general",
@@ -65,9 +65,9 @@ TYPES = {"V": "f32[4,2]", "W": "f32[3,4]", "b": "f32[2]", "leak": "f32[4]"}, {"h
             """
             weight %V, %W, %b, %leak
             site %y_leak : f32[4] = etp.identity(%leak) "a->a" equation 0 loc(model.py:2:9)
-            site %y_W : f32[4] = etp.dot(%x, %W) "a,ab->b" equation 2 held loc(model.py:2:30)
+            site %y_W : f32[4] = etp.product(%x, %W) "a,ab->b" equation 2 held loc(model.py:2:30)
             site %y_b : f32[2] = etp.identity(%b) "a->a" equation 5 loc(model.py:2:43)
-            site %y_V : f32[2] = etp.dot(%x_V, %V) "a,ab->b" equation 8 held loc(model.py:3:22)
+            site %y_V : f32[2] = etp.product(%x_V, %V) "a,ab->b" equation 8 held loc(model.py:3:22)
             """,
             "etp mul etp add slice etp concatenate add etp",
         ),

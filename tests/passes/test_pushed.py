@@ -93,7 +93,9 @@ def test_samples_that_meet_are_not_taken_apart_on_a_rule_s_word():
     claim = "a random estimate, whose mean is the gradient of rtrl"
     honest, believing = (learner_of(MEETING, rule).certificate["U"].reasons for rule in ("kf_rtrl", Believing()))
     assert [str(reason) for reason in honest] == [claim]
-    assert "recurrence of 'h' through etir.matmul (mixes positions) is dropped" in [str(reason) for reason in believing]
+    assert "recurrence of 'h' through etir.matmul with 'U' (mixes positions) is dropped" in [
+        str(reason) for reason in believing
+    ]
     assert (set(biased(MEETING, "kf_rtrl", keys=3000)), set(biased(MEETING, Believing(), keys=3000))) == (set(), {"U"})
 
 

@@ -7,7 +7,9 @@ from tree import package_sources
 
 from etir.rules import KNOWN
 
-NAMES = sorted({name for rule in KNOWN for name in (rule.name, type(rule).__name__)})
+WORDS = {"auto"}
+"""What sites and backends are asked for by as well."""
+NAMES = sorted({name for rule in KNOWN for name in (rule.name, type(rule).__name__)} - WORDS)
 BELOW = ("etir.ir", "etir.passes", "etir.backends", "etir.coupling")
 
 

@@ -127,6 +127,7 @@ def everything() -> Transition:
         credit="full",
         rules=("all_at_once", "bptt"),
         left=(readout,),
+        because=("all_at_once holds 1 kB; rtrl would hold more", ""),
         signals=(reward,),
         traces=(e_V, e_a, near, data, noise, full),
         step=step,

@@ -241,6 +241,10 @@ PLAN: dict[str, tuple[Callable[[], Transition], str]] = {
         "  = pullback(reverse=[%w_bar, %readout_bar], weights=weight [%w_p], on_weights=[%g_w], takers=param [%w1])\n"
         "                                                                                                     ^^^",
     ),
+    "choices_of_too_few": (
+        lambda: with_same(adaptive(), because=("it fits",)),
+        "error: the plan has 1 choices for 2 parameters [ir-settings]\n  plan d_rtrl window=4 credit=rule {",
+    ),
     "rules_of_too_few": (
         lambda: with_same(adaptive(), rules=("d_rtrl",)),
         "error: the plan has 1 rules for 2 parameters [ir-settings]\n  plan d_rtrl window=4 credit=rule {",

@@ -8,9 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..ir.diagnostics import error
 from .arrays import draw
-from .target import Program
+from .ir.diagnostics import error
+from .program import Program
 
 
 def projected_loss(y: Any, directions: Any) -> jax.Array:

@@ -10,13 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..backends.learner import Learner
-from ..ir.diagnostics import error
-from ..ir.step import leaf_paths
 from .arrays import draw, with_noise
+from .backends.learner import Learner
 from .bptt import back_propagation, projected_loss, random_directions
-from .console import printing_aside
-from .target import Program
+from .ir.diagnostics import error
+from .ir.step import leaf_paths
+from .program import Program
 
 Gradients = Mapping[str, Any]
 _ROUNDING = 1e-3
@@ -97,7 +96,6 @@ class _Trial:
         return all(bool(jnp.isfinite(x).all()) for x in leaves if jnp.issubdtype(x.dtype, jnp.inexact))
 
 
-@printing_aside()
 def compare(program: Program, learner: Learner, *, steps: int, seed: int, tolerance: float) -> Comparison:
     """The gradients of a learner and of BPTT for a random sequence. Constant parameters get noise, unless it does harm.
 
@@ -115,7 +113,7 @@ def compare(program: Program, learner: Learner, *, steps: int, seed: int, tolera
         raise error(
             "check-finite",
             f"BPTT of '{program.name}' over {steps} steps is not finite, so there is nothing to compare with",
-            help="try another --seed, or fewer --steps",
+            help="try another seed, or fewer steps",
         )
     whole, alone = trial.learnt(learner, program.states, steps), trial.learnt(learner, trial.after, window)
     return Comparison(

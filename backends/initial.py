@@ -1,0 +1,146 @@
+"""A learner whose initial states are learned: its carry brings them along, so that gradients by them are had."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ..ir.beginning import WithBegun, WithInitial
+from ..ir.diagnostics import error
+from ..ir.step import leaf_paths
+from .carry_summary import carry_summary
+from .learner import Carry, Learner, Trained
+from .losses import check_optimizer
+
+
+class InitialCarry(NamedTuple):
+    """What such a learner carries from step to step."""
+
+    states: Any
+    traces: Any
+    initial: Any
+    """The values that the learned states began with, by path: gradients by them come here."""
+    begun: Any
+    """Whether a step has been taken."""
+
+    def __repr__(self) -> str:
+        return carry_summary(self)
+
+
+class InitialResult(NamedTuple):
+    """What such a learner's `grad` returns."""
+
+    grads: Any
+    losses: jax.Array
+    carry: InitialCarry
+    aux: Any
+    initial: Any
+    """The gradient by the initial states, by path."""
+
+
+class InitialLearner(Learner):
+    """A learner of a step whose initial states are learned: `etir.compile(..., initial=["h"])`.
+
+    `jax.grad` of a loss of `step` or `window` by what was given to `init` is what the certificate says of
+    `initial.h`: each state's influence `dh/dh0` is carried as a weight's is. It holds, and costs, what a weight of the
+    state's shape does.
+    """
+
+    @property
+    def whole(self) -> Learner:
+        """The learner of the step itself, in whose trees initial states stand beside parameters."""
+        return Learner(self._engine, self.transition, self._signature)
+
+    @property
+    def params(self) -> Any:
+        """The parameters given at compile, without initial states."""
+        return super().params.given
+
+    @property
+    def states(self) -> Any:
+        """The states given at compile."""
+        return super().states.given
+
+    def init(self, params: Any = None, states: Any = None, *, key: jax.Array | None = None) -> Any:
+        """The carry at the beginning of a sequence. `states` may be differentiated, where they are learned."""
+        given = self.states if states is None else states
+        leaves = dict(leaf_paths(given, "state"))
+        initial = {path: jnp.copy(leaves[path]) for path in self._learned if path in leaves}
+        held = [jax.lax.stop_gradient(x) if path in initial else x for path, x in leaves.items()]
+        begun = WithBegun(jax.tree.unflatten(jax.tree.structure(given), held), jnp.zeros((), bool))
+        carry = super().init(None if params is None else WithInitial(params, initial), begun, key=key)
+        return InitialCarry(carry.states.given, carry.traces, initial, carry.states.begun)
+
+    def step(self, params: Any, carry: Any, *inputs: Any, **signals: Any) -> tuple[Any, Any]:
+        """One step: the new carry and the outputs."""
+        after, outputs = super().step(WithInitial(params, _initial(carry)), _plain(carry), *inputs, **signals)
+        return _carried(after, carry), outputs
+
+    def window(self, params: Any, carry: Any, xs: Any, **signals: Any) -> tuple[Any, Any]:
+        """Steps over inputs with a leading time axis: the new carry and stacked outputs."""
+        after, outputs = super().window(WithInitial(params, _initial(carry)), _plain(carry), xs, **signals)
+        return _carried(after, carry), outputs
+
+    def grad(self, loss: Callable[..., Any], *, reduction: str = "sum") -> Callable[..., Any]:
+        """A function `(params, carry, xs, *targets) -> InitialResult`: the gradient over a sequence."""
+        of_whole = super().grad(loss, reduction=reduction)
+
+        def gradient(params: Any, carry: Any, xs: Any, *targets: Any, **signals: Any) -> InitialResult:
+            found = of_whole(WithInitial(params, _initial(carry)), _plain(carry), xs, *targets, **signals)
+            after, grads = _carried(found.carry, carry), found.grads
+            return InitialResult(grads.given, found.losses, after, found.aux, grads.initial)
+
+        return gradient
+
+    def train(self, loss: Callable[..., Any], optimizer: Any, *, reduction: str = "sum") -> Callable[..., Trained]:
+        """A function as `Learner.train`'s. Parameters are updated; initial states are left as they are."""
+        check_optimizer(optimizer)
+        of_whole = super().train(loss, _OfParams(optimizer), reduction=reduction)
+
+        def train(params: Any, opt_state: Any, carry: Any, xs: Any, *targets: Any, **signals: Any) -> Trained:
+            whole = WithInitial(params, _initial(carry))
+            found = of_whole(whole, opt_state, _plain(carry), xs, *targets, **signals)
+            return found._replace(params=found.params.given, carry=_carried(found.carry, carry))
+
+        return train
+
+    @property
+    def _learned(self) -> tuple[str, ...]:
+        """The paths of the states whose first values are learned."""
+        return self._signature.initial
+
+
+@dataclass(frozen=True)
+class _OfParams:
+    """An optimiser of the parameters, which leaves initial states alone."""
+
+    optimizer: Any
+
+    def init(self, params: WithInitial) -> Any:
+        return self.optimizer.init(params.given)
+
+    def update(self, grads: WithInitial, state: Any, params: WithInitial) -> tuple[WithInitial, Any]:
+        updates, state = self.optimizer.update(grads.given, state, params.given)
+        return WithInitial(updates, dict.fromkeys(params.initial)), state
+
+
+def _initial(carry: Any) -> Any:
+    if not isinstance(carry, InitialCarry):
+        raise error(
+            "argument-carry",
+            f"the carry is a {type(carry).__name__}; wanted one that holds the initial states, which are learned",
+            help="begin with learner.init(), and hand on what each call returns",
+        )
+    return carry.initial
+
+
+def _plain(carry: InitialCarry) -> Carry:
+    return Carry(WithBegun(carry.states, carry.begun), carry.traces)
+
+
+def _carried(after: Carry, before: InitialCarry) -> InitialCarry:
+    return before._replace(states=after.states.given, traces=after.traces, begun=after.states.begun)

@@ -1,0 +1,62 @@
+"""Learned initial states: a step in which each is a parameter that is used once, at a sequence's first step."""
+
+from __future__ import annotations
+
+import fnmatch
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..ir.beginning import WithBegun, WithInitial
+from ..ir.diagnostics import Diagnostic, EtirError, did_you_mean
+from ..ir.step import leaf_paths
+from ..ir.types import TensorType
+from ..ir.weight_operations import identity
+
+
+def with_initial(
+    step: Callable[..., Any], params: Any, states: Any, globs: Sequence[str]
+) -> tuple[Callable[..., Any], WithInitial, WithBegun]:
+    """A step, its parameters and its states, in which the first values of the states that match a glob are parameters.
+
+    `h0` enters the first step as `h + first * (h0 - stop_gradient(h0))` through an ETP operation: nothing is added to
+    the numbers, and the derivative by `h0` is that by the state. So a learning rule gives it a trace, `dh/dh0`, and a
+    label, as it does any weight. Raises EtirError for a glob that matches no state that carries credit.
+    """
+    chosen = _chosen(states, globs)
+
+    def begun_step(params: WithInitial, states: WithBegun, *inputs: Any) -> Any:
+        leaves, structure = jax.tree.flatten(states.given)
+        first = jnp.logical_not(states.begun)
+        for place, path in chosen.items():
+            initial = params.initial[path]
+            moved = identity(initial - jax.lax.stop_gradient(initial))
+            leaves[place] = leaves[place] + first.astype(moved.dtype) * moved
+        returned = step(params.given, jax.tree.unflatten(structure, leaves), *inputs)
+        if not isinstance(returned, (tuple, list)) or len(returned) != 2:
+            return returned
+        return WithBegun(returned[0], jnp.ones((), bool)), returned[1]
+
+    functools.update_wrapper(begun_step, step)
+    leaves = jax.tree.leaves(states)
+    initial = {path: leaves[place] for place, path in chosen.items()}
+    return begun_step, WithInitial(params, initial), WithBegun(states, jnp.zeros((), bool))
+
+
+def _chosen(states: Any, globs: Sequence[str]) -> dict[int, str]:
+    """The places and the paths of the states that match."""
+    credited = {k: path for k, (path, x) in enumerate(leaf_paths(states, "state")) if TensorType.of(x).carries_credit}
+    unknown = [glob for glob in globs if not fnmatch.filter(credited.values(), glob)]
+    if unknown:
+        raise EtirError([
+            Diagnostic(
+                code="initial-path",
+                message=f"no state that carries credit matches '{glob}', given in initial=",
+                help=did_you_mean(glob, credited.values()),
+            )
+            for glob in unknown
+        ])  # fmt: skip
+    return {k: path for k, path in credited.items() if any(fnmatch.fnmatchcase(path, glob) for glob in globs)}
