@@ -35,6 +35,7 @@ class Auto(Rule):
     name: ClassVar[str] = "auto"
     needs_sites: ClassVar[bool] = False
     marks_uses: ClassVar[bool] = True
+    reassociates: ClassVar[bool] = True
 
     candidates: tuple[Rule, ...] = CANDIDATES
     """The rules to choose from, less exact ones first; the first should hold nothing."""
