@@ -22,6 +22,7 @@ MODEL = (STEP, WEIGHTS, FORWARD, HIDDEN, RESTRICTED)
 EXIT = "exit"
 SHOWN = "shown"
 SEEN = "seen"
+FED = "fed"
 
 
 def make_region(name: str, body: Any, inputs: Sequence[Value], outputs: Sequence[Value]) -> Region:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from .base import Rule, Task
 from .bptt import Bptt
+from .cascade import Cascade
 from .d_rtrl import DRtrl
 from .dni import Dni
 from .e_prop import EProp
@@ -23,6 +24,7 @@ from .writer import Writer
 
 KNOWN: tuple[Rule, ...] = (
     Bptt(),
+    Cascade(),
     DRtrl(),
     Dni(),
     EProp(),
@@ -47,6 +49,7 @@ __all__ = [
     "KNOWN",
     "RULES",
     "Bptt",
+    "Cascade",
     "DRtrl",
     "Dni",
     "EProp",

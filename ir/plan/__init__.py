@@ -15,11 +15,14 @@ from .cost import Cost
 from .credit import Credit
 from .influence import AdvanceFull, ContractFull
 from .jacobian import Jacobian, Sensitivity, trace_dtype
+from .ones import Ones
 from .operation import STEP, WINDOW, Operation, Part
+from .passed import Passed
 from .placement import Placement
 from .plan import Plan, Signal, Trace
 from .push import Pull, Push
 from .pushed import Bundle, ContractPushed, Units
+from .recall import Feed, Memory, Recall
 from .reverse import Pullback, Vjp
 from .scene import Scene, WindowRun
 from .signal import LossSignal, Total
@@ -40,12 +43,16 @@ __all__ = [
     "Credit",
     "Diagonal",
     "Drive",
+    "Feed",
     "Jacobian",
     "LossSignal",
+    "Memory",
     "Neighbourhood",
+    "Ones",
     "Operation",
     "Outer",
     "Part",
+    "Passed",
     "Placement",
     "Plain",
     "Plan",
@@ -55,6 +62,7 @@ __all__ = [
     "Pullback",
     "Push",
     "RealCoordinates",
+    "Recall",
     "Scalar",
     "Scale",
     "Scene",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from ...ir.observable import Observable
@@ -27,6 +27,14 @@ class Exits(Protocol):
 
     def seen(self) -> Region:
         """From the shifts of observables to outputs."""
+        ...
+
+    def fed(self) -> Region:
+        """From the shifts of observables to outputs of sites."""
+        ...
+
+    def feeds(self) -> Mapping[Observable, Collection[Site]]:
+        """The sites whose outputs each observable comes to within the step."""
         ...
 
     def reaches(self, site: Site, states: Sequence[State]) -> bool:
