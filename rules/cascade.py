@@ -12,25 +12,25 @@ import numpy.typing as npt
 
 from ..ir.diagnostics import error
 from ..ir.observable import Observable
-from ..ir.plan import Advance, Contract, Feed, Memory, Plain, Recall, Scalar
+from ..ir.plan import Advance, Contract, Memory, Plain, Product, Recall, Scalar, Slopes, Times
 from ..ir.plan.exponentials import choose
 from ..ir.plan.jacobian import real_dtype, widest
 from ..ir.plan.recall import carried
 from ..ir.regions import with_regions
-from ..ir.transition import Association, Group
+from ..ir.transition import Group, Site
 from ..ir.types import TensorType
 from ..ir.values import Value
 from .base import Rule, Task
 from .shared.filtered import filtered_trace, fits
 from .shared.positional import Positional, positional_trace, read_at_entry
-from .writer import Writer, state_hint
+from .writer import Writer
 
 HORIZON = 1 - 1 / 2000
 """The weight of one step more in the fit of powers: about two thousand steps count."""
 LONGEST, SHORTEST = 200.0, 1.5
 """The time constants that factors which move between steps are taken to lie between, in steps."""
 
-Shown = Mapping[Association, Sequence[Observable]]
+Sent = Mapping[tuple[Observable | Site, complex], Value | None]
 
 
 @dataclass(frozen=True)
@@ -63,111 +63,119 @@ class Cascade(Rule):
         traces = {a: positional_trace(plan, a) for a in task.associations}
         for trace in traces.values():
             read_at_entry(plan, trace)
-        shown = _shown(plan, task.associations)
-        feeds = _feeds(plan, shown)
-        constants = self._chosen(plan, traces, shown, feeds) if feeds else ()
-        if constants:
-            self._filter(plan, traces, shown, feeds, constants)
+        reached = plan.exits.onward().reached
+        observables = [o for o in plan.exits.observables() if reached[o]]
+        shown = {a: [o for o in observables if o.group is a.group and fits(a, o)] for a in traces}
+        shown = {a: of for a, of in shown.items() if of}
+        free = [site for site in task.sites if reached.get(site)]
+        groups = list(dict.fromkeys(g for of in (*shown.values(), free) for o in of for g in reached[o]))
+        constants = self._chosen(plan, groups, [(len(traces[a].states), len(of)) for a, of in shown.items()])
+        if not constants:
+            return
+        sent = self._recalled(plan, groups, constants)
+        for association, observables in shown.items():
+            _read(plan, traces[association], [(o, m, sent[o, m]) for o in observables for m in constants])
+        for site in free:
+            for m in constants:
+                _read_data(plan, site, m, sent[site, m])
 
     def _chosen(
-        self, plan: Writer, traces: Mapping[Association, Positional], shown: Shown, feeds: Mapping[Group, Any]
+        self, plan: Writer, groups: Sequence[Group], sizes: Sequence[tuple[int, int]]
     ) -> tuple[complex, ...]:
-        """The constants, as many as keep the filtered traces within what was asked for."""
-        count = min(max(1, self.constants * len(traces[a].states) // len(of)) for a, of in shown.items())
-        known = [plan.memories.factors(group) for group in feeds]
+        """The constants, as many as keep the filtered traces within what was asked for.
+
+        `sizes` are the numbers of states that traces follow, and of what is shown of each.
+        """
+        if not groups:
+            return ()
+        known = [plan.memories.factors(group) for group in groups]
         factors: npt.NDArray[Any] = np.concatenate([x for x in known if x.size] or [np.zeros(0)])
-        if not factors.size or any(plan.memories.moves(group) for group in feeds):
-            between = np.exp(-1 / np.geomspace(SHORTEST, LONGEST, 64))
-            factors = np.concatenate([factors, between])
-        kind = widest(*(real_dtype(s.before.type.dtype) for group in feeds for s in group.states))
+        if not factors.size or any(map(plan.memories.moves, groups)):
+            factors = np.concatenate([factors, np.exp(-1 / np.geomspace(SHORTEST, LONGEST, 64))])
+        kind = widest(*(real_dtype(s.before.type.dtype) for group in groups for s in group.states))
+        count = min((max(1, self.constants * states // shown) for states, shown in sizes), default=self.constants)
         return choose(factors, count, HORIZON, float(jnp.finfo(kind).eps) ** 0.85)
 
-    def _filter(
-        self,
-        plan: Writer,
-        traces: Mapping[Association, Positional],
-        shown: Shown,
-        feeds: Mapping[Group, Sequence[Association]],
-        constants: Sequence[complex],
-    ) -> None:
-        region = plan.exits.fed()
-        plan.transition = with_regions(plan.transition, region)
+    def _recalled(self, plan: Writer, groups: Sequence[Group], constants: Sequence[complex]) -> Sent:
+        """The cotangents that the filtered traces are read with; none for one that its conjugate stands for."""
+        onward = plan.exits.onward()
+        plan.transition = with_regions(plan.transition, *onward.regions)
+        slopes, region = onward.regions
+        now = plan.step(Slopes(region=slopes.name)) if slopes.outputs else ()
+        means = {abs(m): Kept(plan, abs(m)) for m in constants}
+        values = {size: [kept(v, "the step") for v in now] for size, kept in means.items()}
+        weights = {size: kept.weight() for size, kept in means.items()} if now else {}
         pairs = tuple((m.real, m.imag) for m in constants)
         recall = Recall(
             region=region.name,
             constants=pairs,
             horizon=HORIZON,
-            memories=tuple(self._memory(plan, group, fed) for group, fed in feeds.items()),
+            memories=tuple(self._memory(plan, group) for group in groups),
             cotangents=tuple(plan.cotangents),
+            slopes=tuple(v for m in constants for v in values[abs(m)]),
+            weights=tuple(weights[abs(m)] for m in constants) if now else (),
         )
-        places = [(o, r) for o in plan.exits.observables() for r in carried(pairs, o.type)]
-        found = plan.window(recall, *("z_bar" for _ in places))
-        sent = dict(zip(places, found, strict=True))
-        for association, observables in shown.items():
-            keys = [(o, r) for o, r in places if o in observables]
-            kept = [filtered_trace(plan, traces[association], o, constants[r]).before for o, r in keys]
-            read = Contract(
-                association=association,
-                trace=tuple(kept),
-                cotangents=tuple(sent[key] for key in keys),
-                loc=association.loc,
-            )
-            weight = association.site.weight
-            plan.contribute(weight, *plan.window(read, f"g_{weight.value.hint}"))
+        kinds = [o.type if isinstance(o, Observable) else o.output.type for o in onward.shown]
+        places = [(o, constants[r]) for o, kind in zip(onward.shown, kinds, strict=True) for r in carried(pairs, kind)]
+        found = dict(zip(places, plan.window(recall, *("z_bar" for _ in places)), strict=True))
+        return {(o, m): found.get((o, m)) for o in onward.shown for m in constants}
 
-    def _memory(self, plan: Writer, group: Group, feeds: Sequence[Association]) -> Memory:
+    def _memory(self, plan: Writer, group: Group) -> Memory:
         """A group, with its factors as they were at the last step, or as running means where some of them move."""
-        moves = any(plan.memories.moves(of) for of in (group, *feeds))
-        kept = _Kept(plan, 1 - 1 / self.span if moves else 0.0)
+        kept = Kept(plan, 1 - 1 / self.span if plan.memories.moves(group) else 0.0)
         jacobian = plan.jacobian(group)
         return Memory(
             group=group,
             pairs=tuple(jacobian),
-            factors=tuple(kept(value, group) for value in jacobian.values()),
-            feeds=tuple(
-                Feed(association=a, factors=tuple(kept(value, group) for value in plan.sensitivity(a).values()))
-                for a in feeds
-            ),
-            weight=kept.weight(group) if moves else None,
+            factors=tuple(kept(value, "+".join(s.path for s in group.states)) for value in jacobian.values()),
+            weight=kept.weight() if kept.factor else None,
         )
 
 
-class _Kept(NamedTuple):
+def _read(plan: Writer, trace: Positional, readings: Sequence[tuple[Observable, complex, Value | None]]) -> None:
+    """`sum <c, F>` over what is shown of one trace, and over constants."""
+    association = trace.association
+    weight = association.site.weight
+    pairs = [(filtered_trace(plan, trace, o, m).before, c) for o, m, c in readings if c is not None]
+    filtered, cotangents = zip(*pairs, strict=True)
+    read = Contract(association=association, trace=filtered, cotangents=cotangents, loc=association.loc)
+    plan.contribute(weight, *plan.window(read, f"g_{weight.value.hint}"))
+
+
+def _read_data(plan: Writer, site: Site, constant: complex, cotangent: Value | None) -> None:
+    """`<c, X>` with the filtered data `X' = mu X + x` of a weight whose output no trace is on; `x` is one without data.
+
+    What is shown of such a weight is its output, so its trace is a product.
+    """
+    if cotangent is None:
+        return
+    weight, dtype = site.weight, real_dtype(site.output.type.dtype)
+    data = plan.ones(TensorType(dtype)) if site.data is None else site.data
+    kind = TensorType(widest(data.type.dtype, "complex64") if constant.imag else data.type.dtype, data.type.shape)
+    before = plan.trace(kind, f"data of {'+'.join(weight.paths)}", f"X_{weight.value.hint}", loc=site.loc)
+    by = Scalar(factor=constant.real, imaginary=constant.imag)
+    plan.carry(before, *plan.step(Advance(trace=(before,), by=by, add=Plain(values=(data,)), loc=site.loc)))
+    if site.data is None:
+        (cotangent,) = plan.window(Times(value=cotangent, by=before), cotangent.hint)
+    read = Product(site=site, data=None if site.data is None else before, cotangent=cotangent, loc=site.loc)
+    plan.contribute(weight, *plan.window(read, f"g_{weight.value.hint}"))
+
+
+class Kept(NamedTuple):
     """Values of a step that are kept until the window's end: the last one, or a sum that fades."""
 
     plan: Writer
     factor: float
 
-    def __call__(self, value: Value, group: Group) -> Value:
-        paths = "+".join(state.path for state in group.states)
-        before = self.plan.trace(value.type, f"{value.hint} of {paths}, kept", f"{value.hint}_kept", loc=group.loc)
-        advance = Advance(trace=(before,), by=Scalar(factor=self.factor), add=Plain(values=(value,)), loc=group.loc)
-        self.plan.carry(before, *self.plan.step(advance, f"{before.hint}_next"))
+    def __call__(self, value: Value, of: str) -> Value:
+        """The trace of a value; what is no number is kept as it was last."""
+        before = self.plan.trace(value.type, f"{value.hint} of {of}, kept", f"{value.hint}_kept")
+        if value.type.carries_credit:
+            advance = Advance(trace=(before,), by=Scalar(factor=self.factor), add=Plain(values=(value,)))
+            (value,) = self.plan.step(advance, f"{before.hint}_next")
+        self.plan.carry(before, value)
         return before
 
-    def weight(self, group: Group) -> Value:
+    def weight(self) -> Value:
         """What a sum is of, were each value one."""
-        dtype = widest("float32", *(real_dtype(state.before.type.dtype) for state in group.states))
-        return self(self.plan.ones(TensorType(dtype)), group)
-
-
-def _shown(plan: Writer, associations: Sequence[Association]) -> Shown:
-    """What the step shows of each association's group to a memory, at the positions of its trace."""
-    feeding = [o for o, sites in plan.exits.feeds().items() if any(a.site in sites for a in _remembering(plan))]
-    found = {a: [o for o in feeding if o.group is a.group and fits(a, o)] for a in associations}
-    return {a: of for a, of in found.items() if of}
-
-
-def _remembering(plan: Writer) -> list[Association]:
-    """The uses of weights that enter a hidden group position by position."""
-    return [a for a in plan.transition.associations if a.traced]
-
-
-def _feeds(plan: Writer, shown: Shown) -> dict[Group, list[Association]]:
-    """The groups that are fed with what is shown, each with the uses of weights that it is fed by."""
-    sites = {site for of in shown.values() for o in of for site in plan.exits.feeds()[o]}
-    found: dict[Group, list[Association]] = {}
-    for association in _remembering(plan):
-        if association.site in sites:
-            found.setdefault(association.group, []).append(association)
-    return found
+        return self(self.plan.ones(TensorType("float32")), "steps")

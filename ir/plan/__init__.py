@@ -22,10 +22,12 @@ from .placement import Placement
 from .plan import Plan, Signal, Trace
 from .push import Pull, Push
 from .pushed import Bundle, ContractPushed, Units
-from .recall import Feed, Memory, Recall
+from .recall import Memory, Recall
 from .reverse import Pullback, Vjp
 from .scene import Scene, WindowRun
+from .slopes import Slopes
 from .signal import LossSignal, Total
+from .times import Times
 from .transfer import Diagonal, Drive, Neighbourhood, Outer, Plain, Scalar, Transfer
 
 __all__ = [
@@ -43,7 +45,6 @@ __all__ = [
     "Credit",
     "Diagonal",
     "Drive",
-    "Feed",
     "Jacobian",
     "LossSignal",
     "Memory",
@@ -68,6 +69,8 @@ __all__ = [
     "Scene",
     "Sensitivity",
     "Signal",
+    "Slopes",
+    "Times",
     "Total",
     "Trace",
     "Transfer",

@@ -82,8 +82,14 @@ class Project(Operation):
 
     def evaluate(self, scene: Scene) -> tuple[Any, ...]:
         """The sum over states and slots."""
+        place = Placement(self.association)
         pairs = zip(self.factors, self.cotangents, strict=True)
-        return (projection(self.association, [(scene[f], scene[c]) for f, c in pairs if f is not None]),)
+        terms = [place.gather(scene[c]) * scene[f] for f, c in pairs if f is not None]
+        kind = self.association.site.output.type
+        if not terms:
+            return (jnp.zeros(kind.shape, kind.dtype),)
+        total: Any = sum(terms[1:], terms[0])
+        return (as_type_of(place.sum_slots(total), kind.dtype),)
 
     def faults(self, t: Transition) -> Iterator[str]:
         """As many cotangents as factors, these at the output's positions and those at the group's."""
@@ -94,16 +100,6 @@ class Project(Operation):
         if not unplaced:
             yield from misshapen("factor", kinds_of(self.factors), Placement(self.association).output_shape)
             yield from misshapen("cotangent", kinds_of(self.cotangents), self.association.group.shape)
-
-
-def projection(association: Association, pairs: list[tuple[Any, Any]]) -> Any:
-    """`<c, F>` of some factors `[slots?, *output]`, each with the cotangent of its state, as the site's output."""
-    place, kind = Placement(association), association.site.output.type
-    terms = [place.gather(c) * f for f, c in pairs]
-    if not terms:
-        return jnp.zeros(kind.shape, kind.dtype)
-    total: Any = sum(terms[1:], terms[0])
-    return as_type_of(place.sum_slots(total), kind.dtype)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

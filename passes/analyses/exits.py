@@ -11,10 +11,11 @@ import jax
 from ...coupling.primitives import equation_couplings
 from ...ir import jaxpr as jx
 from ...ir.observable import Observable
-from ...ir.regions import EXIT, FED, SEEN, SHOWN, make_region
+from ...ir.regions import EXIT, SEEN, SHOWN, make_region
 from ...ir.transition import Region, Site, State, Transition
 from ...ir.values import Value
 from .observables import Paths, observables
+from .onward import Onward
 
 Run = Callable[[dict[Any, Any], Sequence[Any]], list[Any]]
 """What a region computes: from an environment and the shifts to the region's results."""
@@ -33,7 +34,7 @@ class Exits:
         self._paths = cache(lambda: Paths(transition))
         self.observables = cache(lambda: observables(self._paths()))
         self.whole, self.shown, self.seen = cache(self._whole), cache(self._shown), cache(self._seen)
-        self.fed, self.feeds = cache(self._fed), cache(self._feeds)
+        self.onward = cache(lambda: Onward(self._paths(), self.observables(), self._steps_on()))
         self._reaching = cache(self._with_credit)
 
     def _whole(self) -> Region:
@@ -67,32 +68,10 @@ class Exits:
         shifts = tuple(Value(type=o.type, hint="dz") for o in shown)
         return self._region(SEEN, _Seen(paths, shown, paths.outputs), shifts, paths.outputs)
 
-    def _fed(self) -> Region:
-        """`fed(..., shifts of observables) -> outputs of sites`, from what reads each observable by its shift.
-
-        Nothing is held: what goes through the new states of layers between is within the step as well.
-        """
-        paths, shown = self._paths(), self.observables()
-        shifts, results = tuple(Value(type=o.type, hint="dz") for o in shown), [*paths.slicer.sites]
-        return self._region(FED, _Seen(paths, shown, results), shifts, results)
-
-    def _feeds(self) -> dict[Observable, set[Site]]:
-        """The sites whose outputs each observable comes to within the step, by what reads it otherwise than by position.
-        """
-        body, t = self.fed().body, self.transition
-        first = len(t.weights) + len(t.states) + len(t.inputs)
-        reached: dict[Any, set[Observable]] = {
-            var: {o} for var, o in zip(jx.argument_vars(body)[first:], self.observables(), strict=True)
-        }
-        for eqn in jx.equations(body):
-            for var, couplings in zip(eqn.outvars, equation_couplings(eqn), strict=True):
-                pairs = zip(eqn.invars, couplings, strict=True)
-                found = [reached[a] for a, c in pairs if c is not None and not jx.is_literal(a) and a in reached]
-                if found:
-                    reached[var] = set[Observable]().union(*found)
-        ends = list(zip(self._paths().slicer.sites.values(), jx.outvars(body), strict=True))
-        of = {site: reached.get(atom, set()) for site, atom in ends if not jx.is_literal(atom)}
-        return {o: {site for site, known in of.items() if o in known} for o in self.observables()}
+    def _steps_on(self) -> Run:
+        """From shifts of observables, and of sites whose outputs no trace is on, to the new hidden states."""
+        paths = self._paths()
+        return _Seen(paths, self.observables(), paths.hidden, paths.free)
 
     def reaches(self, site: Site, states: Sequence[State]) -> bool:
         """Whether a step's outputs say anything, in that same step, of a site or of some old states."""
@@ -172,10 +151,16 @@ class _Instant:
 
 
 class _Seen:
-    """The step, in which each observable is shifted for what reads it otherwise than position by position."""
+    """The step, in which each observable is shifted for what reads it otherwise than position by position.
 
-    def __init__(self, paths: Paths, shown: Sequence[Observable], results: Sequence[Any]) -> None:
+    Behind the shifts of observables come those of the outputs of some sites.
+    """
+
+    def __init__(
+        self, paths: Paths, shown: Sequence[Observable], results: Sequence[Any], sites: Sequence[Any] = ()
+    ) -> None:
         self.paths, self.results = paths, results
+        self.sites = {var: len(shown) + k for k, var in enumerate(sites)}
         self.chosen = jx.reaching(paths.equations, results)
         self.uses: dict[int, dict[Any, int]] = {}
         for k, observable in enumerate(shown):
@@ -192,6 +177,7 @@ class _Seen:
             if local:
                 jx.run_equations([eqn], env)
             env.update({var: shifted[var] for var in eqn.outvars if var not in local})
+            env.update({var: env[var] + shifts[self.sites[var]] for var in eqn.outvars if var in self.sites})
         results = [jx.read(env, atom) for atom in self.results]
         if self.results is not self.paths.outputs:
             return results

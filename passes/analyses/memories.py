@@ -1,4 +1,4 @@
-"""How long hidden groups remember: which of their carrying and feeding factors stand still, and what these are."""
+"""How long hidden groups remember: which of their factors stand still, and what these are."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ...ir import jaxpr as jx
-from ...ir.plan.credit import given
 from ...ir.plan.jacobian import hidden_operands
 from ...ir.regions import WEIGHTS
-from ...ir.transition import Association, Group, Region, Transition
+from ...ir.transition import Group, Transition
 from ...ir.values import Value
 
 Pair = tuple[int, int]
@@ -36,10 +35,9 @@ class Standing(IntEnum):
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class _Factors:
-    """The derivatives of a group's new states by its old ones, and by the sites that feed it."""
+    """The derivatives of a group's new states by its old ones."""
 
     pairs: dict[Pair, Standing]
-    feeds: dict[Association, Standing]
     values: dict[Pair, npt.NDArray[Any]]
     """Those that do not move, at the example values of the parameters; nothing where there are none."""
 
@@ -57,13 +55,9 @@ class Memories:
         """That of the factor of a group that moves most."""
         return max(self._of(group).pairs.values(), default=Standing.CONSTANT)
 
-    def fed(self, association: Association) -> Standing:
-        """That of what a site's output is multiplied with on its way into a group's states."""
-        return self._of(association.group).feeds[association]
-
-    def moves(self, of: Group | Association) -> bool:
-        """Whether what carries a group's states, or what a site's output enters them by, differs between steps."""
-        return (self.standing(of) if isinstance(of, Group) else self.fed(of)) is Standing.MOVING
+    def moves(self, group: Group) -> bool:
+        """Whether what carries a group's states differs between steps."""
+        return self.standing(group) is Standing.MOVING
 
     def matrices(self, group: Group) -> npt.NDArray[Any] | None:
         """`D` of a group at each position, `[positions, states, states]`; None where it moves, or has no example."""
@@ -83,18 +77,6 @@ class Memories:
         own = [np.ravel(v) for (of, on), v in self._of(group).values.items() if of == on]
         return np.concatenate(own) if own else np.zeros(0)
 
-    def passing(self, region: Region) -> list[Standing]:
-        """For each shift of a region, what its way to the region's results depends on."""
-        t, first = self.transition, given(self.transition)
-
-        def pulled(*arguments: Any) -> Any:
-            shifts = [jnp.zeros(v.type.shape, v.type.dtype) for v in region.inputs[first:]]
-            out, pull = jax.vjp(lambda shifts: jx.evaluate(region.body, [*arguments, *shifts]), shifts)
-            return pull([jnp.ones_like(y) for y in out])[0]
-
-        weights = {w.value for w in t.weights}
-        return [level for level, _ in self._examined(pulled, region.inputs[:first], weights)]
-
     def _factors(self, group: Group) -> _Factors:
         t, region = self.transition, self.transition.region(group.region)
         values = hidden_operands(t, group.region)
@@ -104,35 +86,28 @@ class Memories:
             for j, on in enumerate(group.states)
             if (c := group.dependence(of, on)) is not None and c.has_diagonal
         ]
-        feeds = [a for a in t.associations if a.group is group and a.traced]
         olds = [values.index(state.before) for state in group.states]
-        own = [t.sites.index(a.site) for a in feeds]
         results = [t.hidden.index(state) for state in group.states]
 
         def pulled(*arguments: Any) -> list[Any]:
             shifts = [jnp.zeros(site.output.type.shape, site.output.type.dtype) for site in t.sites]
 
-            def run(old: list[Any], fed: list[Any]) -> list[Any]:
-                now, moved = list(arguments), list(shifts)
+            def run(old: list[Any]) -> list[Any]:
+                now = list(arguments)
                 for place, x in zip(olds, old, strict=True):
                     now[place] = x
-                for place, x in zip(own, fed, strict=True):
-                    moved[place] = x
-                found = jx.evaluate(region.body, [*now, *moved])
+                found = jx.evaluate(region.body, [*now, *shifts])
                 return [found[k] for k in results]
 
-            out, pull = jax.vjp(run, [arguments[k] for k in olds], [shifts[k] for k in own])
-            zeros = [jnp.zeros_like(y) for y in out]
-            rows = [pull([jnp.ones_like(y) if k == i else zeros[k] for k, y in enumerate(out)]) for i in range(len(out))]
-            return [*(rows[i][0][j] for i, j in pairs), *(row[1][k] for k in range(len(own)) for row in rows)]
+            out, pull = jax.vjp(run, [arguments[k] for k in olds])
+            ones = [[jnp.full_like(y, k == i) for k, y in enumerate(out)] for i in range(len(out))]
+            rows = [pull(row)[0] for row in ones]
+            return [rows[i][j] for i, j in pairs]
 
         found = self._examined(pulled, values, {w.value for w in t.weights})
-        first, count = len(pairs), len(group.states)
-        levels = [level for level, _ in found[first:]]
         return _Factors(
-            pairs={pair: level for pair, (level, _) in zip(pairs, found, strict=False)},
-            feeds={a: max(levels[k * count : (k + 1) * count]) for k, a in enumerate(feeds)},
-            values={pair: x for pair, (_, x) in zip(pairs, found, strict=False) if x is not None},
+            pairs={pair: level for pair, (level, _) in zip(pairs, found, strict=True)},
+            values={pair: x for pair, (_, x) in zip(pairs, found, strict=True) if x is not None},
         )
 
     def _examined(

@@ -6,14 +6,14 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 
-from ...ir.transition import Association, Group
+from ...ir.transition import Group
 
 
 class Memories(Protocol):
     """How groups carry what they hold from step to step, at the example values of the parameters."""
 
-    def moves(self, of: Group | Association) -> bool:
-        """Whether what carries a group's states, or what a site's output enters them by, differs between steps."""
+    def moves(self, group: Group) -> bool:
+        """Whether what carries a group's states differs between steps."""
         ...
 
     def factors(self, group: Group) -> npt.NDArray[Any]:
