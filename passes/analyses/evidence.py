@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 from ...coupling import Coupling
@@ -18,7 +19,9 @@ from ...ir.transition import Association, Group, Param, Reason, Site, State, Sta
 from .carried import Carried
 from .dataflow import analyse_dataflow, describe
 from .reach import Reach
+from .recalled import Recalled
 from .variables import site_variable, state_variables
+from .ways_onward import WaysOnward
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,23 +67,31 @@ class Evidence:
         self._of_group: dict[Any, tuple[Reason, ...]] = {}
 
     def of(
-        self, param: Param, carried: Mapping[Association, Carried] | None = None, whole: Collection[Site] = ()
+        self,
+        param: Param,
+        carried: Mapping[Association, Carried] | None = None,
+        whole: Collection[Site] = (),
+        recalled: Mapping[Association | Site, Recalled] = MappingProxyType({}),
     ) -> Finding:
         """How `param` reaches the hidden states that outputs depend on, and what is not carried on from them.
 
         `carried` are the associations that a plan follows; without it, every one that has a positional trace. `whole`
-        are the uses that it follows by every path, nothing held.
+        are the uses that it follows by every path, nothing held; `recalled` what it follows into memories besides.
         """
         weights = self.weights_of.get(param, [])
         sites = [site for weight in weights for site in self.sites_of.get(weight, ())]
         of_sites = [a for site in sites for a in self.associations_of.get(site, ())]
         followed = {a: Carried() for a in of_sites if a.traced} if carried is None else carried
         followed = {a: c for a, c in followed.items() if self._is_read(a.group)}
-        dropped = [*self._plain_uses(weights), *self._beside_the_traces(sites, whole, followed)]
+        dropped = [*self._plain_uses(weights), *self._beside_the_traces(sites, whole, followed, recalled)]
         sources = [self.weight_variables[w] for w in weights] + [site_variable(self.transition, s) for s in sites]
         buffers = self._through_buffers(sources)
-        for group, states, kept in dict.fromkeys((a.group, c.of(a), self._kept(a, c)) for a, c in followed.items()):
-            dropped += self._recurrence(group, states, kept)
+        for group, states, kept, into in dict.fromkeys(
+            (a.group, c.of(a), self._kept(a, c), recalled.get(a)) for a, c in followed.items()
+        ):
+            dropped += self._recurrence(group, states, kept, into)
+        for group in dict.fromkeys(g for r in recalled.values() for g in r.groups):
+            dropped += self._recurrence(group, group.states, 1)
         reaches = any(source in self.to_hidden for source in sources)
         return Finding(
             reaches=reaches or bool(buffers),
@@ -153,13 +164,20 @@ class Evidence:
         return found
 
     def _beside_the_traces(
-        self, sites: Iterable[Site], whole: Collection[Site], followed: Mapping[Association, Carried]
+        self,
+        sites: Iterable[Site],
+        whole: Collection[Site],
+        followed: Mapping[Association, Carried],
+        recalled: Mapping[Association | Site, Recalled],
     ) -> Iterator[Reason]:
         for site in sites:
             if site not in whole:
-                yield from self._beside_the_trace(site, followed)
+                into = [recalled.get(a) for a in self.associations_of.get(site, ())]
+                yield from self._beside_the_trace(site, followed, [r for r in (recalled.get(site), *into) if r])
 
-    def _beside_the_trace(self, site: Site, followed: Mapping[Association, Carried]) -> Iterator[Reason]:
+    def _beside_the_trace(
+        self, site: Site, followed: Mapping[Association, Carried], recalled: Sequence[Recalled]
+    ) -> Iterator[Reason]:
         """The paths from a site's output that its traces do not follow."""
         var = site_variable(self.transition, site)
         associations = [a for a in self.associations_of.get(site, ()) if self._is_read(a.group)]
@@ -170,6 +188,8 @@ class Evidence:
                 yield Reason(text=reason.format(names), loc=site.loc)
         also = "also reaches" if any(a in followed for a in associations) else "reaches"
         for held in self._useful(var):
+            if any(self.onward.follows(held, var, into) for into in recalled):
+                continue
             only = "" if also.startswith("also") else "only "
             yield Reason(text=f"{also} {self._targets(held)} {only}through {held.crossing}", loc=held.crossing.loc)
 
@@ -185,17 +205,21 @@ class Evidence:
         """The hidden states that depend on a held value without anything held between."""
         return self._readers_of.get(held.var, [])
 
-    def _recurrence(self, group: Group, states: tuple[State, ...], kept: int | None) -> tuple[Reason, ...]:
+    def _recurrence(
+        self, group: Group, states: tuple[State, ...], kept: int | None, into: Recalled | None = None
+    ) -> tuple[Reason, ...]:
         """What is dropped when a trace on states of `group` is carried through the step, to so many positions."""
-        key = (group, states, kept)
+        key = (group, states, kept, into)
         if key not in self._of_group:
-            found = (reason for state in states for reason in self._leaving(state, group, kept))
+            found = (reason for state in states for reason in self._leaving(state, group, kept, into))
             self._of_group[key] = tuple(dict.fromkeys(found))
         return self._of_group[key]
 
-    def _leaving(self, state: State, group: Group, kept: int | None) -> Iterator[Reason]:
+    def _leaving(self, state: State, group: Group, kept: int | None, into: Recalled | None) -> Iterator[Reason]:
         before = self.variables[state][0]
         for held in self._useful(before):
+            if into is not None and self.onward.follows(held, before, into):
+                continue
             reached = self._reached(held)
             elsewhere = bool(reached) and not set(reached) & set(group.states)
             what = f"path from '{state.path}' to {_names(reached)}" if elsewhere else f"recurrence of '{state.path}'"
@@ -211,6 +235,11 @@ class Evidence:
         text = f"recurrence of '{state.path}' moves between positions {coupling}"
         silent = kept == 1 and group.region == HIDDEN
         return text if silent else f"{text}, and is followed to {kept} of {math.prod(group.shape)}"
+
+    @cached_property
+    def onward(self) -> WaysOnward:
+        """Where what is shown goes within the step."""
+        return WaysOnward(self.transition, self.flow, self.read_states)
 
     @cached_property
     def _readers_of(self) -> dict[Any, list[State]]:
