@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ..ir.diagnostics import error
 from ..ir.observable import Observable
-from ..ir.plan import Advance, Contract, Memory, Plain, Product, Recall, Scalar, Slopes, Times
+from ..ir.plan import Advance, Contract, Memory, Plain, Product, Recall, Scalar, Shows, Slopes, Times
 from ..ir.plan.exponentials import choose
 from ..ir.plan.jacobian import real_dtype, widest
 from ..ir.plan.recall import carried
@@ -68,7 +68,7 @@ class Cascade(Rule):
         shown = {a: [o for o in observables if o.group is a.group and fits(a, o)] for a in traces}
         shown = {a: of for a, of in shown.items() if of}
         free = [site for site in task.sites if reached.get(site)]
-        groups = list(dict.fromkeys(g for of in (*shown.values(), free) for o in of for g in reached[o]))
+        groups = _from_the_top(plan, {g for of in (*shown.values(), free) for o in of for g in reached[o]})
         constants = self._chosen(plan, groups, [(len(traces[a].states), len(of)) for a, of in shown.items()])
         if not constants:
             return
@@ -110,7 +110,7 @@ class Cascade(Rule):
             region=region.name,
             constants=pairs,
             horizon=HORIZON,
-            memories=tuple(self._memory(plan, group) for group in groups),
+            memories=tuple(self._memory(plan, group, groups[:k]) for k, group in enumerate(groups)),
             cotangents=tuple(plan.cotangents),
             slopes=tuple(v for m in constants for v in values[abs(m)]),
             weights=tuple(weights[abs(m)] for m in constants) if now else (),
@@ -120,16 +120,40 @@ class Cascade(Rule):
         found = dict(zip(places, plan.window(recall, *("z_bar" for _ in places)), strict=True))
         return {(o, m): found.get((o, m)) for o in onward.shown for m in constants}
 
-    def _memory(self, plan: Writer, group: Group) -> Memory:
+    def _memory(self, plan: Writer, group: Group, before: Sequence[Group]) -> Memory:
         """A group, with its factors as they were at the last step, or as running means where some of them move."""
-        kept = Kept(plan, 1 - 1 / self.span if plan.memories.moves(group) else 0.0)
+        paths = "+".join(state.path for state in group.states)
+        mean = Kept(plan, 1 - 1 / self.span)
+        kept = mean if plan.memories.moves(group) else Kept(plan, 0.0)
         jacobian = plan.jacobian(group)
+        reached = plan.exits.onward().reached
+        shows: list[Shows] = []
+        for place, o in enumerate(plan.exits.observables()):
+            if o.group is group and not reached[o].isdisjoint(before):
+                sent = plan.shown_credit({o: plan.ones(o.type)}).states
+                factors = tuple(mean(sent[state], paths) for state in group.states)
+                shows.append(Shows(place=place, factors=factors, weight=mean.weight()))
         return Memory(
             group=group,
             pairs=tuple(jacobian),
-            factors=tuple(kept(value, "+".join(s.path for s in group.states)) for value in jacobian.values()),
+            factors=tuple(kept(value, paths) for value in jacobian.values()),
             weight=kept.weight() if kept.factor else None,
+            shows=tuple(shows),
         )
+
+
+def _from_the_top(plan: Writer, groups: set[Group]) -> list[Group]:
+    """The groups in an order in which each comes behind those that it is shown to, as far as there is one."""
+    onward = {g: set[Group]() for g in plan.transition.groups if g in groups}
+    for o in plan.exits.observables():
+        if o.group in onward:
+            onward[o.group] |= groups.intersection(plan.exits.onward().reached[o]) - {o.group}
+    found: list[Group] = []
+    while onward:
+        group = min(onward, key=lambda g: (len(onward[g].difference(found)), g.index))
+        found.append(group)
+        del onward[group]
+    return found
 
 
 def _read(plan: Writer, trace: Positional, readings: Sequence[tuple[Observable, complex, Value | None]]) -> None:

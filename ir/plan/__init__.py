@@ -22,7 +22,7 @@ from .placement import Placement
 from .plan import Plan, Signal, Trace
 from .push import Pull, Push
 from .pushed import Bundle, ContractPushed, Units
-from .recall import Memory, Recall
+from .recall import Memory, Recall, Shows
 from .reverse import Pullback, Vjp
 from .scene import Scene, WindowRun
 from .slopes import Slopes
@@ -68,6 +68,7 @@ __all__ = [
     "Scale",
     "Scene",
     "Sensitivity",
+    "Shows",
     "Signal",
     "Slopes",
     "Times",

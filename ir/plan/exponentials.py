@@ -26,17 +26,48 @@ def coefficients(matrices: Any, constants: Constants, horizon: float, xp: Any) -
     scaled = horizon * matrices
     one = xp.eye(matrices.shape[-1], dtype=matrices.dtype)
     blaschke = [_over(scaled - m * one, one - np.conj(m) * scaled, xp) for m in mu]
-    before = [one]
-    for b in blaschke[:-1]:
-        before.append(before[-1] @ b)
-    found: list[Any] = []
-    after = one
-    for r in reversed(range(len(mu))):
-        others = [_number((1 - np.conj(n) * mu[r]) / (mu[r] - n)) for s, n in enumerate(mu) if s != r]
-        scale = _number(np.prod(np.asarray(others))) * (1 - abs(mu[r]) ** 2)
-        found.append(scale * _over(before[r] @ after, one - np.conj(mu[r]) * scaled, xp))
-        after = blaschke[r] @ after
-    return found[::-1]
+    return [
+        _scale(mu, r) * _over(product, one - np.conj(mu[r]) * scaled, xp)
+        for r, product in enumerate(_all_but_each(blaschke, one))
+    ]
+
+
+def _scale(mu: Sequence[Any], r: int) -> Any:
+    """`(1 - |mu_r|^2) / prod_{s != r} b_s(mu_r)`."""
+    others = [(1 - np.conj(n) * mu[r]) / (mu[r] - n) for s, n in enumerate(mu) if s != r]
+    return _number(np.prod(np.asarray([1 - abs(mu[r]) ** 2, *others])))
+
+
+def _all_but_each(items: Sequence[Any], one: Any) -> list[Any]:
+    """For each item the product of the others."""
+    before, after = [one], [one]
+    for item, other in zip(items[:-1], items[:0:-1], strict=True):
+        before.append(before[-1] @ item)
+        after.append(other @ after[-1])
+    return [b @ a for b, a in zip(before, after[::-1], strict=True)] if items else []
+
+
+def convolved(matrices: Any, constants: Constants, horizon: float, xp: Any) -> list[list[Any]]:
+    """`K[r][q]` with `sum over a + b = n - 1 of mu_q^a D^b ~ sum_r K[r][q] mu_r^n`: powers after powers.
+
+    The fit of `(mu_q^n - D^n) / (mu_q - D)`, in a form that holds where `D` is `mu_q`: for `r != q` the product without
+    `b_q`, and `K[q][q]` from the value of the generating function at `conj(mu_q)`, where no fit is off.
+    """
+    mu = [_number(horizon * m) for m in constants]
+    scaled, count = horizon * matrices, len(mu)
+    one = xp.eye(matrices.shape[-1], dtype=matrices.dtype)
+    below = [_over(one, one - np.conj(m) * scaled, xp) for m in mu]
+    blaschke = [(scaled - m * one) @ b for m, b in zip(mu, below, strict=True)]
+    found: list[list[Any]] = [[None] * count for _ in mu]
+    for r in range(count):
+        others = [q for q in range(count) if q != r]
+        for q, product in zip(others, _all_but_each([blaschke[s] for s in others], one), strict=True):
+            found[r][q] = horizon * _scale(mu, r) * (below[r] @ below[q] @ product)
+    for q in range(count):
+        left = sum(_number(1 / (1 - mu[r] * np.conj(mu[q]))) * found[r][q] for r in range(count) if r != q)
+        value = horizon * _number(np.conj(mu[q]))
+        found[q][q] = value * below[q] - (1 - abs(mu[q]) ** 2) * left
+    return found
 
 
 def _over(above: Any, below: Any, xp: Any) -> Any:
@@ -46,7 +77,7 @@ def _over(above: Any, below: Any, xp: Any) -> Any:
 
 def _number(x: Any) -> Any:
     """A Python number, real where it can be: it takes the precision of what it meets."""
-    return float(x.real) if not x.imag else complex(x)
+    return complex(x) if np.imag(x) else float(np.real(x))
 
 
 def relative_error(matrices: npt.NDArray[Any], constants: Constants, horizon: float) -> npt.NDArray[np.float64]:

@@ -13,7 +13,7 @@ from .. import jaxpr as jx
 from ..types import TensorType
 from ..values import Value
 from .cost import Cost
-from .exponentials import coefficients
+from .exponentials import coefficients, convolved
 from .faults import kinds_of, misshapen, not_as_many, not_of_hidden, region_missing, type_list
 from .operation import WINDOW, Operation, Part
 from .placement import as_type_of
@@ -21,6 +21,18 @@ from .scene import Arrays, Scene
 
 if TYPE_CHECKING:
     from ..transition import Group, State, Transition
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Shows(Part):
+    """What a memory shows of its old states: `dz/dh`, position by position."""
+
+    place: int
+    """Which of the values that are shown `z` is."""
+    factors: tuple[Value, ...]
+    """One for each state of the group."""
+    weight: Value | None = None
+    """What the factors are to be divided by, as sums over steps are."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -33,6 +45,8 @@ class Memory(Part):
     factors: tuple[Value, ...]
     weight: Value | None = None
     """What the factors are to be divided by, as sums over steps are."""
+    shows: tuple[Shows, ...] = ()
+    """What of it comes on to the memories that are listed before it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -41,7 +55,8 @@ class Recall(Operation):
 
     What was shown `n` steps before the window, `z`, has come into the memories as `(dh'/dz)`, and stays there as `D^n`
     of it. With `D^n ~ sum_r C_r(D) mu_r^n` the credit of all steps before is `sum_r <c_r, F_r>`, for the filtered
-    `F_r' = mu_r F_r + dz/dw` and `c_r = h_bar C_r(D) (dh'/dz)`.
+    `F_r' = mu_r F_r + dz/dw` and `c_r = h_bar C_r(D) (dh'/dz)`. A memory that shows something to others before it in
+    the list is asked for what they are asked for as well: there `C_r` is of powers of theirs after powers of its own.
 
     Results: for each value that is shown, the `c_r` of its constants: all of them where it is complex; where it is
     real, those that are not the conjugate of another, which count double.
@@ -74,10 +89,47 @@ class Recall(Operation):
 
     def evaluate(self, scene: Scene) -> tuple[Any, ...]:
         """One reverse sweep of the region for each constant, two for a complex one."""
-        t, region = scene.transition, scene.transition.region(self.region)
-        rows: dict[Any, list[Any]] = {}
+        region = scene.transition.region(self.region)
+        rows: dict[State, list[Any]] = {}
         for memory in self.memories:
-            rows.update(zip(memory.group.states, self._remembered(scene, memory), strict=True))
+            row, matrix = self._held(scene, memory)
+            constants = [complex(*m) for m in self.constants]
+            found = [row @ c for c in coefficients(matrix, constants, self.horizon, jnp)]
+            if memory.shows:
+                asked = self._asked(scene, memory, self._swept(scene, rows))
+                after = convolved(matrix, constants, self.horizon, jnp)
+                found = [x + sum(a @ k for a, k in zip(asked, ks, strict=True)) for x, ks in zip(found, after, strict=True)]
+            rows.update((state, [x[..., 0, k] for x in found]) for k, state in enumerate(memory.group.states))
+        kinds = [v.type for v in region.outputs]
+        return tuple(
+            (of[r] * (2 if self.constants[r][1] and not kind.is_complex else 1)).astype(self._type(kind, r).dtype)
+            for of, kind in zip(self._swept(scene, rows), kinds, strict=True)
+            for r in carried(self.constants, kind)
+        )
+
+    def _held(self, scene: Scene, memory: Memory) -> tuple[Any, Any]:
+        """`h_bar` and `D` of a memory, `[*group, 1, states]` and `[*group, states, states]`. No state grows by itself."""
+        states, hidden = memory.group.states, scene.transition.hidden
+        factors = [_divided(scene, f, memory.weight) for f in memory.factors]
+        kind = jnp.result_type(*factors) if factors else states[0].before.type.dtype
+        matrix = jnp.zeros((*memory.group.shape, len(states), len(states)), kind)
+        for (of, on), factor in zip(memory.pairs, factors, strict=True):
+            bounded = factor / jnp.maximum(1, jnp.abs(factor)) if of == on else factor
+            matrix = matrix.at[..., of, on].set(bounded)
+        bars = [scene[self.cotangents[hidden.index(state)]] for state in states]
+        return jnp.stack(bars, -1)[..., None, :], matrix
+
+    def _asked(self, scene: Scene, memory: Memory, swept: list[list[Any]]) -> list[Any]:
+        """For each constant what memories before ask of the old states of one, `[*group, 1, states]`."""
+        found: list[Any] = [0] * len(self.constants)
+        for shows in memory.shows:
+            factors = jnp.stack([_divided(scene, f, shows.weight) for f in shows.factors], -1)[..., None, :]
+            found = [x + c[..., None, None] * factors for x, c in zip(found, swept[shows.place], strict=True)]
+        return found
+
+    def _swept(self, scene: Scene, rows: dict[State, list[Any]]) -> list[list[Any]]:
+        """For each value that is shown, and each constant, what is asked of it by cotangents of new states."""
+        t, region = scene.transition, scene.transition.region(self.region)
         sent: list[Arrays] = []
         for r, (_, imaginary) in enumerate(self.constants):
             slopes = self._slopes(scene, r)
@@ -89,9 +141,7 @@ class Recall(Operation):
         def pull(given: Arrays) -> Arrays:
             return jx.evaluate(region.body, [*given[:count], *weights, *given[count:]])
 
-        pulled = jax.vmap(pull)([jnp.stack(of) for of in zip(*sent, strict=True)])
-        kinds = [v.type for v in region.outputs]
-        return tuple(x for of, kind in zip(pulled, kinds, strict=True) for x in self._by_constant(of, kind))
+        return [self._by_constant(of) for of in jax.vmap(pull)([jnp.stack(of) for of in zip(*sent, strict=True)])]
 
     def _slopes(self, scene: Scene, r: int) -> Arrays:
         """The slopes of a constant."""
@@ -104,28 +154,14 @@ class Recall(Operation):
         kind = state.before.type
         return as_type_of(turn * rows[state][r], kind.dtype) if state in rows else jnp.zeros(kind.shape, kind.dtype)
 
-    def _remembered(self, scene: Scene, memory: Memory) -> list[list[Any]]:
-        """`h_bar C_r(D)` for each state of a memory and each constant. No state is let grow by itself."""
-        states, hidden = memory.group.states, scene.transition.hidden
-        factors = [_divided(scene, f, memory.weight) for f in memory.factors]
-        kind = jnp.result_type(*factors) if factors else states[0].before.type.dtype
-        matrix = jnp.zeros((*memory.group.shape, len(states), len(states)), kind)
-        for (of, on), factor in zip(memory.pairs, factors, strict=True):
-            bounded = factor / jnp.maximum(1, jnp.abs(factor)) if of == on else factor
-            matrix = matrix.at[..., of, on].set(bounded)
-        row = jnp.stack([scene[self.cotangents[hidden.index(state)]] for state in states], -1)[..., None, :]
-        found = coefficients(matrix, [complex(*m) for m in self.constants], self.horizon, jnp)
-        return [[(row @ c)[..., 0, k] for c in found] for k in range(len(states))]
-
-    def _by_constant(self, pulled: Any, kind: TensorType) -> Iterator[Any]:
-        """The cotangent of each constant that is carried, from those that were pulled back.
+    def _by_constant(self, pulled: Any) -> list[Any]:
+        """The cotangent of each constant, from those that were pulled back for it.
 
         The way from `dz/dw` to the memories is linear over the real numbers alone. A part `v mu^n` of a memory's credit
         asks for `a` of the real part of `mu^n` and for `b` of its imaginary part: `(a - i b) / 2` of the filter with
         `mu`, and `(a + i b) / 2` of that with its conjugate.
         """
         rows = iter(pulled)
-        wide = [kind.dtype if not m[1] else self._type(kind, r).dtype for r, m in enumerate(self.constants)]
         found: list[Any] = [0] * len(self.constants)
         for r, (_, imaginary) in enumerate(self.constants):
             a = next(rows)
@@ -135,9 +171,7 @@ class Recall(Operation):
             b, other = next(rows), r + 1 if imaginary > 0 else r - 1
             found[r] = found[r] + (a - 1j * b) / 2
             found[other] = found[other] + (a + 1j * b) / 2
-        for r in carried(self.constants, kind):
-            double = self.constants[r][1] and not kind.is_complex
-            yield (2 * found[r] if double else found[r]).astype(wide[r])
+        return found
 
     def needs(self, t: Transition) -> tuple[Value, ...]:
         """Its operands, and the weights."""
@@ -160,6 +194,9 @@ class Recall(Operation):
         for memory in self.memories:
             yield from not_as_many(memory.factors, "factor", memory.pairs, "pair")
             yield from misshapen("carrying factor", kinds_of(memory.factors), memory.group.shape)
+            for shows in memory.shows:
+                yield from not_as_many(shows.factors, "factor", memory.group.states, "state")
+                yield from misshapen("showing factor", kinds_of(shows.factors), memory.group.shape)
         for region in (region for region in t.regions if region.name == self.region):
             wanted = [v.type for v in region.inputs[: len(region.inputs) - len(t.weights) - len(t.hidden)]]
             if [v.type for v in self.slopes] != wanted * len(self.constants):

@@ -90,8 +90,8 @@ class Evidence:
             (a.group, c.of(a), self._kept(a, c), recalled.get(a)) for a, c in followed.items()
         ):
             dropped += self._recurrence(group, states, kept, into)
-        for group in dict.fromkeys(g for r in recalled.values() for g in r.groups):
-            dropped += self._recurrence(group, group.states, 1)
+        for group, into in dict.fromkeys(pair for r in recalled.values() for pair in r.onward):
+            dropped += self._recurrence(group, group.states, 1, into)
         reaches = any(source in self.to_hidden for source in sources)
         return Finding(
             reaches=reaches or bool(buffers),

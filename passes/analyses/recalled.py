@@ -22,6 +22,7 @@ from ...ir.plan import (
     Product,
     Recall,
     Scalar,
+    Shows,
     Slopes,
     Times,
     Trace,
@@ -49,8 +50,10 @@ class Recalled:
     """By way of which values: observables, or the site's own output."""
     groups: frozenset[Group]
     """Into which groups' states."""
-    notes: tuple[Reason, ...]
+    notes: tuple[Reason, ...] = ()
     """Why what is carried is not the derivative along these paths; none where it is."""
+    onward: tuple[tuple[Group, Recalled], ...] = ()
+    """What is followed from these memories on into others; nothing for a memory that is the last of its path."""
 
 
 class RecalledTraces:
@@ -116,7 +119,7 @@ class RecalledTraces:
         known = self.of_site.setdefault(op.site, set())
         known.add(mu)
         missing = [q for s, q in places if s is shown and complex(*recall.constants[q]) not in known]
-        nothing = Recalled(shown=frozenset(), groups=frozenset(), notes=())
+        nothing = Recalled(shown=frozenset(), groups=frozenset())
         return nothing if missing else self._recalled(recall, frozenset([op.site]))
 
     def _places(self, recall: Recall) -> list[tuple[Shown, int]]:
@@ -127,12 +130,27 @@ class RecalledTraces:
 
     def _recalled(self, recall: Recall, shown: frozenset[Shown]) -> Recalled:
         reached = self.exits.onward().reached
-        groups = {g for s in shown for g in reached[s]}
-        memories = [memory for memory in recall.memories if memory.group in groups]
-        notes = [note for memory in memories for note in self._notes(recall, memory)]
+        onward = dict(self._onward(recall))
+        groups = {g for s in shown for g in reached[s]}.intersection(m.group for m in recall.memories)
+        while more := {g for of in groups if of in onward for g in onward[of].groups} - groups:
+            groups |= more
+        notes = [note for m in recall.memories if m.group in groups for note in self._notes(recall, m)]
+        for group in (m.group for m in recall.memories if m.group in groups and m.group in onward):
+            text = f"what goes on from the memory of {_names(group)} into others is carried by the same exponentials"
+            notes.append(Reason(text=text, loc=group.loc))
         if recall.slopes:
             notes.append(Reason(text="what differs between steps on the way to these memories is taken as a mean"))
-        return Recalled(shown=shown, groups=frozenset(m.group for m in memories), notes=tuple(notes))
+        on = tuple((g, onward.get(g, Recalled(shown=frozenset(), groups=frozenset()))) for g in groups)
+        return Recalled(shown=shown, groups=frozenset(groups), notes=tuple(notes), onward=on)
+
+    def _onward(self, recall: Recall) -> Iterator[tuple[Group, Recalled]]:
+        """What of each memory is followed on into those that are listed before it."""
+        reached, shown = self.exits.onward().reached, self.exits.observables()
+        for k, memory in enumerate(recall.memories):
+            before = {m.group for m in recall.memories[:k]}
+            own = frozenset(shown[s.place] for s in memory.shows)
+            if into := before & {g for o in own for g in reached[o]}:
+                yield memory.group, Recalled(shown=own, groups=frozenset(into))
 
     # Whether a recall is what it is taken for
 
@@ -158,7 +176,17 @@ class RecalledTraces:
                 return False
             if made.pairs[made.results.index(kept)] != pair:  # pyright: ignore[reportArgumentType]
                 return False
-        return True
+        return all(self._is_shown(memory.group, shows) for shows in memory.shows)
+
+    def _is_shown(self, group: Group, shows: Shows) -> bool:
+        """Whether a memory shows one of its observables, by the derivatives of that."""
+        observables = self.exits.observables()
+        if shows.place >= len(observables) or observables[shows.place].group is not group:
+            return False
+        kept = [self._kept(value, shows.weight) for value in shows.factors]
+        ends = [self.transition.hidden.index(state) for state in group.states]
+        pairs = zip(kept, ends, strict=True)
+        return all(v is not None and self._is_slope(v, shows.place, end, False) for v, end in pairs)
 
     def _slopes(self, recall: Recall) -> bool:
         """Whether the slopes of each constant are those of the steps, in order."""
@@ -243,7 +271,7 @@ class RecalledTraces:
     def _notes(self, recall: Recall, memory: Memory) -> Iterator[Reason]:
         """What is to be said of a memory's powers."""
         group = memory.group
-        names = " and ".join(f"'{state.path}'" for state in group.states)
+        names = _names(group)
         number = len(recall.constants)
         what = f"credit through the memory of {names} is carried by {number} exponential{'s' * (number > 1)}"
         standing, error = self.memories.standing(group), self._error(recall, group)
@@ -266,6 +294,10 @@ class RecalledTraces:
             return np.inf
         constants: Sequence[complex] = [complex(*m) for m in recall.constants]
         return float(np.max(relative_error(matrices, constants, recall.horizon), initial=0))
+
+
+def _names(group: Group) -> str:
+    return " and ".join(f"'{state.path}'" for state in group.states)
 
 
 def _rounding(group: Group) -> float:

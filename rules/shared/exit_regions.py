@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import NamedTuple, Protocol
 
 from ...ir.observable import Observable
@@ -47,7 +47,7 @@ class Onward(Protocol):
         ...
 
     @property
-    def reached(self) -> Mapping[Observable | Site, Collection[Group]]:
+    def reached(self) -> Mapping[Observable | Site, Set[Group]]:
         """The groups whose new states each of these comes to."""
         ...
 
