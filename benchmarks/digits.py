@@ -58,9 +58,7 @@ def gradient(rule: Any, params: Any, states: Any) -> Any:
             return jax.lax.scan(body, states, (xs, scored))[1].sum()
 
         return jax.jit(jax.grad(total))
-    learner = etir.compile(
-        step, params, states, jnp.zeros((BATCH, 1)), rule=rule, window=1, on_truncated="ignore"
-    )
+    learner = etir.compile(step, params, states, jnp.zeros((BATCH, 1)), rule=rule, window=1, on_truncated="ignore")
 
     def learned(params: Any, xs: Any, labels: Any, scored: Any) -> Any:
         every = jnp.broadcast_to(labels, (len(xs), BATCH))

@@ -66,10 +66,14 @@ def _lru(p: Any, h: Any, x: Any) -> tuple[Any, Any]:
     return h, (etir.matmul(h, p["C_re"] + 1j * p["C_im"])).real
 
 
-def lru(draw: Draw, layers: int = 2, residual: bool = False, turn: float = 0.3, n: int = 16, steps: int = 300) -> Problem:
+def lru(
+    draw: Draw, layers: int = 2, residual: bool = False, turn: float = 0.3, n: int = 16, steps: int = 300
+) -> Problem:
     """Layers of linear recurrent units with complex factors, phases up to `turn`, a tanh between."""
     width = 16
     params = [_lru_params(draw, width, n, width, turn) for _ in range(layers)]
+    if residual:
+        params = [p | {k: 0.3 * p[k] for k in ("C_re", "C_im")} for p in params]
     states = [jnp.zeros(n, "complex128") for _ in range(layers)]
 
     def step(p: Any, s: Any, x: Any) -> Any:
@@ -84,7 +88,7 @@ def lru(draw: Draw, layers: int = 2, residual: bool = False, turn: float = 0.3, 
 
 
 def residual_lru(draw: Draw) -> Problem:
-    """Four layers of linear recurrent units on a residual stream."""
+    """Four layers of linear recurrent units on a residual stream, whose branches begin small."""
     return lru(draw, layers=4, residual=True, turn=0.1, n=12, steps=200)
 
 
@@ -165,7 +169,9 @@ def learned(of: Problem, rule: Any, window: int = 1, backend: str = "xla") -> tu
 
 def errors(found: Any, wanted: Any) -> tuple[float, dict[str, float]]:
     """The relative error of all gradients together, and that of each."""
-    leaves = jax.tree_util.tree_leaves_with_path(jax.tree.map(lambda a, b: (a, b), found, wanted), is_leaf=lambda x: type(x) is tuple)
+    leaves = jax.tree_util.tree_leaves_with_path(
+        jax.tree.map(lambda a, b: (a, b), found, wanted), is_leaf=lambda x: type(x) is tuple
+    )
     parts = {jax.tree_util.keystr(path, simple=True, separator="."): pair for path, pair in leaves}
     one = {k: float(jnp.linalg.norm(a - b) / jnp.linalg.norm(b)) for k, (a, b) in parts.items()}
     off = sum(float(jnp.sum(jnp.abs(a - b) ** 2)) for a, b in parts.values())

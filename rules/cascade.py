@@ -52,7 +52,7 @@ class Cascade(Rule):
 
     constants: int = 6
     """How many filtered traces for each of D-RTRL's; complex constants come in pairs."""
-    span: float = 100.0
+    span: float = 10.0
     """The number of steps that running means of moving factors look back on."""
 
     def write(self, plan: Writer, task: Task) -> None:
@@ -63,7 +63,7 @@ class Cascade(Rule):
         traces = {a: positional_trace(plan, a) for a in task.associations}
         for trace in traces.values():
             read_at_entry(plan, trace)
-        reached = plan.exits.onward().reached
+        reached = plan.exits.onward().reached()
         observables = [o for o in plan.exits.observables() if reached[o]]
         shown = {a: [o for o in observables if o.group is a.group and fits(a, o)] for a in traces}
         shown = {a: of for a, of in shown.items() if of}
@@ -79,9 +79,7 @@ class Cascade(Rule):
             for m in constants:
                 _read_data(plan, site, m, sent[site, m])
 
-    def _chosen(
-        self, plan: Writer, groups: Sequence[Group], sizes: Sequence[tuple[int, int]]
-    ) -> tuple[complex, ...]:
+    def _chosen(self, plan: Writer, groups: Sequence[Group], sizes: Sequence[tuple[int, int]]) -> tuple[complex, ...]:
         """The constants, as many as keep the filtered traces within what was asked for.
 
         `sizes` are the numbers of states that traces follow, and of what is shown of each.
@@ -99,8 +97,8 @@ class Cascade(Rule):
     def _recalled(self, plan: Writer, groups: Sequence[Group], constants: Sequence[complex]) -> Sent:
         """The cotangents that the filtered traces are read with; none for one that its conjugate stands for."""
         onward = plan.exits.onward()
-        plan.transition = with_regions(plan.transition, *onward.regions)
-        slopes, region = onward.regions
+        plan.transition = with_regions(plan.transition, *onward.regions())
+        slopes, region = onward.regions()
         now = plan.step(Slopes(region=slopes.name)) if slopes.outputs else ()
         means = {abs(m): Kept(plan, abs(m)) for m in constants}
         values = {size: [kept(v, "the step") for v in now] for size, kept in means.items()}
@@ -126,7 +124,7 @@ class Cascade(Rule):
         mean = Kept(plan, 1 - 1 / self.span)
         kept = mean if plan.memories.moves(group) else Kept(plan, 0.0)
         jacobian = plan.jacobian(group)
-        reached = plan.exits.onward().reached
+        reached = plan.exits.onward().reached()
         shows: list[Shows] = []
         for place, o in enumerate(plan.exits.observables()):
             if o.group is group and not reached[o].isdisjoint(before):
@@ -147,7 +145,7 @@ def _from_the_top(plan: Writer, groups: set[Group]) -> list[Group]:
     onward = {g: set[Group]() for g in plan.transition.groups if g in groups}
     for o in plan.exits.observables():
         if o.group in onward:
-            onward[o.group] |= groups.intersection(plan.exits.onward().reached[o]) - {o.group}
+            onward[o.group] |= groups.intersection(plan.exits.onward().reached()[o]) - {o.group}
     found: list[Group] = []
     while onward:
         group = min(onward, key=lambda g: (len(onward[g].difference(found)), g.index))

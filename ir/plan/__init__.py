@@ -25,8 +25,8 @@ from .pushed import Bundle, ContractPushed, Units
 from .recall import Memory, Recall, Shows
 from .reverse import Pullback, Vjp
 from .scene import Scene, WindowRun
-from .slopes import Slopes
 from .signal import LossSignal, Total
+from .slopes import Slopes
 from .times import Times
 from .transfer import Diagonal, Drive, Neighbourhood, Outer, Plain, Scalar, Transfer
 

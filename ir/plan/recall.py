@@ -98,7 +98,9 @@ class Recall(Operation):
             if memory.shows:
                 asked = self._asked(scene, memory, self._swept(scene, rows))
                 after = convolved(matrix, constants, self.horizon, jnp)
-                found = [x + sum(a @ k for a, k in zip(asked, ks, strict=True)) for x, ks in zip(found, after, strict=True)]
+                found = [
+                    x + sum(a @ k for a, k in zip(asked, ks, strict=True)) for x, ks in zip(found, after, strict=True)
+                ]
             rows.update((state, [x[..., 0, k] for x in found]) for k, state in enumerate(memory.group.states))
         kinds = [v.type for v in region.outputs]
         return tuple(

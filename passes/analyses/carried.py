@@ -174,9 +174,9 @@ class Carriage:
         op = self.made.source(value)
         if type(op) is Product and op.site in self.direct and op.data is op.site.data:
             return
-        if (recalled := self.filtered.follows_site(op)) is not None and op.site.weight is weight:  # pyright: ignore
-            if recalled.shown:
-                self.recalled[op.site] = recalled  # pyright: ignore[reportOptionalMemberAccess]
+        if type(op) is Product and op.site.weight is weight and (into := self.filtered.follows_site(op)) is not None:
+            if into.shown:
+                self.recalled[op.site] = into
             return
         of_weight = [a for a in self.transition.every_association if a.site.weight is weight]
         if type(op) is Contract and op.association in of_weight:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cache
 from typing import Any
 
 import jax
@@ -36,17 +36,17 @@ class Onward:
         self.shown: tuple[Observable | Site, ...] = (*observables, *(paths.slicer.sites[v] for v in paths.free))
         slicer = paths.slicer
         self.variables = [*slicer.flow.prologue.frontier, *slicer.arguments[len(paths.transition.params) :]]
+        self.reached, self.regions = cache(self._reached), cache(self._regions)
         self.kinds = [s.type if isinstance(s, Observable) else s.output.type for s in self.shown]
 
-    @cached_property
-    def reached(self) -> dict[Observable | Site, set[Group]]:
+    def _reached(self) -> dict[Observable | Site, set[Group]]:
         """The groups whose new states each of what is shown comes to."""
         t, structs = self.paths.transition, [jx.struct_of(v) for v in self.variables]
         shifts = [jax.ShapeDtypeStruct(kind.shape, kind.dtype) for kind in self.kinds]
-        body, _ = jx.trace(lambda *args: self._new_states(args[: len(structs)], args[len(structs) :]), *structs, *shifts)
-        of: dict[Any, set[int]] = {
-            var: {k} for k, var in enumerate(jx.argument_vars(body)[len(self.variables) :])
-        }
+        body, _ = jx.trace(
+            lambda *args: self._new_states(args[: len(structs)], args[len(structs) :]), *structs, *shifts
+        )
+        of: dict[Any, set[int]] = {var: {k} for k, var in enumerate(jx.argument_vars(body)[len(self.variables) :])}
         for eqn in jx.equations(body):
             for var, couplings in zip(eqn.outvars, equation_couplings(eqn), strict=True):
                 pairs = zip(eqn.invars, couplings, strict=True)
@@ -62,8 +62,7 @@ class Onward:
         env = {**self.paths.slicer.consts, **dict(zip(self.variables, arguments, strict=True))}
         return [jnp.asarray(x) for x in self.run(env, shifts)]
 
-    @cached_property
-    def regions(self) -> tuple[Region, Region]:
+    def _regions(self) -> tuple[Region, Region]:
         """`slopes(weights, states, inputs) -> slopes` and `onward(slopes, weights, cotangents) -> cotangents`."""
         t, count = self.paths.transition, len(self.variables)
         bars = [Value(type=s.before.type, hint=f"{s.before.hint}_bar") for s in t.hidden]
@@ -73,7 +72,10 @@ class Onward:
             _, pull = jax.vjp(lambda shifts: self._new_states(arguments[:count], shifts), zeros)
             return pull(list(arguments[count:]))[0]
 
-        structs = [*map(jx.struct_of, self.variables), *(jax.ShapeDtypeStruct(v.type.shape, v.type.dtype) for v in bars)]
+        structs = [
+            *map(jx.struct_of, self.variables),
+            *(jax.ShapeDtypeStruct(v.type.shape, v.type.dtype) for v in bars),
+        ]
         body, _ = jx.trace(pulled, *structs)
         parts = _Parts(body, len(t.weights), count)
         values = [Value(type=parts.kind(var), hint="slope") for var in parts.slopes]

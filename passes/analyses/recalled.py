@@ -104,7 +104,7 @@ class RecalledTraces:
             return None
         times = self.made.maker.get(op.cotangent)
         by_time = type(times) is Times and op.data is None
-        cotangent, data = (times.value, times.by) if by_time else (op.cotangent, op.data)  # pyright: ignore
+        cotangent, data = (times.value, times.by) if by_time else (op.cotangent, op.data)  # pyright: ignore[reportAttributeAccessIssue,reportOptionalMemberAccess]
         recall = next((r for r in self.recalls if cotangent in r.results), None)
         if recall is None or data is None:
             return None
@@ -129,7 +129,7 @@ class RecalledTraces:
         return [(s, r) for s, k in zip(shown, kinds, strict=True) for r in carried(recall.constants, k)]
 
     def _recalled(self, recall: Recall, shown: frozenset[Shown]) -> Recalled:
-        reached = self.exits.onward().reached
+        reached = self.exits.onward().reached()
         onward = dict(self._onward(recall))
         groups = {g for s in shown for g in reached[s]}.intersection(m.group for m in recall.memories)
         while more := {g for of in groups if of in onward for g in onward[of].groups} - groups:
@@ -145,7 +145,7 @@ class RecalledTraces:
 
     def _onward(self, recall: Recall) -> Iterator[tuple[Group, Recalled]]:
         """What of each memory is followed on into those that are listed before it."""
-        reached, shown = self.exits.onward().reached, self.exits.observables()
+        reached, shown = self.exits.onward().reached(), self.exits.observables()
         for k, memory in enumerate(recall.memories):
             before = {m.group for m in recall.memories[:k]}
             own = frozenset(shown[s.place] for s in memory.shows)
@@ -194,7 +194,7 @@ class RecalledTraces:
         for k, value in enumerate(recall.slopes):
             kept = self._kept(value, recall.weights[k // count])
             made = self.made.maker.get(kept) if kept is not None else None
-            if type(made) is not Slopes or made.region != SLOPES or made.results.index(kept) != k % count:  # pyright: ignore
+            if type(made) is not Slopes or made.region != SLOPES or made.results.index(kept) != k % count:  # pyright: ignore[reportArgumentType]
                 return False
         return True
 

@@ -46,12 +46,10 @@ class Onward(Protocol):
         """What is shown, in the order of the results of the second region."""
         ...
 
-    @property
     def reached(self) -> Mapping[Observable | Site, Set[Group]]:
         """The groups whose new states each of these comes to."""
         ...
 
-    @property
     def regions(self) -> tuple[Region, Region]:
         """From a step to its slopes; from slopes, weights and cotangents of hidden states to those of what is shown."""
         ...

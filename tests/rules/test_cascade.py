@@ -15,7 +15,8 @@ import etir
 from etir.ir.diagnostics import EtirError
 from etir.ir.parser import parse
 from etir.ir.plan import Advance, Passed, Recall, Scalar
-from etir.ir.plan.exponentials import choose, coefficients, relative_error as powers_left
+from etir.ir.plan.exponentials import choose, coefficients
+from etir.ir.plan.exponentials import relative_error as powers_left
 from etir.ir.printer import render
 from etir.rules import Cascade
 
@@ -200,7 +201,7 @@ def test_a_trace_that_is_filtered_by_something_else_is_not_taken_for_it():
 def test_the_program_prints_and_reads_back():
     text = render(planned(Cascade(constants=2)))
     assert render(parse(text)) == text
-    assert "= recall(region=\"onward\"" in text
+    assert '= recall(region="onward"' in text
 
 
 @pytest.mark.parametrize("turn", [0.0, 0.3])
