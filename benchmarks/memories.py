@@ -52,14 +52,18 @@ def leaky(draw: Draw, n: int = 32, inputs: int = 8, steps: int = 400) -> Problem
     return Problem(step, params, {"h": jnp.zeros(n), "k": jnp.zeros(n)}, *_sequence(draw, steps, inputs, n))
 
 
-def _lru_params(draw: Draw, inputs: int, n: int, outputs: int, turn: float) -> dict[str, jax.Array]:
-    decay = np.exp(draw.uniform(np.log(0.01), np.log(0.3), n))
+def lru_params(
+    draw: Draw, inputs: int, n: int, outputs: int, turn: float, decays: tuple[float, float] = (0.01, 0.3)
+) -> dict[str, jax.Array]:
+    """A layer of linear recurrent units: decays a step between two bounds, phases up to `turn`."""
+    decay = np.exp(draw.uniform(*np.log(decays), n))
     parts = {"B_re": (inputs, n), "B_im": (inputs, n), "C_re": (n, outputs), "C_im": (n, outputs)}
     rings = {"nu": jnp.log(jnp.asarray(decay)), "theta": jnp.asarray(draw.uniform(0, turn, n))}
     return rings | {k: _normal(draw, *shape) / 2**0.5 for k, shape in parts.items()}
 
 
-def _lru(p: Any, h: Any, x: Any) -> tuple[Any, Any]:
+def lru_layer(p: Any, h: Any, x: Any) -> tuple[Any, Any]:
+    """The new state, and the real part of what is read of it."""
     turn = jnp.exp(-jnp.exp(p["nu"]) + 1j * p["theta"])
     gamma = jnp.sqrt(1 - jnp.exp(-2 * jnp.exp(p["nu"])))
     h = etir.scale(h, turn) + etir.scale(etir.matmul(x, p["B_re"]) + 1j * etir.matmul(x, p["B_im"]), gamma)
@@ -71,7 +75,7 @@ def lru(
 ) -> Problem:
     """Layers of linear recurrent units with complex factors, phases up to `turn`, a tanh between."""
     width = 16
-    params = [_lru_params(draw, width, n, width, turn) for _ in range(layers)]
+    params = [lru_params(draw, width, n, width, turn) for _ in range(layers)]
     if residual:
         params = [p | {k: 0.3 * p[k] for k in ("C_re", "C_im")} for p in params]
     states = [jnp.zeros(n, "complex128") for _ in range(layers)]
@@ -79,7 +83,7 @@ def lru(
     def step(p: Any, s: Any, x: Any) -> Any:
         new: list[Any] = []
         for own, h in zip(p, s, strict=True):
-            h, y = _lru(own, h, x)
+            h, y = lru_layer(own, h, x)
             x = x + jnp.tanh(y) if residual else jnp.tanh(y)
             new.append(h)
         return new, x

@@ -5,8 +5,8 @@ reproducing kernel of the Hardy space: with `b_s(l) = (l - mu_s) / (1 - conj(mu_
 
     C_r(l) = (1 - |mu_r|^2) / (1 - conj(mu_r) l)  prod_{s != r} b_s(l) / b_s(mu_r) ,
 
-and what is left of `l^n` is `prod_s |b_s(l)|` of it: nothing where `l` is one of the `mu`. Both hold for a matrix in the
-place of `l`. A step `n` weighs `horizon^(2 n)`, so that factors of modulus one have a fit as well.
+and what is left of `l^n` is `prod_s |b_s(l)|` of it: nothing where `l` is one of the `mu`. Both hold for a matrix in
+the place of `l`. A step `n` weighs `horizon^(2 n)`, so that factors of modulus one have a fit as well.
 """
 
 from __future__ import annotations

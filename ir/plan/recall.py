@@ -110,7 +110,7 @@ class Recall(Operation):
         )
 
     def _held(self, scene: Scene, memory: Memory) -> tuple[Any, Any]:
-        """`h_bar` and `D` of a memory, `[*group, 1, states]` and `[*group, states, states]`. No state grows by itself."""
+        """`[*group, 1, states]` and `[*group, states, states]`: `h_bar` and `D` of a memory; none grows alone."""
         states, hidden = memory.group.states, scene.transition.hidden
         factors = [_divided(scene, f, memory.weight) for f in memory.factors]
         kind = jnp.result_type(*factors) if factors else states[0].before.type.dtype
@@ -208,7 +208,7 @@ class Recall(Operation):
 
 
 def carried(constants: tuple[tuple[float, float], ...], kind: TensorType) -> list[int]:
-    """The places of the constants that a value of this type is filtered with: of a real one the conjugate says no more."""
+    """The places of the constants that a value of this type is filtered with: no conjugates for a real one."""
     return [r for r, (_, imaginary) in enumerate(constants) if kind.is_complex or imaginary >= 0]
 
 
