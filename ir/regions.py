@@ -22,6 +22,8 @@ MODEL = (STEP, WEIGHTS, FORWARD, HIDDEN, RESTRICTED)
 EXIT = "exit"
 SHOWN = "shown"
 SEEN = "seen"
+SLOPES = "slopes"
+ONWARD = "onward"
 
 
 def make_region(name: str, body: Any, inputs: Sequence[Value], outputs: Sequence[Value]) -> Region:

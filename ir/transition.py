@@ -40,6 +40,8 @@ class Param:
 
     path: str
     value: Value
+    example: Any = field(default=None, repr=False)
+    """An array that the step was lowered with; None for a shape alone, and in a transition that was read from text."""
     loc: Loc | None = None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -64,7 +64,8 @@ class _Judge:
         carried, whole = carriage.of(param), carriage.whole(param)
         evidence = self._evidence(carried)
         own = {a: c for a, c in carried.items() if a.group.region == evidence.flow.scope}
-        finding = evidence.of(param, own, whole)
+        recalled = carriage.into_memories(param)
+        finding = evidence.of(param, own, whole, recalled)
         beside = tuple(self._beside(param, carried))
         silenced = self.evidence.flow.silenced.get(self.transition.params.index(param), ())
         if silenced or not finding.reaches:
@@ -86,16 +87,23 @@ class _Judge:
             return entry(Verdict.EXACT, Reason(text="its influence on every hidden state is carried"))
         notes = tuple(note for a in finding.traced for note in carried[a].notes)
         notes += tuple(note for site, c in whole.items() for note in self._of_whole(site, c, carried, finding.dropped))
+        notes += tuple(note for r in recalled.values() for note in r.notes)
         dropped = (*finding.dropped, *finding.buffers)
         if not finding.traced and not whole:
             if beside:
                 return entry(Verdict.APPROXIMATE, *beside, *finding.buffers)
+            if recalled:
+                return self._traced(entry, (*notes, *dropped, *rounded))
             return entry(Verdict.TRUNCATED, *self._truncated(param, rule, dropped))
         seen = [a for a in finding.traced if self._sees(a, carried[a])]
-        if not seen and not beside and not whole:
+        if not seen and not beside and not whole and not recalled:
             text = f"no output of a window of {self.window} reads the positions that its trace follows"
             return entry(Verdict.TRUNCATED, Reason(text=text, loc=finding.traced[0].loc), *dropped)
         reasons = (*notes, *beside, *dropped, *rounded)
+        return self._traced(entry, reasons)
+
+    def _traced(self, entry: Callable[..., Label], reasons: tuple[Reason, ...]) -> Label:
+        """The entry of a parameter whose traces are the derivative, but for some reasons."""
         if reasons:
             return entry(Verdict.APPROXIMATE, *reasons)
         return entry(Verdict.EXACT, Reason(text="every path from it to a hidden state is traced"))

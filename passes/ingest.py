@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import jax
+import jax.core
+import numpy as np
+
 from ..ir.regions import STEP, make_region
 from ..ir.step import Leaf, Step
 from ..ir.transition import Input, Output, Param, State, StateKind, Transition
@@ -10,7 +16,11 @@ from ..ir.values import Value
 
 def ingest(step: Step) -> Transition:
     """The transition that holds `step` as its one region, every state of unknown kind."""
-    params = tuple(Param(path=leaf.path, value=_value(leaf), loc=leaf.loc) for leaf in step.params)
+    examples = [_example(x) for x in jax.tree.leaves(step.signature.example_params)] or [None] * len(step.params)
+    params = tuple(
+        Param(path=leaf.path, value=_value(leaf), example=x, loc=leaf.loc)
+        for leaf, x in zip(step.params, examples, strict=True)
+    )
     inputs = tuple(Input(path=leaf.path, value=_value(leaf), loc=leaf.loc) for leaf in step.inputs)
     results = _results(step)
     states = tuple(
@@ -25,6 +35,12 @@ def ingest(step: Step) -> Transition:
     return Transition(
         name=step.name, params=params, states=states, inputs=inputs, outputs=outputs, regions=(body,), loc=step.loc
     )
+
+
+def _example(leaf: Any) -> Any:
+    """An array as it is; None for a shape alone, or for what is being traced."""
+    known = isinstance(leaf, (jax.Array, np.ndarray)) and not isinstance(leaf, jax.core.Tracer)
+    return leaf if known else None
 
 
 def _results(step: Step) -> list[Value]:

@@ -19,6 +19,7 @@ from .analyses.dataflow import analyse_dataflow, describe
 from .analyses.enclosed import enclosed_sites
 from .analyses.evidence import Evidence
 from .analyses.exits import Exits
+from .analyses.memories import Memories
 from .analyses.samples import Samples
 from .analyses.variables import site_variable, state_variables
 from .base import Pass
@@ -76,6 +77,7 @@ class PlanTraces(Pass):
             transition=transition,
             region=RESTRICTED if restricted else FORWARD,
             exits=Exits(transition),
+            memories=Memories(transition),
             with_open_scope=with_open_scope,
             follows_all=_Followed(),
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from .auto import Auto
 from .base import Rule, Task
 from .bptt import Bptt
+from .cascade import Cascade
 from .d_rtrl import DRtrl
 from .dni import Dni
 from .e_prop import EProp
@@ -26,6 +27,7 @@ from .writer import Writer
 KNOWN: tuple[Rule, ...] = (
     Auto(),
     Bptt(),
+    Cascade(),
     DRtrl(),
     Dni(),
     EProp(),
@@ -51,6 +53,7 @@ __all__ = [
     "RULES",
     "Auto",
     "Bptt",
+    "Cascade",
     "Choice",
     "DRtrl",
     "Dni",

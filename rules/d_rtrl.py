@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from .base import Rule, Task
-from .shared.course import affordable_course, courses_with_nothing_held, traces_along
-from .shared.positional import positional_trace, read_at_entry
+from .shared.course import followed_traces
+from .shared.positional import read_at_entry
 from .writer import Writer
 
 
@@ -27,17 +27,5 @@ class DRtrl(Rule):
 
     def write(self, plan: Writer, task: Task) -> None:
         """For each use of a weight its traces along its course, or else one where it is fed; and a contraction each."""
-        opened = courses_with_nothing_held(plan, task)
-        for param, courses in opened.items():
-            for course in courses:
-                for trace in traces_along(plan, course):
-                    read_at_entry(plan, trace, [param])
-        held = [a for a in task.associations if not set(opened).intersection(a.site.weight.params)]
-        for site in dict.fromkeys(a.site for a in held):
-            uses = [a for a in task.transition.associations if a.site is site and (a.traced or a.indirect)]
-            course = affordable_course(task.transition, uses)
-            for trace in traces_along(plan, course):
-                read_at_entry(plan, trace)
-            for association in uses:
-                if association.traced and association not in course:
-                    read_at_entry(plan, positional_trace(plan, association))
+        for trace, takers in followed_traces(plan, task):
+            read_at_entry(plan, trace, takers)

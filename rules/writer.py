@@ -20,6 +20,7 @@ from ..ir.plan import (
     Credit,
     Jacobian,
     LossSignal,
+    Ones,
     Operation,
     Plan,
     Pullback,
@@ -35,6 +36,7 @@ from ..ir.transition import Association, Group, Param, Region, Site, Transition,
 from ..ir.types import TensorType
 from ..ir.values import Value
 from .shared.exit_regions import Exits, Returned
+from .shared.remembered import Memories
 
 Pair = tuple[int, int]
 
@@ -57,6 +59,8 @@ class Writer:
     """The region that reverse mode differentiates."""
     exits: Exits
     """What is read at each step's exit."""
+    memories: Memories
+    """How long hidden groups remember."""
     with_open_scope: Callable[[Transition], Transition]
     """Adds the open scope to a transition that has none."""
     follows_all: Callable[[Transition, Param, Mapping[Association, Followed]], bool]
@@ -276,6 +280,13 @@ class Writer:
         """What reverse mode sends back to a group's states as they entered the window."""
         bars = dict(zip(self.transition.hidden, self.cotangents, strict=True))
         return tuple(bars[state] for state in group.states)
+
+    def ones(self, kind: TensorType, *, turned: bool = False) -> Value:
+        """Ones of a type, whose pull-back is a derivative position by position; `turned`, minus `i`."""
+        key = ("ones", kind, turned)
+        if key not in self._shared:
+            (self._shared[key],) = self.step(Ones(kind=kind, turned=turned), "one")
+        return self._shared[key]
 
     def loss_signal(self) -> tuple[Value, ...]:
         """The derivative of this step's loss by each of the outputs that carry credit."""

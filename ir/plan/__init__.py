@@ -16,14 +16,19 @@ from .credit import Credit
 from .inflow import Inflow
 from .influence import AdvanceFull, ContractFull
 from .jacobian import Jacobian, Sensitivity, trace_dtype
+from .ones import Ones
 from .operation import STEP, WINDOW, Operation, Part
+from .passed import Passed
 from .placement import Placement
 from .plan import Plan, Signal, Trace
 from .push import Pull, Push
 from .pushed import Bundle, ContractPushed, Units
+from .recall import Memory, Recall, Shows
 from .reverse import Pullback, Vjp
 from .scene import Scene, WindowRun
 from .signal import LossSignal, Total
+from .slopes import Slopes
+from .times import Times
 from .transfer import Diagonal, Drive, Neighbourhood, Outer, Plain, Scalar, Transfer
 
 __all__ = [
@@ -44,10 +49,13 @@ __all__ = [
     "Inflow",
     "Jacobian",
     "LossSignal",
+    "Memory",
     "Neighbourhood",
+    "Ones",
     "Operation",
     "Outer",
     "Part",
+    "Passed",
     "Placement",
     "Plain",
     "Plan",
@@ -57,11 +65,15 @@ __all__ = [
     "Pullback",
     "Push",
     "RealCoordinates",
+    "Recall",
     "Scalar",
     "Scale",
     "Scene",
     "Sensitivity",
+    "Shows",
     "Signal",
+    "Slopes",
+    "Times",
     "Total",
     "Trace",
     "Transfer",

@@ -54,15 +54,20 @@ class Scalar(Transfer):
     """The same factor for every array."""
 
     factor: float
+    imaginary: float = 0.0
+    """The factor's imaginary part: it turns complex arrays."""
 
     def apply(self, scene: Scene, trace: Arrays) -> list[Any]:
         """`a E`."""
         del scene
-        return [jnp.asarray(self.factor, e.dtype) * e for e in trace]
+        factor = complex(self.factor, self.imaginary) if self.imaginary else self.factor
+        return [jnp.asarray(factor, e.dtype) * e for e in trace]
 
     def faults(self, trace: Sequence[TensorType]) -> Iterator[str]:
         """The trace holds numbers that the factor can scale."""
         yield from not_differentiable("scales", trace)
+        if self.imaginary and not all(kind.is_complex for kind in trace):
+            yield "turns a trace that is real by a complex factor"
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

@@ -33,6 +33,7 @@ from ...ir.values import Value
 from .positional import PositionalTraces
 from .provenance import Provenance
 from .pushed import Pushed, PushedTraces
+from .recalled import Recalled, RecalledTraces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +74,9 @@ class Carriage:
         """Weights that something is added to which follows none of their uses."""
         self.pushed = PushedTraces(transition, self.made)
         self.positional = PositionalTraces(transition, self.made)
+        self.filtered = RecalledTraces(transition, self.made, self.positional)
+        self.recalled: dict[Association | Site, Recalled] = {}
+        """Associations, and sites that no trace is on, which are followed into the memories of other groups."""
         self.direct: set[Site] = set()
         """Sites whose own use at each step is read at the step's exit, by the loss's derivative."""
         self._refuse_double_reading()
@@ -81,6 +85,8 @@ class Carriage:
             self._direct(weight, value)
         for weight, value in zip(self.pullback.weights, self.pullback.on_weights, strict=True):
             self._weight(weight, value)
+        for site in self.filtered.of_site.keys() - self.recalled.keys():
+            self.foreign[site.weight] = Reason(text="a part of a filtered trace is added to its gradient", loc=site.loc)
         for param, value in zip(self.pullback.params, self.pullback.on_params, strict=True):
             self._param(param, value)
 
@@ -95,6 +101,13 @@ class Carriage:
         if param not in self.pullback.takers:
             return {}
         return {site: c for site, c in self.by_site.items() if param in site.weight.params}
+
+    def into_memories(self, param: Param) -> dict[Association | Site, Recalled]:
+        """What is followed of a parameter's uses into the memories of other groups, where the parameter takes it."""
+        if param not in self.pullback.takers:
+            return {}
+        of = {key: key.site if isinstance(key, Association) else key for key in self.recalled}
+        return {key: r for key, r in self.recalled.items() if param in of[key].weight.params}
 
     def replaced(self, param: Param) -> bool:
         """Whether the gradient of a parameter begins with something else than reverse mode's."""
@@ -178,8 +191,16 @@ class Carriage:
         op = self.made.source(value)
         if type(op) is Product and op.site in self.direct and op.data is op.site.data:
             return
+        if type(op) is Product and op.site.weight is weight and (into := self.filtered.follows_site(op)) is not None:
+            if into.shown:
+                self.recalled[op.site] = into
+            return
         of_weight = [a for a in self.transition.every_association if a.site.weight is weight]
         if type(op) is Contract and op.association in of_weight:
+            recalled = self.filtered.follows(op)
+            if recalled is not None and op.association not in self.recalled:
+                self.recalled[op.association] = recalled
+                return
             at_exit = isinstance(self.made.maker.get(value), Total)
             carried = self._contracted(op, at_exit, value)
             notes = (*carried.notes, *self._counted_beside(op.association.site, at_exit))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 from ...coupling import Coupling
@@ -19,8 +20,10 @@ from .credit import Credit
 from .dataflow import analyse_dataflow, describe
 from .enclosed import enclosed_sites
 from .reach import Reach
+from .recalled import Recalled
 from .rounding import Roundings
 from .variables import site_variable, state_variables
+from .ways_onward import WaysOnward
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,26 +70,32 @@ class Evidence:
         self.roundings = Roundings(transition, self.flow, self.read_states)
 
     def of(
-        self, param: Param, carried: Mapping[Association, Carried] | None = None, whole: Collection[Site] = ()
+        self,
+        param: Param,
+        carried: Mapping[Association, Carried] | None = None,
+        whole: Collection[Site] = (),
+        recalled: Mapping[Association | Site, Recalled] = MappingProxyType({}),
     ) -> Finding:
         """How `param` reaches the hidden states that outputs depend on, and what is not carried on from them.
 
         `carried` are the associations that a plan follows; without it, every one that has a positional trace. `whole`
-        are the uses that it follows by every path, nothing held.
+        are the uses that it follows by every path, nothing held; `recalled` what it follows into memories besides.
         """
         weights = self.weights_of.get(param, [])
         sites = [site for weight in weights for site in self.sites_of.get(weight, ())]
         of_sites = [a for site in sites for a in self.associations_of.get(site, ())]
         followed = {a: Carried() for a in of_sites if a.traced} if carried is None else carried
         followed = {a: c for a, c in followed.items() if self._is_read(a.group)}
-        dropped = [*self._plain_uses(weights), *self._beside_the_traces(sites, whole, followed)]
+        dropped = [*self._plain_uses(weights), *self._beside_the_traces(sites, whole, followed, recalled)]
         sources = self.sources_of(param)
         buffers = self._through_buffers(sources)
         taken: dict[Site, frozenset[tuple[State, State]]] = {}
         for a, c in followed.items():
             taken[a.site] = taken.get(a.site, frozenset()) | c.taken
         for a, c in followed.items():
-            dropped += self._recurrence(a.group, c.of(a), self._kept(a, c), taken[a.site])
+            dropped += self._recurrence(a.group, c.of(a), self._kept(a, c), taken[a.site], recalled.get(a))
+        for group, into in dict.fromkeys(pair for r in recalled.values() for pair in r.onward):
+            dropped += self._recurrence(group, group.states, 1, into=into)
         reaches = any(source in self.to_hidden for source in sources)
         return Finding(
             reaches=reaches or bool(buffers),
@@ -154,13 +163,20 @@ class Evidence:
         return Credit(self.transition.region(STEP).body).leading_to(self.after_hidden)
 
     def _beside_the_traces(
-        self, sites: Iterable[Site], whole: Collection[Site], followed: Mapping[Association, Carried]
+        self,
+        sites: Iterable[Site],
+        whole: Collection[Site],
+        followed: Mapping[Association, Carried],
+        recalled: Mapping[Association | Site, Recalled],
     ) -> Iterator[Reason]:
         for site in sites:
             if site not in whole:
-                yield from self._beside_the_trace(site, followed)
+                into = [recalled.get(a) for a in self.associations_of.get(site, ())]
+                yield from self._beside_the_trace(site, followed, [r for r in (recalled.get(site), *into) if r])
 
-    def _beside_the_trace(self, site: Site, followed: Mapping[Association, Carried]) -> Iterator[Reason]:
+    def _beside_the_trace(
+        self, site: Site, followed: Mapping[Association, Carried], recalled: Sequence[Recalled]
+    ) -> Iterator[Reason]:
         """The paths from a site's output that its traces do not follow."""
         var = site_variable(self.transition, site)
         associations = [a for a in self.associations_of.get(site, ()) if self._is_read(a.group)]
@@ -171,6 +187,8 @@ class Evidence:
                 yield Reason(text=reason.format(names), loc=site.loc)
         also = "also reaches" if any(a in followed for a in associations) else "reaches"
         for held in self._useful(var):
+            if any(self.onward.follows(held, var, into) for into in recalled):
+                continue
             only = "" if also.startswith("also") else "only "
             text = f"{also} {self._targets(held)} {only}through {self._crossed(held)}"
             yield Reason(text=text, loc=held.crossing.loc)
@@ -201,23 +219,35 @@ class Evidence:
         return self._readers_of.get(held.var, [])
 
     def _recurrence(
-        self, group: Group, states: tuple[State, ...], kept: int | None, taken: frozenset[tuple[State, State]]
+        self,
+        group: Group,
+        states: tuple[State, ...],
+        kept: int | None,
+        taken: frozenset[tuple[State, State]] = frozenset(),
+        into: Recalled | None = None,
     ) -> tuple[Reason, ...]:
         """What is dropped when a trace on states of `group` is carried through the step, to so many positions.
 
         `taken` are the pairs of an old state and a new one of another group whose traces take it in.
         """
-        key = (group, states, kept, taken)
+        key = (group, states, kept, taken, into)
         if key not in self._of_group:
-            found = (reason for state in states for reason in self._leaving(state, group, kept, taken))
+            found = (reason for state in states for reason in self._leaving(state, group, kept, taken, into))
             self._of_group[key] = tuple(dict.fromkeys(found))
         return self._of_group[key]
 
     def _leaving(
-        self, state: State, group: Group, kept: int | None, taken: frozenset[tuple[State, State]]
+        self,
+        state: State,
+        group: Group,
+        kept: int | None,
+        taken: frozenset[tuple[State, State]],
+        into: Recalled | None,
     ) -> Iterator[Reason]:
         before = self.variables[state][0]
         for held in self._useful(before):
+            if into is not None and self.onward.follows(held, before, into):
+                continue
             reached = self._reached(held)
             elsewhere = bool(reached) and not set(reached) & set(group.states)
             what = f"path from '{state.path}' to {_names(reached)}" if elsewhere else f"recurrence of '{state.path}'"
@@ -233,6 +263,11 @@ class Evidence:
         text = f"recurrence of '{state.path}' moves between positions {coupling}"
         silent = kept == 1 and group.region == HIDDEN
         return text if silent else f"{text}, and is followed to {kept} of {math.prod(group.shape)}"
+
+    @cached_property
+    def onward(self) -> WaysOnward:
+        """Where what is shown goes within the step."""
+        return WaysOnward(self.transition, self.flow, self.read_states)
 
     @cached_property
     def _readers_of(self) -> dict[Any, list[State]]:

@@ -15,6 +15,7 @@ from ...ir.transition import Region, Site, State, Transition
 from ...ir.values import Value
 from .credit import Credit
 from .observables import Paths, observables
+from .onward import Onward
 
 Run = Callable[[dict[Any, Any], Sequence[Any]], list[Any]]
 """What a region computes: from an environment and the shifts to the region's results."""
@@ -33,6 +34,7 @@ class Exits:
         self._paths = cache(lambda: Paths(transition))
         self.observables = cache(lambda: observables(self._paths()))
         self.whole, self.shown, self.seen = cache(self._whole), cache(self._shown), cache(self._seen)
+        self.onward = cache(lambda: Onward(self._paths(), self.observables(), self._steps_on()))
         self._reaching = cache(self._with_credit)
 
     def _whole(self) -> Region:
@@ -64,7 +66,12 @@ class Exits:
         """`seen(..., shifts of observables) -> outputs`: the outputs, from what reads each observable by its shift."""
         paths, shown = self._paths(), self.observables()
         shifts = tuple(Value(type=o.type, hint="dz") for o in shown)
-        return self._region(SEEN, _Seen(paths, shown), shifts, paths.outputs)
+        return self._region(SEEN, _Seen(paths, shown, paths.outputs), shifts, paths.outputs)
+
+    def _steps_on(self) -> Run:
+        """From shifts of observables, and of sites whose outputs no trace is on, to the new hidden states."""
+        paths = self._paths()
+        return _Seen(paths, self.observables(), paths.hidden, paths.free)
 
     def reaches(self, site: Site, states: Sequence[State]) -> bool:
         """Whether a step's outputs say anything, in that same step, of a site or of some old states."""
@@ -138,11 +145,17 @@ class _Instant:
 
 
 class _Seen:
-    """The step, in which each observable is shifted for what reads it otherwise than position by position."""
+    """The step, in which each observable is shifted for what reads it otherwise than position by position.
 
-    def __init__(self, paths: Paths, shown: Sequence[Observable]) -> None:
-        self.paths = paths
-        self.chosen = jx.reaching(paths.equations, paths.outputs)
+    Behind the shifts of observables come those of the outputs of some sites.
+    """
+
+    def __init__(
+        self, paths: Paths, shown: Sequence[Observable], results: Sequence[Any], sites: Sequence[Any] = ()
+    ) -> None:
+        self.paths, self.results = paths, results
+        self.sites = {var: len(shown) + k for k, var in enumerate(sites)}
+        self.chosen = jx.reaching(paths.equations, results)
         self.uses: dict[int, dict[Any, int]] = {}
         for k, observable in enumerate(shown):
             for place in observable.uses:
@@ -158,6 +171,9 @@ class _Seen:
             if local:
                 jx.run_equations([eqn], env)
             env.update({var: shifted[var] for var in eqn.outvars if var not in local})
-        results = [jx.read(env, atom) for atom in self.paths.outputs]
+            env.update({var: env[var] + shifts[self.sites[var]] for var in eqn.outvars if var in self.sites})
+        results = [jx.read(env, atom) for atom in self.results]
+        if self.results is not self.paths.outputs:
+            return results
         ends = [self.uses.get(-1 - k, {}) for k in self.paths.output_places]
         return [y + sum(shifts[k] for k in end.values()) if end else y for y, end in zip(results, ends, strict=True)]

@@ -42,6 +42,10 @@ class Paths:
         for association in transition.associations:
             if association.traced:
                 self.fed.setdefault(of_site[association.site], []).append(association.group)
+        self.hidden = [states[s][1] for s in transition.hidden]
+        """The new hidden states."""
+        self.free = [var for var in slicer.sites if var not in self.fed]
+        """The variables of the outputs of sites without traces."""
         self.leads = self._leads()
         self.after = self._after()
 

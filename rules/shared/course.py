@@ -12,13 +12,30 @@ from ...ir.transition import Association, Param, Site, State, Transition
 from ..base import Task
 from ..writer import Followed, Writer
 from .neighbourhood import trace_type
-from .positional import Positional, new_traces
+from .positional import Positional, new_traces, positional_trace
 
 Course: TypeAlias = dict[Association, Coupling]
 """For each group that a site's output is followed to, the positions."""
 
 ROUNDS = 64
 """A course that still grows after so many steps is not followed to its end."""
+
+
+def followed_traces(plan: Writer, task: Task) -> Iterator[tuple[Positional, Sequence[Param] | None]]:
+    """The positional traces of every use of a rule's weights, as far as they are affordable, and what takes them.
+
+    Along their courses through the groups; or else, one hop, at what they feed.
+    """
+    opened = courses_with_nothing_held(plan, task)
+    for param, courses in opened.items():
+        for course in courses:
+            yield from ((trace, [param]) for trace in traces_along(plan, course))
+    held = [a for a in task.associations if not set(opened).intersection(a.site.weight.params)]
+    for site in dict.fromkeys(a.site for a in held):
+        uses = [a for a in task.transition.associations if a.site is site and (a.traced or a.indirect)]
+        course = affordable_course(task.transition, uses)
+        yield from ((trace, None) for trace in traces_along(plan, course))
+        yield from ((positional_trace(plan, a), None) for a in uses if a.traced and a not in course)
 
 
 def affordable_course(transition: Transition, associations: Sequence[Association], *, mixing: bool = True) -> Course:

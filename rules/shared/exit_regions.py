@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import NamedTuple, Protocol
 
 from ...ir.observable import Observable
-from ...ir.transition import Region, Site, State
+from ...ir.transition import Group, Region, Site, State
 from ...ir.values import Value
 
 
@@ -29,8 +29,29 @@ class Exits(Protocol):
         """From the shifts of observables to outputs."""
         ...
 
+    def onward(self) -> Onward:
+        """How what the step shows comes to hidden states within that step."""
+        ...
+
     def reaches(self, site: Site, states: Sequence[State]) -> bool:
         """Whether a step's outputs say anything, in that same step, of a site or of some old states."""
+        ...
+
+
+class Onward(Protocol):
+    """What the step shows, the outputs of sites that no trace is on included, and where that comes to."""
+
+    @property
+    def shown(self) -> Sequence[Observable | Site]:
+        """What is shown, in the order of the results of the second region."""
+        ...
+
+    def reached(self) -> Mapping[Observable | Site, Set[Group]]:
+        """The groups whose new states each of these comes to."""
+        ...
+
+    def regions(self) -> tuple[Region, Region]:
+        """From a step to its slopes; from slopes, weights and cotangents of hidden states to those of what is shown."""
         ...
 
 
