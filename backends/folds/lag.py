@@ -29,7 +29,7 @@ from .trace_pass import trace_pass
 Traces: TypeAlias = tuple[Any, ...]
 """One array for each trace of the plan, in order; then what is pending, a tuple of arrays, where anything can be."""
 
-AT_ONCE = 8
+AT_ONCE = 16
 """Entries of the first axis of a large trace that one loop contracts: so few that their lines stay near."""
 
 

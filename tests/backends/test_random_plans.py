@@ -48,12 +48,12 @@ def numbers(name: str, learner: Any) -> dict[str, Any]:
 
         def through(params: Any) -> Any:
             carry, ys = learner.window(params, learner.init(), xs, **signals)
-            return loss(ys, ts), carry.traces
+            return loss(ys, ts), learner.traces(carry)
 
         window, traces = jax.grad(through, has_aux=True)(params)
         return {
             "driver": driven.grads, "window": window, "losses": driven.losses,
-            "traces": driven.carry.traces, "window_traces": traces,
+            "traces": learner.traces(driven.carry), "window_traces": traces,
         }  # fmt: skip
 
     return by_path(run(of.params, of.xs, of.ts, signals))

@@ -71,7 +71,7 @@ def outcome(name: str, n: int | None, batch: tuple[int, ...] = (), backend: str 
     step, params, states, xs, ts = drawn(name, batch)
     learner = etir.compile(step, params, states, xs[0], rule=SnAp(n=n), window=2, backend=backend)
     grads, losses, carry = driver(learner)(params, states, xs, ts)
-    return by_path(grads) | {"losses": losses} | {f"trace {k}": x for k, x in enumerate(carry.traces)}
+    return by_path(grads) | {"losses": losses} | {f"trace {k}": x for k, x in enumerate(learner.traces(carry))}
 
 
 @pytest.mark.parametrize("fold", [1, 3, 128])
