@@ -23,7 +23,7 @@ from etir.rules import Cascade
 
 from .memories import lru_layer, lru_params
 
-UNITS, WIDTH, BATCH, LEARNING_RATE = 24, 8, 64, 2e-3
+UNITS, WIDTH, BATCH, LEARNING_RATE = 24, 8, 64, 5e-3
 RULES: dict[str, Any] = {"d_rtrl": "d_rtrl", "cascade": Cascade(constants=6), "bptt": None}
 
 

@@ -46,10 +46,10 @@ def leaky(p: Any, s: Any, x: Any) -> Any:
 
 
 def gated(p: Any, s: Any, x: Any) -> Any:
-    """The upper memory has a gate, and a tanh before what comes in."""
+    """The upper memory has a gate."""
     h = BELOW * s["h"] + etir.matmul(x, p["W"])
     f = jax.nn.sigmoid(2 + etir.matmul(x, p["G"]))
-    k = f * s["k"] + (1 - f) * jnp.tanh(etir.matmul(jnp.tanh(h), p["V"]))
+    k = f * s["k"] + (1 - f) * etir.matmul(jnp.tanh(h), p["V"])
     return {"h": h, "k": k}, k
 
 
