@@ -18,7 +18,7 @@ import etir
 from etir.rules import Cascade
 
 Draw = np.random.Generator
-CONSTANTS = (6, 16)
+CONSTANTS = (6,)
 
 
 class Problem(NamedTuple):

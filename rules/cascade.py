@@ -104,9 +104,7 @@ class Cascade(Rule):
         plan.transition = with_regions(plan.transition, *onward.regions())
         slopes, region = onward.regions()
         now = plan.step(Slopes(region=slopes.name)) if slopes.outputs else ()
-        means = {abs(m): Kept(plan, abs(m)) for m in constants}
-        values = {size: [kept(v, "the step") for v in now] for size, kept in means.items()}
-        weights = {size: kept.weight() for size, kept in means.items()} if now else {}
+        mean = Kept(plan, 1 - 1 / self.span)
         pairs = tuple((m.real, m.imag) for m in constants)
         recall = Recall(
             region=region.name,
@@ -114,8 +112,8 @@ class Cascade(Rule):
             horizon=HORIZON,
             memories=tuple(self._memory(plan, group, groups[:k]) for k, group in enumerate(groups)),
             cotangents=tuple(plan.cotangents),
-            slopes=tuple(v for m in constants for v in values[abs(m)]),
-            weights=tuple(weights[abs(m)] for m in constants) if now else (),
+            slopes=tuple(mean(value, "the step") for value in now),
+            weight=mean.weight(now) if now else None,
         )
         kinds = [o.type if isinstance(o, Observable) else o.output.type for o in onward.shown]
         places = [(o, constants[r]) for o, kind in zip(onward.shown, kinds, strict=True) for r in carried(pairs, kind)]
@@ -134,12 +132,12 @@ class Cascade(Rule):
             if o.group is group and not reached[o].isdisjoint(before):
                 sent = plan.shown_credit({o: plan.ones(o.type)}).states
                 factors = tuple(mean(sent[state], paths) for state in group.states)
-                shows.append(Shows(place=place, factors=factors, weight=mean.weight()))
+                shows.append(Shows(place=place, factors=factors, weight=mean.weight(factors)))
         return Memory(
             group=group,
             pairs=tuple(jacobian),
             factors=tuple(kept(value, paths) for value in jacobian.values()),
-            weight=kept.weight() if kept.factor else None,
+            weight=kept.weight(tuple(jacobian.values())) if kept.factor else None,
             shows=tuple(shows),
         )
 
@@ -202,6 +200,7 @@ class Kept(NamedTuple):
         self.plan.carry(before, value)
         return before
 
-    def weight(self) -> Value:
-        """What a sum is of, were each value one."""
-        return self(self.plan.ones(TensorType("float32")), "steps")
+    def weight(self, values: Sequence[Value]) -> Value:
+        """What sums of these are of, were each value one."""
+        kinds = [real_dtype(v.type.dtype) for v in values if v.type.carries_credit]
+        return self(self.plan.ones(TensorType(widest("float32", *kinds))), "steps")

@@ -17,7 +17,7 @@ from .exponentials import coefficients, convolved
 from .faults import kinds_of, misshapen, not_as_many, not_of_hidden, region_missing, type_list
 from .operation import WINDOW, Operation, Part
 from .placement import as_type_of
-from .scene import Arrays, Scene
+from .scene import Scene
 
 if TYPE_CHECKING:
     from ..transition import Group, State, Transition
@@ -74,9 +74,9 @@ class Recall(Operation):
     cotangents: tuple[Value, ...]
     """Reverse mode's, one for each hidden state."""
     slopes: tuple[Value, ...] = ()
-    """What the region takes before the weights: for each constant its own slopes, one after the other."""
-    weights: tuple[Value, ...] = ()
-    """For each constant what its slopes are to be divided by, as sums over steps are. What is no number is as it is."""
+    """What the region takes before the weights."""
+    weight: Value | None = None
+    """What slopes are to be divided by, as sums over steps are; what is no number is as it is."""
 
     def types(self, t: Transition) -> tuple[TensorType, ...]:
         """Those of what is shown, complex for a complex constant."""
@@ -132,24 +132,15 @@ class Recall(Operation):
     def _swept(self, scene: Scene, rows: dict[State, list[Any]]) -> list[list[Any]]:
         """For each value that is shown, and each constant, what is asked of it by cotangents of new states."""
         t, region = scene.transition, scene.transition.region(self.region)
-        sent: list[Arrays] = []
-        for r, (_, imaginary) in enumerate(self.constants):
-            slopes = self._slopes(scene, r)
-            for turn in (1, 1j) if imaginary else (1,):
-                sent.append([*slopes, *(self._bar(state, rows, r, turn) for state in t.hidden)])
-        count = len(self.slopes) // len(self.constants)
-        weights = scene.read([w.value for w in t.weights])
-
-        def pull(given: Arrays) -> Arrays:
-            return jx.evaluate(region.body, [*given[:count], *weights, *given[count:]])
-
-        return [self._by_constant(of) for of in jax.vmap(pull)([jnp.stack(of) for of in zip(*sent, strict=True)])]
-
-    def _slopes(self, scene: Scene, r: int) -> Arrays:
-        """The slopes of a constant."""
-        count = len(self.slopes) // len(self.constants)
-        own = self.slopes[r * count : (r + 1) * count]
-        return [_divided(scene, v, self.weights[r]).astype(v.type.dtype) for v in own]
+        sent = [
+            [self._bar(state, rows, r, turn) for state in t.hidden]
+            for r, (_, imaginary) in enumerate(self.constants)
+            for turn in ((1, 1j) if imaginary else (1,))
+        ]
+        slopes = [_divided(scene, v, self.weight).astype(v.type.dtype) for v in self.slopes]
+        known = [*slopes, *scene.read([w.value for w in t.weights])]
+        pull = jax.vmap(lambda bars: jx.evaluate(region.body, [*known, *bars]))
+        return [self._by_constant(of) for of in pull([jnp.stack(of) for of in zip(*sent, strict=True)])]
 
     def _bar(self, state: State, rows: dict[Any, list[Any]], r: int, turn: complex) -> Any:
         """The cotangent of a new state for a constant; zero for one of no memory."""
@@ -201,10 +192,8 @@ class Recall(Operation):
                 yield from misshapen("showing factor", kinds_of(shows.factors), memory.group.shape)
         for region in (region for region in t.regions if region.name == self.region):
             wanted = [v.type for v in region.inputs[: len(region.inputs) - len(t.weights) - len(t.hidden)]]
-            if [v.type for v in self.slopes] != wanted * len(self.constants):
-                yield f"has slopes of {type_list([v.type for v in self.slopes])}; wanted {type_list(wanted)} a constant"
-        if self.slopes:
-            yield from not_as_many(self.weights, "weight", self.constants, "constant")
+            if [v.type for v in self.slopes] != wanted:
+                yield f"has slopes of {type_list([v.type for v in self.slopes])}; wanted {type_list(wanted)}"
 
 
 def carried(constants: tuple[tuple[float, float], ...], kind: TensorType) -> list[int]:

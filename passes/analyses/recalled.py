@@ -189,12 +189,11 @@ class RecalledTraces:
         return all(v is not None and self._is_slope(v, shows.place, end, False) for v, end in pairs)
 
     def _slopes(self, recall: Recall) -> bool:
-        """Whether the slopes of each constant are those of the steps, in order."""
-        count = len(recall.slopes) // len(recall.constants)
+        """Whether the slopes are those of the steps, in order."""
         for k, value in enumerate(recall.slopes):
-            kept = self._kept(value, recall.weights[k // count])
+            kept = self._kept(value, recall.weight)
             made = self.made.maker.get(kept) if kept is not None else None
-            if type(made) is not Slopes or made.region != SLOPES or made.results.index(kept) != k % count:  # pyright: ignore[reportArgumentType]
+            if type(made) is not Slopes or made.region != SLOPES or made.results[k] is not kept:
                 return False
         return True
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from learners import differing, labels_of
+from learners import contract_faults, differing, labels_of
 from oracles import bptt, by_path, loss, relative_error
 
 import etir
@@ -21,6 +21,7 @@ from etir.ir.printer import render
 from etir.rules import Cascade
 
 BACKENDS = ("xla", "reference")
+MORE = ("two_layer_leaky", "two_layer_rnn", "lif_current_recurrent", "lru_pair", "lstm", "gru_reset_before_fused")
 N, INPUTS, STEPS = 5, 3, 23
 DRAW = np.random.default_rng(0)
 BELOW, ABOVE = 1 - np.exp(DRAW.uniform(np.log(0.02), np.log(0.5), (2, N)))
@@ -45,10 +46,10 @@ def leaky(p: Any, s: Any, x: Any) -> Any:
 
 
 def gated(p: Any, s: Any, x: Any) -> Any:
-    """The upper memory has a gate, and a tanh before what comes in."""
+    """The upper memory has a gate."""
     h = BELOW * s["h"] + etir.matmul(x, p["W"])
     f = jax.nn.sigmoid(2 + etir.matmul(x, p["G"]))
-    k = f * s["k"] + (1 - f) * jnp.tanh(etir.matmul(jnp.tanh(h), p["V"]))
+    k = f * s["k"] + (1 - f) * etir.matmul(jnp.tanh(h), p["V"])
     return {"h": h, "k": k}, k
 
 
@@ -165,8 +166,34 @@ def test_complex_memories_and_a_weight_without_a_state(window: int):
     assert differing(learned(learner, params, states), truth) == {}
 
 
+def test_from_one_memory_on_into_the_next():
+    factors = [np.array([0.3, 0.6]), np.array([0.5, 0.8]), np.array([0.7, 0.9])]
+    params = [normal(INPUTS, 2), normal(2, 2), normal(2, 2)]
+    states = [jnp.zeros(2)] * 3
+
+    def step(p: Any, s: Any, x: Any) -> Any:
+        new: list[Any] = []
+        for w, h, a in zip(p, s, factors, strict=True):
+            new.append(a * h + etir.matmul(x, w))
+            x = new[-1]
+        return new, jnp.concatenate([x, x, x[:1]])
+
+    truth = bptt(step, params, states, (jnp.asarray(XS),), jnp.asarray(TS)).grads
+    learner = learner_of(step, params, Cascade(constants=4), 2, states=states)
+    assert labels_of(learner) == {"0": "approximate", "1": "exact", "2": "exact"}
+    assert [str(reason) for reason in learner.certificate["0"].reasons] == [
+        "what goes on from the memory of '1' into others is carried by the same exponentials"
+    ]
+    assert differing(learned(learner, params, states), truth) == {}
+
+
+@pytest.mark.parametrize("name", ["two_layer_delayed", *(pytest.param(n, marks=pytest.mark.slow) for n in MORE)])
+def test_what_every_rule_promises(name: str):
+    assert contract_faults(name, "cascade", 2) == []
+
+
 def test_a_factor_that_moves_is_a_running_mean():
-    params = {**WEIGHTS, "G": normal(INPUTS, N)}
+    params = {**WEIGHTS, "G": 0.3 * normal(INPUTS, N)}
     truth = bptt(gated, params, REST, (jnp.asarray(XS),), jnp.asarray(TS)).grads
     found = [learned(learner_of(gated, params, Cascade(constants=4), backend=b), params) for b in BACKENDS]
     assert differing(*found) == {}

@@ -15,7 +15,7 @@ from etir.ir.transition import Association
 from etir.ir.types import TensorType
 
 LEAVES = (Loc, TensorType, Coupling, Expression)
-UNSEEN = ("body", "flow", "hint")
+UNSEEN = ("body", "example", "flow", "hint")
 """The fields that a text leaves out."""
 
 
