@@ -113,7 +113,8 @@ class Learner:
         `params` is taken for symmetry with other libraries, and checked; traces do not depend on it. `key` is a PRNG
         key, for rules that draw random numbers; `jax.vmap` over keys gives independent estimates. The arrays are
         copies: a carry may be donated. Raises EtirError for numbers that are not finite, for states that are being
-        differentiated (no gradient by them is computed), and where a rule needs a key and gets none.
+        differentiated (`etir.compile(..., initial=...)` carries their influence), and where a rule needs a key and gets
+        none.
         """
         given = self._arguments.beginning(params, self.states if states is None else states)
         copies = [jnp.copy(x) for x in refuse_by_initial_states(given)]

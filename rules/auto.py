@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -91,7 +92,7 @@ class _Choosing:
     def __init__(self, trials: Trials, candidates: list[Rule]) -> None:
         self.trials, self.candidates = trials, candidates
         self.units = [_Unit(params, candidates[0]) for params in _together(trials)]
-        self.taken = 0
+        self.taken, self.readers = 0, Counter[Trace]()
 
     def run(self) -> dict[Param, Choice]:
         for candidate in self.candidates:
@@ -104,26 +105,24 @@ class _Choosing:
         found = self.trials.of(candidate, [p for unit in waiting for p in unit.params]) if waiting else {}
         if not found:
             return
-        held: dict[Trace, int] = {}
-        for unit in waiting:
-            for trace in unit.traces:
-                held[trace] = held.get(trace, 0) + 1
         options = [(unit, {p: found[p] for p in unit.params}) for unit in waiting]
         options = [(unit, own, self.trials.bytes(_traces(own))) for unit, own in options if unit.gains(own)]
         for unit, own, size in sorted(options, key=lambda option: option[2]):
-            freed = self.trials.bytes(t for t in unit.traces if held.get(t) == 1)
-            added = self.trials.bytes(t for t in _traces(own) if t not in held)
-            if self.trials.memory is not None and self.taken - freed + added > self.trials.memory:
+            if self._takes(unit, _traces(own)):
+                unit.rule, unit.found, unit.larger = candidate, own, ""
+            else:
                 unit.larger = unit.larger or f"{title(candidate)} would hold {human_bytes(size)}"
-                continue
-            for trace in unit.traces:
-                held[trace] -= 1
-                if not held[trace]:
-                    del held[trace]
-            for trace in _traces(own):
-                held[trace] = held.get(trace, 0) + 1
-            self.taken += added - freed
-            unit.rule, unit.found, unit.larger = candidate, own, ""
+
+    def _takes(self, unit: _Unit, traces: frozenset[Trace]) -> bool:
+        """Exchange a unit's traces for others, if they fit. A trace that several units read is held once."""
+        freed = self.trials.bytes(t for t in unit.traces if self.readers[t] == 1)
+        added = self.trials.bytes(t for t in traces if not self.readers[t])
+        if self.trials.memory is not None and self.taken - freed + added > self.trials.memory:
+            return False
+        self.readers.subtract(unit.traces)
+        self.readers.update(traces)
+        self.taken += added - freed
+        return True
 
     def _because(self, unit: _Unit) -> str:
         size = self.trials.bytes(unit.traces)

@@ -18,7 +18,7 @@ from .frontend.sequences import lowered_or_told
 from .ir.diagnostics import Diagnostic, EtirError, did_you_mean, error, warn
 from .ir.loc import Loc
 from .ir.step import Signature, Step, leaf_paths
-from .ir.transition import Transition, Verdict
+from .ir.transition import Label, Transition, Verdict
 from .ir.types import TensorType
 from .ir.verify import check
 from .memory import budget, refuse_excess
@@ -282,7 +282,7 @@ def _report_truncated(transition: Transition, on_truncated: str) -> None:
             message=f"'{label.path}' has no trace under '{label.rule}': its credit ends where the window begins",
             loc=label.reasons[0].loc if label.reasons else None,
             notes=(*([label.because] if label.because else ()), *map(str, label.reasons)),
-            help="use an ETP operation, choose another rule for it in rules=, or pass on_truncated='ignore'",
+            help=f"{_cure(label)}, or pass on_truncated='ignore'",
         )
         for label in certificate
         if label.label is Verdict.TRUNCATED and (label.rule != "bptt" or label.because)
@@ -291,3 +291,10 @@ def _report_truncated(transition: Transition, on_truncated: str) -> None:
         raise EtirError(findings)
     for finding in findings:
         warn(finding)
+
+
+def _cure(label: Label) -> str:
+    """What may give a trace to a weight that has none."""
+    if label.because:
+        return "give it more memory=, or a rule of its own in rules="
+    return "use an ETP operation, choose another rule for it in rules="

@@ -24,7 +24,16 @@ class OnlineLearner:
     """
 
     def __init__(self, model: Callable[..., Any], rule: RuleLike = "d_rtrl", **options: Any) -> None:
-        """Wrap `model`, a module or a function that uses states; nothing is compiled before `compile_graph`."""
+        """Wrap `model`, a module or a function that uses states; nothing is compiled before `compile_graph`.
+
+        Raises EtirError for `initial=`: such a learner goes on from the model's own states.
+        """
+        if options.get("initial"):
+            raise error(
+                "unknown-option",
+                "initial= is given to a learner that goes on from the model's own states",
+                help="use etir.compile(model, *inputs, initial=...): its learner.init takes states to differentiate",
+            )
         self.model, self.rule, self.options = model, rule, options
         self._learner: Learner | None = None
         self._functional: Functional | None = None

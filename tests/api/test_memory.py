@@ -83,3 +83,16 @@ def test_the_memory_that_is_there_is_the_default():
 
 def test_no_bound():
     etir.plan(etir.analyse(etir.lower(*model(UNITS))), "rtrl", memory=math.inf)
+
+
+def test_a_weight_that_nothing_fits_is_warned_of():
+    params = {"W": jnp.ones((3, 4), jnp.float32)}
+    given = lambda p, s, x: ({"h": s["h"] + etir.matmul(x, p["W"])}, s["h"]), params, {"h": jnp.zeros(4)}, jnp.ones(3)
+    with pytest.warns(etir.EtirWarning) as warned:
+        etir.compile(*given, rule="auto", memory=10)
+    assert str(warned[0].message) == (
+        "warning: 'W' has no trace under 'bptt': its credit ends where the window begins [truncated-weight]\n"
+        "  note: bptt holds nothing; pp_prop would hold 56 B, more than is left of 10 B\n"
+        "  note: bptt carries no trace: credit ends where the window begins\n"
+        "  help: give it more memory=, or a rule of its own in rules=, or pass on_truncated='ignore'"
+    )

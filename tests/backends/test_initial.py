@@ -106,6 +106,15 @@ def test_a_module_may_learn_its_initial_states():
     assert relative_error(found, by_state(jnp.ones(UNITS))) < 1e-12
 
 
+def test_a_learner_of_the_models_own_states_has_no_first_ones():
+    with pytest.raises(etir.EtirError) as refused:
+        etir.D_RTRL(etir.Module(), initial="h")
+    assert str(refused.value) == expected("""
+        error: initial= is given to a learner that goes on from the model's own states [unknown-option]
+          help: use etir.compile(model, *inputs, initial=...): its learner.init takes states to differentiate
+    """)
+
+
 def test_mistakes():
     with pytest.raises(etir.EtirError) as refused:
         compiled(dense, initial=["h", "count"])
