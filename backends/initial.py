@@ -67,13 +67,27 @@ class InitialLearner(Learner):
 
     def init(self, params: Any = None, states: Any = None, *, key: jax.Array | None = None) -> Any:
         """The carry at the beginning of a sequence. `states` may be differentiated, where they are learned."""
-        given = self.states if states is None else states
+        initial, begun = self._beginning(self.states if states is None else states)
+        carry = super().init(None if params is None else WithInitial(params, initial), begun, key=key)
+        return InitialCarry(carry.states.given, carry.traces, initial, carry.states.begun)
+
+    def _beginning(self, given: Any) -> tuple[dict[str, Any], WithBegun]:
+        """The values that the learned states begin with, by path, and all states before any step."""
         leaves = dict(leaf_paths(given, "state"))
         initial = {path: jnp.copy(leaves[path]) for path in self._learned if path in leaves}
         held = [jax.lax.stop_gradient(x) if path in initial else x for path, x in leaves.items()]
-        begun = WithBegun(jax.tree.unflatten(jax.tree.structure(given), held), jnp.zeros((), bool))
-        carry = super().init(None if params is None else WithInitial(params, initial), begun, key=key)
-        return InitialCarry(carry.states.given, carry.traces, initial, carry.states.begun)
+        return initial, WithBegun(jax.tree.unflatten(jax.tree.structure(given), held), jnp.zeros((), bool))
+
+    def predict(self, params: Any = None, states: Any = None, xs: Any = None, *, steps: int | None = None) -> Any:
+        """The model alone: the states after the inputs, and stacked outputs. Differentiable by the states as well."""
+        initial, begun = self._beginning(self.states if states is None else states)
+        whole = WithInitial(self.params if params is None else params, initial)
+        after, outputs = super().predict(whole, begun, xs, steps=steps)
+        return after.given, outputs
+
+    def traces(self, carry: Any) -> tuple[jax.Array, ...]:
+        """The traces after the last step, one for each of the plan's."""
+        return super().traces(_plain(carry))
 
     def step(self, params: Any, carry: Any, *inputs: Any, **signals: Any) -> tuple[Any, Any]:
         """One step: the new carry and the outputs."""
