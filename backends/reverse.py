@@ -199,10 +199,16 @@ class BySites(Reverse):
         return list(bars[0])
 
     def products(self, totals: Totals, record: Mapping[Value, Any], sent: Any, rows: Sequence[Any]) -> Totals:
-        """One product a site. Rows of the same data are added to its cotangents, others are stacked behind."""
+        """One product a site."""
         by_shift = dict(zip(self.shifted, sent, strict=True))
+        return self.stacked(totals, record, {k: by_shift[self.shift_of[k]] for k in self.product_sites}, rows)
+
+    def stacked(
+        self, totals: Totals, record: Mapping[Value, Any], sent: Mapping[int, Any], rows: Sequence[Any]
+    ) -> Totals:
+        """One product a site. Rows of the same data are added to its cotangents, others are stacked behind."""
         for k in self.product_sites:
-            site, cotangent = self.transition.sites[k], by_shift[self.shift_of[k]]
+            site, cotangent = self.transition.sites[k], sent[k]
             data: Any = None if site.data is None else record[site.data]
             own = [(x, y) for of, x, y in rows if of is site]
             for _, y in [pair for pair in own if pair[0] is data]:

@@ -18,7 +18,8 @@ from ..ir.plan import AdvanceFull, Product
 from ..ir.values import Value
 from .calls import Arrays
 from .drivers import merged, scan_pieces, steps_of
-from .folds.close import close_fold
+from .folds.close import Closed, close_fold, pass_over
+from .folds.one_scan import Back, OneScan, Way
 from .folds.schedule import FOLD, PRODUCTS, Stretch, schedule
 from .program import Action
 from .reverse import Run, stacked_product
@@ -58,6 +59,8 @@ class SequenceGradient:
         self.engine, self.loss = engine, loss
         self.windows, self.program, self.reverse = engine.windows, engine.program, engine.windows.reverse
         self.run_ = Run(engine.calls, params)
+        one_scan = OneScan.takes(self.program, self.reverse)
+        self.one_scan = OneScan(engine.calls, self.program, self.reverse, self.run_, loss) if one_scan else None
         self.pullback = self.program.pullback
         self.operands: list[Value] = [*self.pullback.on_weights, *self.pullback.on_params]
         self.weight_of = dict(zip(self.pullback.on_weights, self.pullback.weights, strict=True))
@@ -80,14 +83,27 @@ class SequenceGradient:
         pieces: list[Any] = []
         arrays = (given.inputs, given.signals, given.targets)
         carry: Any = (given.states, given.traces, sums)
-        for stretch in schedule(length, self.program.plan.window, self._longest_fold()):
-            carry, piece = self._stretch(stretch, carry, arrays)
-            pieces.append(piece)
-        states, traces, sums = carry
-        losses, aux = jax.tree.map(lambda *parts: jnp.concatenate(parts), *pieces)
+        if self.one_scan is not None:
+            way = Way.through(length, self.program.plan.window, self._longest_fold() or FOLD)
+            states, traces, sums, (losses, aux) = self.one_scan.run(*carry, arrays, way, self._end)
+        else:
+            for stretch in schedule(length, self.program.plan.window, self._longest_fold()):
+                carry, piece = self._stretch(stretch, carry, arrays)
+                pieces.append(piece)
+            states, traces, sums = carry
+            losses, aux = jax.tree.map(lambda *parts: jnp.concatenate(parts), *pieces)
         wanted = [self._zero_of(v) if x is None else x for v, x in zip(self.operands, sums.contributions, strict=True)]
         gradient = self.engine.finish(self.run_, given, sums.reverse, wanted)
         return gradient, losses, states, traces, aux
+
+    def _end(self, traces: Traces, sums: Sums, back: Back) -> tuple[Traces, Sums]:
+        """The traces and the sums after a fold that was taken in one scan."""
+        held = {trace: traces[self.program.place[trace]] for trace in self.program.deferred}
+        closed = pass_over(self.program.sweeps, held, back.data, back.carried, contracted=True)
+        sums, rows = self._read(sums, closed)
+        totals = self.reverse.window(sums.reverse, ((), back.plain))
+        sums = sums._replace(reverse=self.reverse.stacked(totals, back.data, back.sent, rows))
+        return tuple(closed.traces.get(t, x) for t, x in zip(self.program.plan.traces, traces, strict=True)), sums
 
     def _zero(self, value: Value) -> Any:
         weight = self.weight_of.get(value)
@@ -111,8 +127,8 @@ class SequenceGradient:
     def _fold(self, carry: Any, xt: Any, windows: int, window: int) -> tuple[Any, Any]:
         """`windows` windows and one pass over each swept trace."""
         states, traces, sums = carry
-        start = [states[k] for k in self.engine.calls.hidden_places]
         held = {trace: traces[self.program.place[trace]] for trace in self.program.deferred}
+        start = [states[k] for k in self.engine.calls.hidden_places]
         inner: Any = (states, self._without_deferred(traces), sums)
         if windows == 1:
             inner, result = self._window(inner, xt)
@@ -206,14 +222,18 @@ class SequenceGradient:
         record = {v: stacked[k] for k, v in enumerate(self.windows.kept)}
         sent = jax.tree.map(merged, result.sent)
         closed = close_fold(self.program.sweeps, held, start, record, result.entering or None)
+        sums, rows = self._read(sums, closed)
+        rows += [(op.site, *pair) for op, pair in zip(self._deferred_products, result.rows, strict=True)]
+        return sums._replace(reverse=self.reverse.products(sums.reverse, record, sent, rows)), closed.traces
+
+    def _read(self, sums: Sums, closed: Closed) -> tuple[Sums, list[Any]]:
+        """The sums with what traces were read for, and the rows that are left to their sites' products."""
         sums = self._contributed(sums, {contract.results[0]: read for contract, read in closed.reads.items()})
-        rows = [(op.site, *pair) for op, pair in zip(self._deferred_products, result.rows, strict=True)]
         apart = [row for row in closed.rows if not self.reverse.takes_rows(row[0])]
-        rows += [row for row in closed.rows if self.reverse.takes_rows(row[0])]
         values = {sweep.site: sweep.contract.results[0] for sweep in self.program.sweeps.sweeps}
         for site, data, credit in apart:
             sums = self._contributed(sums, {values[site]: stacked_product(site, data, credit)})
-        return sums._replace(reverse=self.reverse.products(sums.reverse, record, sent, rows)), closed.traces
+        return sums, [row for row in closed.rows if self.reverse.takes_rows(row[0])]
 
     def _longest_fold(self) -> int | None:
         """The most steps that a fold may have; None for no bound. Influence matrices advance every window."""

@@ -1,0 +1,301 @@
+"""A fold in one scan forwards and one backwards, in which credit, Jacobians and traces' histories ride together.
+
+Forwards only states, data and the results of costly operations are kept. Backwards goes the loss's cotangent through the
+step, and where it comes to a window's border it moves over into what the traces' own Jacobians carry on. Beside it goes
+the product of these Jacobians, to the fold's end, which is what the sensitivities that traces take in are multiplied by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from ...ir.plan import Scene
+from ...ir.values import Value
+from ..calls import Arrays, Calls
+from ..program import Program
+from ..reverse import BySites, Reverse, Run
+from ..shared import Shared
+from . import tape
+from .algebra import added
+from .history import Carried, no_steps, swept_step
+from .replay import Replay
+from .traced import Traced
+
+
+class Kept(NamedTuple):
+    """What a step leaves for the way back."""
+
+    states: Arrays
+    """As they were before the step."""
+    left: Any
+    """The results of costly equations."""
+    bars: Arrays
+    """The loss's derivatives by the outputs that carry credit."""
+
+
+class Found(NamedTuple):
+    """What a step gives on the way back."""
+
+    sent: dict[int, Any]
+    """For each site with a product, by place, the cotangent of its output, with what later windows send to its data."""
+    by_unit: list[Any]
+    """For each unit its sweeps' sensitivities, carried to the fold's end, and the credit that is not in `sent`."""
+    data: dict[int, Any]
+    """The data that operations of the plan compute, by place in `OneScan.data`."""
+
+
+class Way(NamedTuple):
+    """How a sequence is cut into folds: all alike, but for the last, which may be shorter."""
+
+    length: int
+    folds: int
+    windows: int
+    window: int
+
+    @classmethod
+    def through(cls, length: int, window: int, longest: int) -> Way:
+        """The fewest folds of at most `longest` steps, or of a window, and these as equal as they can be."""
+        windows = -(-length // window)
+        folds = -(-windows // max(1, longest // window))
+        return cls(length, folds, -(-windows // folds), window)
+
+    @property
+    def rows(self) -> int:
+        """The steps of a fold that is not shorter."""
+        return min(self.length, self.windows * self.window)
+
+    def steps(self, fold: Any) -> Any:
+        """The steps of one fold: a number where all are alike."""
+        alike = self.folds * self.rows == self.length
+        return self.rows if alike else jnp.minimum(self.rows, self.length - fold * self.rows)
+
+
+class Back(NamedTuple):
+    """What the scan backwards over a fold comes to."""
+
+    plain: Arrays
+    """The cotangents of weights that are used outside sites."""
+    data: dict[Value, Any]
+    """The data of sites and traces, `[time, ...]`."""
+    sent: dict[int, Any]
+    """For each site with a product, by place, the cotangents of its output, with what later windows send to its data."""
+    carried: list[Carried]
+    """What each unit's traces are advanced and contracted by; credit that is in `sent` is left out."""
+
+
+Close: TypeAlias = Callable[[Any, Any, Back], tuple[Any, Any]]
+"""`(traces, sums, back) -> (traces, sums)`, the end of a fold."""
+
+
+class OneScan:
+    """The folds of a program all of whose traces are swept, for one call of the driver."""
+
+    def __init__(self, calls: Calls, program: Program, reverse: BySites, run: Run, loss: Any) -> None:
+        """Prepare for fixed parameters."""
+        self.calls, self.program, self.reverse, self.given, self.loss = calls, program, reverse, run, loss
+        self.transition, self.region = calls.transition, calls.forward_region
+        self.replay = Replay(self.region.body)
+        self.actions = program.slice(program.early, program.sweeps.needs)
+        self.units = program.sweeps.units
+        self.outputs = [k for k, y in enumerate(self.transition.outputs) if y.value.type.carries_credit]
+        wanted = [*reverse.needs, *(sweep.data for sweep in program.sweeps.sweeps)]
+        self.data = list(dict.fromkeys(v for v in wanted if v is not None))
+        self.computed = {v for action in self.actions for v in action.results}
+
+    @staticmethod
+    def takes(program: Program, reverse: Reverse) -> bool:
+        """Whether all that a plan does, at steps and at the ends of windows, is in its sweeps."""
+        others = (program.at_window, program.late, program.totals, program.vjp.exit, program.early_traces)
+        others = (*others, program.window_traces, program.late_traces)
+        by_sites = isinstance(reverse, BySites) and not program.reverse_results_read
+        return by_sites and not any(others) and not program.output_bars
+
+    def run(self, states: Arrays, traces: Any, sums: Any, arrays: Any, way: Way, close: Close) -> Any:
+        """States, traces and sums after a sequence, with losses and what else the loss returns, `[time, ...]`.
+
+        `arrays` are inputs, signals and targets, `[time, ...]`. `close` gives the traces and the sums after a fold.
+        """
+        first = tape.row(arrays, 0)
+        fixed = {t.before: traces[self.program.place[t]] for t in self.program.fixed_traces}
+        forwards = Traced(self._forwards, states, first)
+        _, kinds, *others = forwards.kinds
+        backwards = Traced(
+            lambda *given: self._backwards(*given, fixed, way), self._start(states), kinds, *first[:2], jnp.bool_(0)
+        )
+        read = backwards.reads[1]
+
+        def fold(k: Any, now: Any) -> Any:
+            states, traces, sums, kept, data, found, out = now
+            begin, steps = k * way.rows, way.steps(k)
+
+            def forward(i: Any, now: Any) -> Any:
+                states, kept, data, out = now
+                states, left, used, given = forwards(states, tape.row(arrays, begin + i))
+                kept = tape.written(kept, i, _only(read, left))
+                return states, kept, tape.written(data, i, used), tape.written(out, begin + i, given)
+
+            def backward(j: Any, now: Any) -> Any:
+                carry, found = now
+                i = steps - 1 - j
+                at = _filled(read, tape.row(kept, i), kinds), *tape.row(arrays[:2], begin + i), i % way.window == 0
+                carry, given = backwards(carry, *at)
+                return carry, tape.written(found, i, given)
+
+            states, kept, data, out = jax.lax.fori_loop(0, steps, forward, (states, kept, data, out))
+            end, found = jax.lax.fori_loop(0, steps, backward, (self._start(states), found))
+            if not isinstance(steps, int):
+                found = jax.lax.fori_loop(steps, way.rows, lambda i, rows: tape.cleared(rows, i), found)
+            traces, sums = close(traces, sums, self._back(way, data.tree, end, found.tree))
+            return states, traces, sums, kept, data, found, out
+
+        rows = [tape.blank(of, way.rows) for of in (_only(read, kinds), others[0], backwards.kinds[1])]
+        now = (states, traces, sums, *rows, tape.blank(others[1], way.length))
+        *now, _, _, _, out = jax.lax.fori_loop(0, way.folds, fold, now)
+        return *now, out
+
+    def _start(self, states: Arrays) -> Any:
+        """What the way back begins with: no credit, and a product of no Jacobian."""
+        hidden = [states[k] for k in self.calls.hidden_places]
+        return (
+            [jnp.zeros_like(states[k]) for k in self.calls.credit_places],
+            [jnp.zeros_like(self.given.weights[k]) for k in self.calls.plain_weights],
+            [no_steps(unit, {k: hidden[k] for k in unit.states}) for unit in self.units],
+        )
+
+    def _back(self, way: Way, data: dict[int, Any], end: Any, found: Found) -> Back:
+        entering, plain, units = end
+        carried: list[Carried] = []
+        for unit, (product, credit), (factors, rows) in zip(self.units, units, found.by_unit, strict=True):
+            if way.windows == 1:
+                arrived = self._of_hidden(entering)
+                credit = {k: unit.algebra.arriving(arrived[k]) for k in unit.states}
+            carried.append(Carried(product=product, cotangents=credit, factors=factors, credit=rows))
+        values = {v: (data | found.data)[k] for k, v in enumerate(self.data)}
+        return Back(plain=plain, data=values, sent=found.sent, carried=carried)
+
+    def _of_hidden(self, entering: Arrays) -> Arrays:
+        """Of the cotangents of states that carry credit, those of hidden states."""
+        return [entering[self.calls.credit_places.index(place)] for place in self.calls.hidden_places]
+
+    def _forwards(self, states: Arrays, xt: Any) -> tuple[Arrays, Any, Any, Any]:
+        """One step of the model: the new states, what is kept of it, data of sites and traces, and its loss."""
+        inputs, _, target = xt
+        own = [self.given.weights[k] for k in self.calls.site_weights]
+        given = [*self.given.weights, *states, *inputs, *own, *self.calls.no_shifts()]
+        results, left = self.replay.forward(given)
+        outputs = results[len(states) : len(states) + len(self.transition.outputs)]
+
+        def loss(chosen: Arrays) -> tuple[Any, Any]:
+            every = list(outputs)
+            for k, y in zip(self.outputs, chosen, strict=True):
+                every[k] = y
+            return self.loss(every, target)
+
+        value, pull, aux = jax.vjp(loss, [outputs[k] for k in self.outputs], has_aux=True)
+        (bars,) = pull(jnp.ones_like(value))
+        known = self._known(given, results)
+        data = {k: known[v] for k, v in enumerate(self.data) if v not in self.computed}
+        return results[: len(states)], Shared(Kept(states, left, bars)), Shared(data), (value, aux)
+
+    def _known(self, given: Arrays, results: Arrays) -> dict[Value, Any]:
+        """The values that a step's region takes and gives."""
+        known = dict(zip(self.region.outputs, results, strict=True))
+        return known | dict(zip(self.region.inputs, given, strict=True)) | self.given.constants
+
+    def _backwards(
+        self, carry: Any, kept: Any, inputs: Arrays, signals: Arrays, begins: Any, fixed: Mapping[Value, Any], way: Way
+    ) -> tuple[Any, Any]:
+        """One step back; `begins` says whether a window begins with it."""
+        bars, plain, units = carry
+        entering, shifts, more, known = self._pulled(kept.tree, inputs, bars)
+        scene = Scene(
+            transition=self.transition,
+            values={**known, **dict(zip(self.program.signals, signals, strict=True)), **fixed},
+        )
+        for action in self.actions:
+            action.run(scene, self.program.overrides)
+        arriving, entering = _parted(entering, begins, way)
+        arriving = None if arriving is None else self._of_hidden(arriving)
+        moved, found = list[Any](), list[Any]()
+        for unit, (product, credit) in zip(self.units, units, strict=True):
+            here = {pair: scene[value] for pair, value in unit.jacobians.items()}
+            sensitive = [{k: scene[f] for k, f in sweep.factors.items()} for sweep in unit.sweeps]
+            arrived = None if arriving is None else {k: arriving[k] for k in unit.states}
+            carried, given = swept_step(unit, product, credit, here, sensitive, arrived)
+            moved.append(carried)
+            found.append(given)
+        sent = self._sent(shifts, found)
+        computed = {k: scene[v] for k, v in enumerate(self.data) if v in self.computed}
+        plain = [x + y for x, y in zip(plain, more, strict=True)]
+        return (entering, plain, moved), Shared(Found(*sent, computed))
+
+    def _pulled(self, kept: Kept, inputs: Arrays, bars: Arrays) -> tuple[Arrays, Arrays, Arrays, dict[Value, Any]]:
+        """The cotangents of a step's states, of the shifts and of plain weights, and the step's values."""
+        places, run = self.calls.credit_places, self.given
+
+        def again(credited: Arrays, own: Any) -> tuple[Any, Any]:
+            now = list(kept.states)
+            for k, x in zip(places, credited, strict=True):
+                now[k] = x
+            weights, of_sites = self.reverse.weights(run, own)
+            given = [*weights, *now, *inputs, *of_sites, *self.reverse.at_step(self.reverse.shifts(own))]
+            results = self.replay.again(given, kept.left)
+            outputs = [results[len(now) + k] for k in self.outputs]
+            return ([results[k] for k in places], outputs), (given, results)
+
+        shifts, plain = self.reverse.variables(run, 1)
+        own = ([x[0] for x in shifts], plain)
+        _, pull, values = jax.vjp(again, [kept.states[k] for k in places], own, has_aux=True)
+        entering, (sent, more) = pull((bars, kept.bars))
+        return entering, sent, more, self._known(*values)
+
+    def _sent(self, shifts: Arrays, found: list[Any]) -> tuple[dict[int, Any], list[Any]]:
+        """For each site the cotangent of its output, credit by sweeps with its own data in it; and what is left."""
+        by_shift = dict(zip(self.reverse.shifted, shifts, strict=True))
+        sent = {k: [by_shift[self.reverse.shift_of[k]]] for k in self.reverse.product_sites}
+        left: list[Any] = []
+        for unit, (factors, credits) in zip(self.units, found, strict=True):
+            rows = list(credits)
+            for place, (sweep, credit) in enumerate(zip(unit.sweeps, credits, strict=True)):
+                k = self.transition.sites.index(sweep.site)
+                if credit is not None and sweep.data is sweep.site.data and self.reverse.takes_rows(sweep.site):
+                    sent[k].append(credit)
+                    rows[place] = None
+            left.append((factors, rows))
+        sums: dict[Any, Any] = {}
+        return {k: _once(sums, terms) for k, terms in sent.items()}, left
+
+
+def _once(known: dict[Any, Any], terms: list[Any]) -> Any:
+    """The sum of some arrays, one and the same array for the same terms."""
+    key = tuple(map(id, terms))
+    if key not in known:
+        known[key] = added(terms)
+    return known[key]
+
+
+def _parted(entering: Arrays, begins: Any, way: Way) -> tuple[Arrays | None, Arrays]:
+    """What crosses a window's border at this step, None where nothing in the fold does, and what stays in its window."""
+    if way.windows == 1:
+        return None, entering
+    if way.window == 1:
+        return entering, [jnp.zeros_like(x) for x in entering]
+    crossing = [jnp.where(begins, x, jnp.zeros_like(x)) for x in entering]
+    return crossing, [jnp.where(begins, jnp.zeros_like(x), x) for x in entering]
+
+
+def _only(chosen: list[bool], tree: Any) -> list[Any]:
+    """The leaves that are chosen."""
+    return [x for is_chosen, x in zip(chosen, jax.tree.leaves(tree), strict=True) if is_chosen]
+
+
+def _filled(chosen: list[bool], leaves: list[Any], kinds: Any) -> Any:
+    """The tree of which `_only` took `leaves`; zeros, which nothing reads, in the place of the others."""
+    remaining = iter(leaves)
+    whole, structure = jax.tree.flatten(kinds)
+    pairs = zip(chosen, whole, strict=True)
+    return jax.tree.unflatten(structure, [next(remaining) if c else jnp.zeros(k.shape, k.dtype) for c, k in pairs])
