@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 
 from ...coupling.primitives import elementwise, structure
 from ...ir import jaxpr as jx
+from ...ir.expression import Expression
 from ..calls import Arrays
 from .algebra import added
 
@@ -62,31 +64,36 @@ class Replay:
         computed for pieces, such as a step's inputs, that nothing is differentiated by.
         """
         operands = [jx.read(env, atom) for atom in eqn.invars]
-        if eqn.primitive.name == "dot_general":
+        for axes in _contracted(eqn):
             for side in (0, 1):
-                joined, axis = self.joined.get(eqn.invars[side]), _contracted_alone(eqn)
-                if joined is not None and axis is not None and joined.params["dimension"] == axis[side]:
+                joined = None if jx.is_literal(eqn.invars[side]) else self.joined.get(eqn.invars[side])
+                if joined is not None and joined.params["dimension"] == axes[side]:
                     pieces = [jx.read(env, atom) for atom in joined.invars]
-                    return known(lambda *xs: [_of_pieces(eqn, side, axis, xs)], results, [*pieces, operands[1 - side]])
-        return known(lambda *xs: jx.bind(eqn, *xs), results, operands)
+                    return known(partial(_of_pieces, eqn, side, axes), results, [*pieces, operands[1 - side]])
+        return known(partial(jx.bind, eqn), results, operands)
 
 
-def _contracted_alone(eqn: jx.Equation) -> tuple[int, int] | None:
-    """The axis of each operand that a product contracts, where it is one."""
-    (left, right), _ = eqn.params["dimension_numbers"]
-    return (left[0], right[0]) if len(left) == 1 else None
+def _contracted(eqn: jx.Equation) -> list[tuple[int, int]]:
+    """The axes of a product's two operands that are summed over together; none for every other equation."""
+    if eqn.primitive.name == "dot_general":
+        return list(zip(*eqn.params["dimension_numbers"][0], strict=True))
+    if eqn.primitive.name != "etp" or len(eqn.invars) != 2:
+        return []
+    expression: Expression = eqn.params["expression"]
+    left, right = expression.operands
+    return [(left.index(x), right.index(x)) for x in left if x in right and x not in expression.output]
 
 
-def _of_pieces(eqn: jx.Equation, side: int, axis: tuple[int, int], given: Sequence[Any]) -> Any:
+def _of_pieces(eqn: jx.Equation, side: int, axes: tuple[int, int], *given: Any) -> list[Any]:
     """A product whose operand on one side is put together of all that is given but the last, piece by piece."""
     *pieces, other = given
     terms, start = list[Any](), 0
     for piece in pieces:
-        stop = start + piece.shape[axis[side]]
-        part = jax.lax.slice_in_dim(other, start, stop, axis=axis[1 - side])
+        stop = start + piece.shape[axes[side]]
+        part = jax.lax.slice_in_dim(other, start, stop, axis=axes[1 - side])
         terms += jx.bind(eqn, *((piece, part) if side == 0 else (part, piece)))
         start = stop
-    return added(terms)
+    return [added(terms)]
 
 
 def known(function: Any, results: list[Any], operands: Sequence[Any]) -> list[Any]:
