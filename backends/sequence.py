@@ -18,7 +18,7 @@ from ..ir.plan import AdvanceFull, Product
 from ..ir.values import Value
 from .calls import Arrays
 from .drivers import merged, scan_pieces, steps_of
-from .folds.close import Closed, close_fold, pass_over
+from .folds.close import close_fold
 from .folds.one_scan import Back, OneScan, Way
 from .folds.schedule import FOLD, PRODUCTS, Stretch, schedule
 from .program import Action
@@ -96,14 +96,11 @@ class SequenceGradient:
         gradient = self.engine.finish(self.run_, given, sums.reverse, wanted)
         return gradient, losses, states, traces, aux
 
-    def _end(self, traces: Traces, sums: Sums, back: Back) -> tuple[Traces, Sums]:
-        """The traces and the sums after a fold that was taken in one scan."""
-        held = {trace: traces[self.program.place[trace]] for trace in self.program.deferred}
-        closed = pass_over(self.program.sweeps, held, back.data, back.carried, contracted=True)
-        sums, rows = self._read(sums, closed)
+    def _end(self, sums: Sums, back: Back) -> Sums:
+        """The sums after a fold that was taken in one scan."""
+        sums, rows = self._read(sums, back.reads, back.rows)
         totals = self.reverse.window(sums.reverse, ((), back.plain))
-        sums = sums._replace(reverse=self.reverse.stacked(totals, back.data, back.sent, rows))
-        return tuple(closed.traces.get(t, x) for t, x in zip(self.program.plan.traces, traces, strict=True)), sums
+        return sums._replace(reverse=self.reverse.stacked(totals, back.data, back.sent, rows))
 
     def _zero(self, value: Value) -> Any:
         weight = self.weight_of.get(value)
@@ -222,18 +219,19 @@ class SequenceGradient:
         record = {v: stacked[k] for k, v in enumerate(self.windows.kept)}
         sent = jax.tree.map(merged, result.sent)
         closed = close_fold(self.program.sweeps, held, start, record, result.entering or None)
-        sums, rows = self._read(sums, closed)
+        reads = {contract.results[0]: read for contract, read in closed.reads.items()}
+        sums, rows = self._read(sums, reads, closed.rows)
         rows += [(op.site, *pair) for op, pair in zip(self._deferred_products, result.rows, strict=True)]
         return sums._replace(reverse=self.reverse.products(sums.reverse, record, sent, rows)), closed.traces
 
-    def _read(self, sums: Sums, closed: Closed) -> tuple[Sums, list[Any]]:
+    def _read(self, sums: Sums, reads: dict[Value, Any], rows: list[Any]) -> tuple[Sums, list[Any]]:
         """The sums with what traces were read for, and the rows that are left to their sites' products."""
-        sums = self._contributed(sums, {contract.results[0]: read for contract, read in closed.reads.items()})
-        apart = [row for row in closed.rows if not self.reverse.takes_rows(row[0])]
+        sums = self._contributed(sums, reads)
+        apart = [row for row in rows if not self.reverse.takes_rows(row[0])]
         values = {sweep.site: sweep.contract.results[0] for sweep in self.program.sweeps.sweeps}
         for site, data, credit in apart:
             sums = self._contributed(sums, {values[site]: stacked_product(site, data, credit)})
-        return sums, [row for row in closed.rows if self.reverse.takes_rows(row[0])]
+        return sums, [row for row in rows if self.reverse.takes_rows(row[0])]
 
     def _longest_fold(self) -> int | None:
         """The most steps that a fold may have; None for no bound. Influence matrices advance every window."""

@@ -13,7 +13,7 @@ from ...ir.plan import Contract, Trace
 from ...ir.transition import Site
 from ...ir.values import Value
 from .algebra import Cotangents
-from .history import Carried, Stretch, backward
+from .history import Stretch, backward
 from .pattern import Sweeps, Unit
 from .trace_pass import trace_pass
 
@@ -55,29 +55,18 @@ def close_fold(
     swept = backward(stretches)
     if entering is not None and windows == 1:
         swept = [replace(c, cotangents=_first(s.unit, entering)) for s, c in zip(stretches, swept, strict=True)]
-    return pass_over(sweeps, held, record, swept, contracted=entering is not None)
-
-
-def pass_over(
-    sweeps: Sweeps,
-    held: Mapping[Trace, Any],
-    data: Mapping[Value, Any],
-    carried: Sequence[Carried],
-    contracted: bool,
-) -> Closed:
-    """Advance every trace by what a sweep over its unit has carried, and contract it where that is wanted."""
     closed = Closed({}, {}, [])
-    for unit, of_unit in zip(sweeps.units, carried, strict=True):
-        cotangents = of_unit.cotangents if contracted else None
+    for unit, of_unit in zip(sweeps.units, swept, strict=True):
+        cotangents = None if entering is None else of_unit.cotangents
         for sweep, factors, credit in zip(unit.sweeps, of_unit.factors, of_unit.credit, strict=True):
             old = {k: held[trace] for k, trace in zip(sweep.states, sweep.traces, strict=True)}
-            x = None if sweep.data is None else data[sweep.data]
-            new, read = trace_pass(unit.algebra, sweep, old, of_unit.product, factors, x, cotangents)
+            data = None if sweep.data is None else record[sweep.data]
+            new, read = trace_pass(unit.algebra, sweep, old, of_unit.product, factors, data, cotangents)
             closed.traces.update({t: new[k] for k, t in zip(sweep.states, sweep.traces, strict=True)})
             if read is not None:
                 closed.reads[sweep.contract] = read
             if credit is not None:
-                closed.rows.append((sweep.site, x, credit))
+                closed.rows.append((sweep.site, data, credit))
     return closed
 
 

@@ -14,15 +14,19 @@ import jax
 import jax.numpy as jnp
 
 from ...ir.plan import Scene
+from ...ir.transition import Site
 from ...ir.values import Value
 from ..calls import Arrays, Calls
-from ..program import Program
+from ..program import Action, Program
 from ..reverse import BySites, Reverse, Run
 from ..shared import Shared
 from . import tape
-from .algebra import added
-from .history import Carried, no_steps, swept_step
+from .algebra import Held, added
+from .family import Family, families
+from .history import no_steps, swept_step
+from .pattern import Unit
 from .replay import Replay
+from .trace_pass import trace_pass
 from .traced import Traced
 
 
@@ -42,8 +46,8 @@ class Found(NamedTuple):
 
     sent: dict[int, Any]
     """For each site with a product, by place, the cotangent of its output, with what later windows send to its data."""
-    by_unit: list[Any]
-    """For each unit its sweeps' sensitivities, carried to the fold's end, and the credit that is not in `sent`."""
+    by_family: list[Any]
+    """Of each family the sweeps' sensitivities, carried to the fold's end, and the credit that is not in `sent`."""
     data: dict[int, Any]
     """The data that operations of the plan compute, by place in `OneScan.data`."""
 
@@ -83,12 +87,14 @@ class Back(NamedTuple):
     """The data of sites and traces, `[time, ...]`."""
     sent: dict[int, Any]
     """For each site with a product, by place, the cotangents of its output, with what later windows send to its data."""
-    carried: list[Carried]
-    """What each unit's traces are advanced and contracted by; credit that is in `sent` is left out."""
+    reads: dict[Value, Any]
+    """The contractions of the traces that entered the fold, by their results."""
+    rows: list[tuple[Site, Any, Any]]
+    """Further products to do: site, data, cotangents of its output."""
 
 
-Close: TypeAlias = Callable[[Any, Any, Back], tuple[Any, Any]]
-"""`(traces, sums, back) -> (traces, sums)`, the end of a fold."""
+Add: TypeAlias = Callable[[Any, Back], Any]
+"""`(sums, back) -> sums`, with what a fold adds."""
 
 
 class OneScan:
@@ -99,12 +105,20 @@ class OneScan:
         self.calls, self.program, self.reverse, self.given, self.loss = calls, program, reverse, run, loss
         self.transition, self.region = calls.transition, calls.forward_region
         self.replay = Replay(self.region.body)
-        self.actions = program.slice(program.early, program.sweeps.needs)
-        self.units = program.sweeps.units
+        self.families = families(self.transition, program.plan, program.sweeps.units)
         self.outputs = [k for k, y in enumerate(self.transition.outputs) if y.value.type.carries_credit]
-        wanted = [*reverse.needs, *(sweep.data for sweep in program.sweeps.sweeps)]
-        self.data = list(dict.fromkeys(v for v in wanted if v is not None))
-        self.computed = {v for action in self.actions for v in action.results}
+        self.bundles = [self._data_of(f, k) for f in self.families for k, _ in enumerate(f.unit.sweeps)]
+        together = {v for bundle in self.bundles for v in bundle}
+        alone = [(v,) for v in reverse.needs if v not in together]
+        self.data = list(dict.fromkeys(bundle for bundle in [*self.bundles, *alone] if bundle))
+        """What is kept of the data of sites and traces: values, or many units' together."""
+        self.actions = [program.slice(program.early, _derivatives_of(f.unit)) for f in self.families]
+        self.computed = {v for action in program.early for v in action.results}
+
+    @staticmethod
+    def _data_of(family: Family, place: int) -> tuple[Value, ...]:
+        """The data of the units' sweeps in one place; empty where they have none."""
+        return tuple(v for unit in family.units if (v := unit.sweeps[place].data) is not None)
 
     @staticmethod
     def takes(program: Program, reverse: Reverse) -> bool:
@@ -114,10 +128,10 @@ class OneScan:
         by_sites = isinstance(reverse, BySites) and not program.reverse_results_read
         return by_sites and not any(others) and not program.output_bars
 
-    def run(self, states: Arrays, traces: Any, sums: Any, arrays: Any, way: Way, close: Close) -> Any:
+    def run(self, states: Arrays, traces: Any, sums: Any, arrays: Any, way: Way, add: Add) -> Any:
         """States, traces and sums after a sequence, with losses and what else the loss returns, `[time, ...]`.
 
-        `arrays` are inputs, signals and targets, `[time, ...]`. `close` gives the traces and the sums after a fold.
+        `arrays` are inputs, signals and targets, `[time, ...]`. `add` gives the sums after a fold.
         """
         first = tape.row(arrays, 0)
         fixed = {t.before: traces[self.program.place[t]] for t in self.program.fixed_traces}
@@ -127,9 +141,10 @@ class OneScan:
             lambda *given: self._backwards(*given, fixed, way), self._start(states), kinds, *first[:2], jnp.bool_(0)
         )
         read = backwards.reads[1]
+        held = self._held(traces)
 
         def fold(k: Any, now: Any) -> Any:
-            states, traces, sums, kept, data, found, out = now
+            states, held, sums, kept, data, found, out = now
             begin, steps = k * way.rows, way.steps(k)
 
             def forward(i: Any, now: Any) -> Any:
@@ -149,13 +164,34 @@ class OneScan:
             end, found = jax.lax.fori_loop(0, steps, backward, (self._start(states), found))
             if not isinstance(steps, int):
                 found = jax.lax.fori_loop(steps, way.rows, lambda i, rows: tape.cleared(rows, i), found)
-            traces, sums = close(traces, sums, self._back(way, data.tree, end, found.tree))
-            return states, traces, sums, kept, data, found, out
+            held, back = self._back(way, held, data.tree, end, found.tree)
+            return states, held, add(sums, back), kept, data, found, out
 
         rows = [tape.blank(of, way.rows) for of in (_only(read, kinds), others[0], backwards.kinds[1])]
-        now = (states, traces, sums, *rows, tape.blank(others[1], way.length))
-        *now, _, _, _, out = jax.lax.fori_loop(0, way.folds, fold, now)
-        return *now, out
+        now = (states, held, sums, *rows, tape.blank(others[1], way.length))
+        states, held, sums, _, _, _, out = jax.lax.fori_loop(0, way.folds, fold, now)
+        return states, self._released(traces, held), sums, out
+
+    def _held(self, traces: Any) -> list[list[Held]]:
+        """The traces of each family and sweep, by state."""
+
+        def of(family: Family, place: int) -> Held:
+            sweeps = [unit.sweeps[place] for unit in family.units]
+            arrays = [[traces[self.program.place[trace]] for trace in sweep.traces] for sweep in sweeps]
+            stacked = [family.stacked(of_state) for of_state in zip(*arrays, strict=True)]
+            return dict(zip(sweeps[0].states, stacked, strict=True))
+
+        return [[of(family, place) for place, _ in enumerate(family.unit.sweeps)] for family in self.families]
+
+    def _released(self, traces: Any, held: list[list[Held]]) -> tuple[Any, ...]:
+        """All traces, those that are held in families by their own places again."""
+        new = list(traces)
+        for family, of_family in zip(self.families, held, strict=True):
+            for place, arrays in enumerate(of_family):
+                for k, array in enumerate(arrays.values()):
+                    for unit, x in zip(family.units, family.apart(array), strict=True):
+                        new[self.program.place[unit.sweeps[place].traces[k]]] = x
+        return tuple(new)
 
     def _start(self, states: Arrays) -> Any:
         """What the way back begins with: no credit, and a product of no Jacobian."""
@@ -163,19 +199,35 @@ class OneScan:
         return (
             [jnp.zeros_like(states[k]) for k in self.calls.credit_places],
             [jnp.zeros_like(self.given.weights[k]) for k in self.calls.plain_weights],
-            [no_steps(unit, {k: hidden[k] for k in unit.states}) for unit in self.units],
+            [no_steps(family.unit, family.by_state(hidden)) for family in self.families],
         )
 
-    def _back(self, way: Way, data: dict[int, Any], end: Any, found: Found) -> Back:
-        entering, plain, units = end
-        carried: list[Carried] = []
-        for unit, (product, credit), (factors, rows) in zip(self.units, units, found.by_unit, strict=True):
+    def _back(self, way: Way, held: list[list[Held]], kept: dict[int, Any], end: Any, found: Found) -> Any:
+        """The traces after a fold, and what the way back comes to."""
+        entering, plain, carried = end
+        data = {bundle: (kept | found.data)[k] for k, bundle in enumerate(self.data)}
+        values: dict[Value, Any] = {}
+        for bundle, rows in data.items():
+            parts = [rows] if len(bundle) == 1 else [rows[:, k] for k, _ in enumerate(bundle)]
+            values |= dict(zip(bundle, parts, strict=True))
+        back = Back(plain=plain, data=values, sent=found.sent, reads={}, rows=[])
+        new: list[list[Held]] = []
+        parts = zip(self.families, held, carried, found.by_family, strict=True)
+        for family, of_family, (product, credit), (factors, rows) in parts:
             if way.windows == 1:
-                arrived = self._of_hidden(entering)
-                credit = {k: unit.algebra.arriving(arrived[k]) for k in unit.states}
-            carried.append(Carried(product=product, cotangents=credit, factors=factors, credit=rows))
-        values = {v: (data | found.data)[k] for k, v in enumerate(self.data)}
-        return Back(plain=plain, data=values, sent=found.sent, carried=carried)
+                credit = {k: family.unit.algebra.arriving(x) for k, x in family.by_state(self._of_hidden(entering)).items()}
+            new.append([])
+            for place, sweep in enumerate(family.unit.sweeps):
+                x = data.get(self._data_of(family, place))
+                algebra, old, members = family.unit.algebra, of_family[place], family.members
+                moved, read = trace_pass(algebra, sweep, old, product, factors[place], x, credit, members)
+                new[-1].append(moved)
+                sweeps = [unit.sweeps[place] for unit in family.units]
+                back.reads.update(zip((s.contract.results[0] for s in sweeps), family.apart(read), strict=True))
+                if rows[place] is not None:
+                    credits = zip(sweeps, family.apart(rows[place], 1), strict=True)
+                    back.rows.extend((s.site, None if s.data is None else values[s.data], c) for s, c in credits)
+        return new, back
 
     def _of_hidden(self, entering: Arrays) -> Arrays:
         """Of the cotangents of states that carry credit, those of hidden states."""
@@ -198,7 +250,11 @@ class OneScan:
         value, pull, aux = jax.vjp(loss, [outputs[k] for k in self.outputs], has_aux=True)
         (bars,) = pull(jnp.ones_like(value))
         known = self._known(given, results)
-        data = {k: known[v] for k, v in enumerate(self.data) if v not in self.computed}
+        data = {
+            k: known[bundle[0]] if len(bundle) == 1 else jnp.stack([known[v] for v in bundle])
+            for k, bundle in enumerate(self.data)
+            if self.computed.isdisjoint(bundle)
+        }
         return results[: len(states)], Shared(Kept(states, left, bars)), Shared(data), (value, aux)
 
     def _known(self, given: Arrays, results: Arrays) -> dict[Value, Any]:
@@ -216,22 +272,27 @@ class OneScan:
             transition=self.transition,
             values={**known, **dict(zip(self.program.signals, signals, strict=True)), **fixed},
         )
-        for action in self.actions:
-            action.run(scene, self.program.overrides)
         arriving, entering = _parted(entering, begins, way)
         arriving = None if arriving is None else self._of_hidden(arriving)
         moved, found = list[Any](), list[Any]()
-        for unit, (product, credit) in zip(self.units, units, strict=True):
-            here = {pair: scene[value] for pair, value in unit.jacobians.items()}
-            sensitive = [{k: scene[f] for k, f in sweep.factors.items()} for sweep in unit.sweeps]
-            arrived = None if arriving is None else {k: arriving[k] for k in unit.states}
-            carried, given = swept_step(unit, product, credit, here, sensitive, arrived)
+        for family, actions, (product, credit) in zip(self.families, self.actions, units, strict=True):
+            here, sensitive = family.linearised(scene, lambda own, actions=actions: self._act(own, actions))
+            arrived = None if arriving is None else family.by_state(arriving)
+            carried, given = swept_step(family.unit, product, credit, here, sensitive, arrived)
             moved.append(carried)
             found.append(given)
         sent = self._sent(shifts, found)
-        computed = {k: scene[v] for k, v in enumerate(self.data) if v in self.computed}
+        late = {k: bundle for k, bundle in enumerate(self.data) if not self.computed.isdisjoint(bundle)}
+        for bundle in late.values():
+            self._act(scene, self.program.slice(self.program.early, bundle))
         plain = [x + y for x, y in zip(plain, more, strict=True)]
-        return (entering, plain, moved), Shared(Found(*sent, computed))
+        return (entering, plain, moved), Shared(Found(*sent, {k: scene[v] for k, (v,) in late.items()}))
+
+    def _act(self, scene: Scene, actions: list[Action]) -> None:
+        """Run actions that have not been run in this scene yet."""
+        for action in actions:
+            if any(value not in scene.values for value in action.results):
+                action.run(scene, self.program.overrides)
 
     def _pulled(self, kept: Kept, inputs: Arrays, bars: Arrays) -> tuple[Arrays, Arrays, Arrays, dict[Value, Any]]:
         """The cotangents of a step's states, of the shifts and of plain weights, and the step's values."""
@@ -257,14 +318,24 @@ class OneScan:
         """For each site the cotangent of its output, credit by sweeps with its own data in it; and what is left."""
         by_shift = dict(zip(self.reverse.shifted, shifts, strict=True))
         sent = {k: [by_shift[self.reverse.shift_of[k]]] for k in self.reverse.product_sites}
+        once: dict[int, list[Any]] = {}
+
+        def parts(family: Family, credit: Any) -> list[Any]:
+            if id(credit) not in once:
+                once[id(credit)] = family.apart(credit)
+            return once[id(credit)]
+
         left: list[Any] = []
-        for unit, (factors, credits) in zip(self.units, found, strict=True):
+        for family, (factors, credits) in zip(self.families, found, strict=True):
             rows = list(credits)
-            for place, (sweep, credit) in enumerate(zip(unit.sweeps, credits, strict=True)):
-                k = self.transition.sites.index(sweep.site)
-                if credit is not None and sweep.data is sweep.site.data and self.reverse.takes_rows(sweep.site):
-                    sent[k].append(credit)
-                    rows[place] = None
+            for place, credit in enumerate(credits):
+                sweeps = [unit.sweeps[place] for unit in family.units]
+                own = all(s.data is s.site.data and self.reverse.takes_rows(s.site) for s in sweeps)
+                if credit is None or not own:
+                    continue
+                rows[place] = None
+                for sweep, part in zip(sweeps, parts(family, credit), strict=True):
+                    sent[self.transition.sites.index(sweep.site)].append(part)
             left.append((factors, rows))
         sums: dict[Any, Any] = {}
         return {k: _once(sums, terms) for k, terms in sent.items()}, left
@@ -286,6 +357,11 @@ def _parted(entering: Arrays, begins: Any, way: Way) -> tuple[Arrays | None, Arr
         return entering, [jnp.zeros_like(x) for x in entering]
     crossing = [jnp.where(begins, x, jnp.zeros_like(x)) for x in entering]
     return crossing, [jnp.where(begins, jnp.zeros_like(x), x) for x in entering]
+
+
+def _derivatives_of(unit: Unit) -> list[Value]:
+    """The Jacobians and the sensitivities of a unit."""
+    return [*unit.jacobians.values(), *(f for sweep in unit.sweeps for f in sweep.factors.values())]
 
 
 def _only(chosen: list[bool], tree: Any) -> list[Any]:
