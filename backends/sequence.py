@@ -19,8 +19,8 @@ from ..ir.values import Value
 from .calls import Arrays
 from .drivers import merged, scan_pieces, steps_of
 from .folds.close import close_fold
-from .folds.one_scan import Back, OneScan, Way
-from .folds.schedule import FOLD, PRODUCTS, Stretch, schedule
+from .folds.one_scan import Back, OneScan
+from .folds.schedule import FOLD, PRODUCTS, Stretch, Way, schedule
 from .program import Action
 from .reverse import Run, stacked_product
 from .shared import Shared
@@ -82,11 +82,12 @@ class SequenceGradient:
         length = _leading((given.inputs, given.signals, given.targets))
         pieces: list[Any] = []
         arrays = (given.inputs, given.signals, given.targets)
-        carry: Any = (given.states, given.traces, sums)
         if self.one_scan is not None:
             way = Way.through(length, self.program.plan.window, self._longest_fold() or FOLD)
-            states, traces, sums, (losses, aux) = self.one_scan.run(*carry, arrays, way, self._end)
+            found = self.one_scan.run(given.states, given.traces, sums, arrays, way, self._end)
+            states, traces, sums, (losses, aux) = found
         else:
+            carry: Any = (given.states, given.traces, sums)
             for stretch in schedule(length, self.program.plan.window, self._longest_fold()):
                 carry, piece = self._stretch(stretch, carry, arrays)
                 pieces.append(piece)
@@ -99,7 +100,7 @@ class SequenceGradient:
     def _end(self, sums: Sums, back: Back) -> Sums:
         """The sums after a fold that was taken in one scan."""
         sums, rows = self._read(sums, back.reads, back.rows)
-        totals = self.reverse.window(sums.reverse, ((), back.plain))
+        totals = self.reverse.plus_products(self.reverse.window(sums.reverse, ((), back.plain)), back.products)
         return sums._replace(reverse=self.reverse.stacked(totals, back.data, back.sent, rows))
 
     def _zero(self, value: Value) -> Any:

@@ -81,6 +81,6 @@ def _arrivals(entering: Cotangents, record: Mapping[Value, Any], windows: int) -
     return entering if steps == 1 else {k: spread(x) for k, x in entering.items()}
 
 
-def _first(unit: Unit, entering: Cotangents) -> Cotangents:
+def _first(unit: Unit, entering: Mapping[int, Any]) -> Cotangents:
     """The credit of the one window."""
     return {k: unit.algebra.arriving(entering[k][0]) for k in unit.states}

@@ -1,7 +1,7 @@
 """Units that differ in their arrays alone, such as the layers of a stack: linearised, swept and passed over as one.
 
-Their Jacobians and sensitivities are the same operations on other values: those of the first unit are run on the values of
-all, stacked. So many layers are one program, and compile like one.
+Their Jacobians and sensitivities are the same operations on other values: those of the first unit are run on the values
+of all, stacked. So many layers are one program, and compile like one.
 """
 
 from __future__ import annotations
@@ -59,13 +59,15 @@ class Family:
         return {of[0]: self.stacked([arrays[k] for k in of]) for of in places}
 
     def linearised(self, scene: Scene, run: Callable[[Scene], None]) -> tuple[Any, Any]:
-        """Jacobians, and for each sweep the sensitivities, at the values of a scene; `run` computes the first unit's."""
+        """Jacobians, and for each sweep the sensitivities, in a scene; `run` computes the first unit's."""
         if self.members is None:
             run(scene)
             return _derivatives(self.unit, scene)
 
         def of_one(values: list[Any]) -> Any:
-            own = Scene(transition=scene.transition, values=scene.values | dict(zip(self.operands, values, strict=True)))
+            own = Scene(
+                transition=scene.transition, values=scene.values | dict(zip(self.operands, values, strict=True))
+            )
             run(own)
             return _derivatives(self.unit, own)
 

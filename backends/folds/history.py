@@ -80,7 +80,7 @@ def backward(stretches: Sequence[Stretch]) -> list[Carried]:
 
 
 def no_steps(unit: Unit, like: Mapping[int, Any]) -> tuple[Jacobians, Cotangents]:
-    """What a sweep over one unit begins with: a product of no Jacobian, and no credit. `like` has each state's shape."""
+    """What a sweep over one unit begins with: no Jacobian, and no credit. `like` has each state's shape."""
     return unit.algebra.start(closure(unit.jacobians, unit.states), like)
 
 

@@ -1,12 +1,13 @@
 """A fold in one scan forwards and one backwards, in which credit, Jacobians and traces' histories ride together.
 
-Forwards only states, data and the results of costly operations are kept. Backwards goes the loss's cotangent through the
-step, and where it comes to a window's border it moves over into what the traces' own Jacobians carry on. Beside it goes
-the product of these Jacobians, to the fold's end, which is what the sensitivities that traces take in are multiplied by.
+Forwards only states, data and the results of costly operations are kept. Backwards goes the loss's cotangent through
+the step, and where it comes to a window's border it moves over into what the traces' own Jacobians carry on. Beside it
+goes the product of these Jacobians, to the fold's end: what the sensitivities that traces take in are multiplied by.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
@@ -18,7 +19,7 @@ from ...ir.transition import Site
 from ...ir.values import Value
 from ..calls import Arrays, Calls
 from ..program import Action, Program
-from ..reverse import BySites, Reverse, Run
+from ..reverse import BySites, Reverse, Run, stacked_product
 from ..shared import Shared
 from . import tape
 from .algebra import Held, added
@@ -26,6 +27,7 @@ from .family import Family, families
 from .history import no_steps, swept_step
 from .pattern import Unit
 from .replay import Replay
+from .schedule import Way
 from .trace_pass import trace_pass
 from .traced import Traced
 
@@ -46,36 +48,12 @@ class Found(NamedTuple):
 
     sent: dict[int, Any]
     """For each site with a product, by place, the cotangent of its output, with what later windows send to its data."""
+    together: list[Any]
+    """The same for each of `OneScan.together`, its sites along a leading axis."""
     by_family: list[Any]
     """Of each family the sweeps' sensitivities, carried to the fold's end, and the credit that is not in `sent`."""
     data: dict[int, Any]
     """The data that operations of the plan compute, by place in `OneScan.data`."""
-
-
-class Way(NamedTuple):
-    """How a sequence is cut into folds: all alike, but for the last, which may be shorter."""
-
-    length: int
-    folds: int
-    windows: int
-    window: int
-
-    @classmethod
-    def through(cls, length: int, window: int, longest: int) -> Way:
-        """The fewest folds of at most `longest` steps, or of a window, and these as equal as they can be."""
-        windows = -(-length // window)
-        folds = -(-windows // max(1, longest // window))
-        return cls(length, folds, -(-windows // folds), window)
-
-    @property
-    def rows(self) -> int:
-        """The steps of a fold that is not shorter."""
-        return min(self.length, self.windows * self.window)
-
-    def steps(self, fold: Any) -> Any:
-        """The steps of one fold: a number where all are alike."""
-        alike = self.folds * self.rows == self.length
-        return self.rows if alike else jnp.minimum(self.rows, self.length - fold * self.rows)
 
 
 class Back(NamedTuple):
@@ -86,7 +64,9 @@ class Back(NamedTuple):
     data: dict[Value, Any]
     """The data of sites and traces, `[time, ...]`."""
     sent: dict[int, Any]
-    """For each site with a product, by place, the cotangents of its output, with what later windows send to its data."""
+    """For each site with a product, by place, the cotangents of its output, what later windows send included."""
+    products: list[tuple[int, Any]]
+    """What is added to weights, by a site of theirs."""
     reads: dict[Value, Any]
     """The contractions of the traces that entered the fold, by their results."""
     rows: list[tuple[Site, Any, Any]]
@@ -104,7 +84,7 @@ class OneScan:
         """Prepare for fixed parameters."""
         self.calls, self.program, self.reverse, self.given, self.loss = calls, program, reverse, run, loss
         self.transition, self.region = calls.transition, calls.forward_region
-        self.replay = Replay(self.region.body)
+        self.replay = Replay(self.region.body, self._moved())
         self.families = families(self.transition, program.plan, program.sweeps.units)
         self.outputs = [k for k, y in enumerate(self.transition.outputs) if y.value.type.carries_credit]
         self.bundles = [self._data_of(f, k) for f in self.families for k, _ in enumerate(f.unit.sweeps)]
@@ -113,7 +93,15 @@ class OneScan:
         self.data = list(dict.fromkeys(bundle for bundle in [*self.bundles, *alone] if bundle))
         """What is kept of the data of sites and traces: values, or many units' together."""
         self.actions = [program.slice(program.early, _derivatives_of(f.unit)) for f in self.families]
+        self.together = self._together()
         self.computed = {v for action in program.early for v in action.results}
+
+    def _moved(self) -> set[int]:
+        """The places, among the arguments of a step, of what is differentiated by."""
+        weights, states = len(self.transition.weights), len(self.transition.states)
+        shifts = weights + states + len(self.transition.inputs) + len(self.transition.sites)
+        found = {*self.calls.plain_weights, *(weights + k for k in self.calls.credit_places)}
+        return found | {shifts + k for k in self.reverse.shifted}
 
     @staticmethod
     def _data_of(family: Family, place: int) -> tuple[Value, ...]:
@@ -137,9 +125,11 @@ class OneScan:
         fixed = {t.before: traces[self.program.place[t]] for t in self.program.fixed_traces}
         forwards = Traced(self._forwards, states, first)
         _, kinds, *others = forwards.kinds
-        backwards = Traced(
-            lambda *given: self._backwards(*given, fixed, way), self._start(states), kinds, *first[:2], jnp.bool_(0)
-        )
+
+        def backward_step(carry: Any, kept: Any, inputs: Arrays, signals: Arrays, begins: Any) -> Any:
+            return self._backwards(carry, kept, inputs, signals, begins, fixed, way)
+
+        backwards = Traced(backward_step, self._start(states), kinds, *first[:2], jnp.bool_(0))
         read = backwards.reads[1]
         held = self._held(traces)
 
@@ -210,12 +200,19 @@ class OneScan:
         for bundle, rows in data.items():
             parts = [rows] if len(bundle) == 1 else [rows[:, k] for k, _ in enumerate(bundle)]
             values |= dict(zip(bundle, parts, strict=True))
-        back = Back(plain=plain, data=values, sent=found.sent, reads={}, rows=[])
+        back = Back(plain=plain, data=values, sent=found.sent, products=[], reads={}, rows=[])
+        for (family, place), sent in zip(self.together, found.together, strict=True):
+            x, site = data.get(self._data_of(family, place)), family.unit.sweeps[place].site
+            axes = (None if x is None else 1, 1)
+            products = jax.vmap(lambda x, y, site=site: stacked_product(site, x, y), axes)(x, sent)
+            back.products.extend(zip(self._own_sites(family, place), family.apart(products), strict=True))
         new: list[list[Held]] = []
         parts = zip(self.families, held, carried, found.by_family, strict=True)
         for family, of_family, (product, credit), (factors, rows) in parts:
             if way.windows == 1:
-                credit = {k: family.unit.algebra.arriving(x) for k, x in family.by_state(self._of_hidden(entering)).items()}
+                credit = {
+                    k: family.unit.algebra.arriving(x) for k, x in family.by_state(self._of_hidden(entering)).items()
+                }
             new.append([])
             for place, sweep in enumerate(family.unit.sweeps):
                 x = data.get(self._data_of(family, place))
@@ -314,31 +311,44 @@ class OneScan:
         entering, (sent, more) = pull((bars, kept.bars))
         return entering, sent, more, self._known(*values)
 
-    def _sent(self, shifts: Arrays, found: list[Any]) -> tuple[dict[int, Any], list[Any]]:
-        """For each site the cotangent of its output, credit by sweeps with its own data in it; and what is left."""
+    def _own_sites(self, family: Family, place: int) -> list[int]:
+        """The sites of one sweep of each unit, where what later windows send joins their cotangents; else none."""
+        sweeps = [unit.sweeps[place] for unit in family.units]
+        own = all(s.data is s.site.data and self.reverse.takes_rows(s.site) for s in sweeps)
+        return [self.transition.sites.index(s.site) for s in sweeps] if own else []
+
+    def _together(self) -> list[tuple[Family, int]]:
+        """The families and sweeps whose sites' products are done at once: no other sweep sends to these sites."""
+        every = [(family, place) for family in self.families for place, _ in enumerate(family.unit.sweeps)]
+        uses = Counter(unit.sweeps[place].site for family, place in every for unit in family.units)
+        return [
+            (family, place)
+            for family, place in every
+            if family.members is not None
+            and self._own_sites(family, place)
+            and all(uses[unit.sweeps[place].site] == 1 for unit in family.units)
+        ]
+
+    def _sent(self, shifts: Arrays, found: list[Any]) -> tuple[dict[int, Any], list[Any], list[Any]]:
+        """The cotangents of sites' outputs, credit on the same data included: alone, together; and what is left."""
         by_shift = dict(zip(self.reverse.shifted, shifts, strict=True))
         sent = {k: [by_shift[self.reverse.shift_of[k]]] for k in self.reverse.product_sites}
-        once: dict[int, list[Any]] = {}
-
-        def parts(family: Family, credit: Any) -> list[Any]:
-            if id(credit) not in once:
-                once[id(credit)] = family.apart(credit)
-            return once[id(credit)]
-
         left: list[Any] = []
+        together: list[Any] = []
         for family, (factors, credits) in zip(self.families, found, strict=True):
             rows = list(credits)
             for place, credit in enumerate(credits):
-                sweeps = [unit.sweeps[place] for unit in family.units]
-                own = all(s.data is s.site.data and self.reverse.takes_rows(s.site) for s in sweeps)
-                if credit is None or not own:
-                    continue
-                rows[place] = None
-                for sweep, part in zip(sweeps, parts(family, credit), strict=True):
-                    sent[self.transition.sites.index(sweep.site)].append(part)
+                sites = self._own_sites(family, place)
+                if (family, place) in self.together:
+                    terms = [family.stacked([sent.pop(k)[0] for k in sites]), *([] if credit is None else [credit])]
+                    together.append(added(terms))
+                elif credit is not None and sites:
+                    for k, part in zip(sites, family.apart(credit), strict=True):
+                        sent[k].append(part)
+                rows[place] = None if sites else credit
             left.append((factors, rows))
         sums: dict[Any, Any] = {}
-        return {k: _once(sums, terms) for k, terms in sent.items()}, left
+        return {k: _once(sums, terms) for k, terms in sent.items()}, together, left
 
 
 def _once(known: dict[Any, Any], terms: list[Any]) -> Any:
@@ -350,7 +360,7 @@ def _once(known: dict[Any, Any], terms: list[Any]) -> Any:
 
 
 def _parted(entering: Arrays, begins: Any, way: Way) -> tuple[Arrays | None, Arrays]:
-    """What crosses a window's border at this step, None where nothing in the fold does, and what stays in its window."""
+    """What crosses a window's border at this step, None where nothing ever does, and what stays in its window."""
     if way.windows == 1:
         return None, entering
     if way.window == 1:

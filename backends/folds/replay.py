@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -26,10 +26,15 @@ class Replay:
     a loop backwards over many steps reads what they were begun with, and the results of their products.
     """
 
-    def __init__(self, body: Any) -> None:
-        """Look through the equations of a closed jaxpr."""
+    def __init__(self, body: Any, moved: Collection[int]) -> None:
+        """Look through the equations of a closed jaxpr, to be differentiated by the arguments in the places `moved`."""
         self.body = body
         self.equations = jx.equations(body)
+        self.moved = {var for k, var in enumerate(jx.argument_vars(body)) if k in moved}
+        """The variables that depend on what is differentiated by."""
+        for eqn in self.equations:
+            if any(not jx.is_literal(atom) and atom in self.moved for atom in eqn.invars):
+                self.moved.update(eqn.outvars)
         self.joined = {eqn.outvars[0]: eqn for eqn in self.equations if eqn.primitive.name == "concatenate"}
 
     def forward(self, arguments: Sequence[Any]) -> tuple[Arrays, Left]:
@@ -60,14 +65,17 @@ class Replay:
     def _given(self, eqn: jx.Equation, results: list[Any], env: dict[Any, Any]) -> list[Any]:
         """An equation's known results, with its derivative by what goes in.
 
-        A product with pieces put together is differentiated by the pieces, as the sum of their products: so nothing is
-        computed for pieces, such as a step's inputs, that nothing is differentiated by.
+        A product with pieces put together, of which some do not depend on what is differentiated by, as a step's inputs
+        do not, is differentiated as the sum of the pieces' products: so nothing is computed for those.
         """
         operands = [jx.read(env, atom) for atom in eqn.invars]
         for axes in _contracted(eqn):
             for side in (0, 1):
-                joined = None if jx.is_literal(eqn.invars[side]) else self.joined.get(eqn.invars[side])
-                if joined is not None and joined.params["dimension"] == axes[side]:
+                atom: Any = eqn.invars[side]
+                joined = None if jx.is_literal(atom) else self.joined.get(atom)
+                if joined is None or joined.params["dimension"] != axes[side]:
+                    continue
+                if not all(not jx.is_literal(atom) and atom in self.moved for atom in joined.invars):
                     pieces = [jx.read(env, atom) for atom in joined.invars]
                     return known(partial(_of_pieces, eqn, side, axes), results, [*pieces, operands[1 - side]])
         return known(partial(jx.bind, eqn), results, operands)

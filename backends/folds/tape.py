@@ -20,10 +20,11 @@ def written(rows: Any, at: Any, values: Any) -> Any:
 
 def cleared(rows: Any, at: Any) -> Any:
     """The rows, one of them zero."""
-    return jax.tree.map(lambda r: jax.lax.dynamic_update_index_in_dim(r, jnp.zeros_like(r, shape=r.shape[1:]), at, 0), rows)
+    return jax.tree.map(
+        lambda r: jax.lax.dynamic_update_index_in_dim(r, jnp.zeros_like(r, shape=r.shape[1:]), at, 0), rows
+    )
 
 
 def row(rows: Any, at: Any) -> Any:
     """One of the rows."""
     return jax.tree.map(lambda r: jax.lax.dynamic_index_in_dim(jnp.asarray(r), at, keepdims=False), rows)
-

@@ -24,8 +24,6 @@ def trace_pass(
 ) -> tuple[Held, jax.Array | None]:
     """`E <- P E + sum_t s_t (x) x_t`, and the contraction with the old trace.
 
-    With `members` it is that of so many sweeps alike: all arrays have a leading axis, or one after that of time.
-
     Args:
         algebra: the unit's.
         sweep: whose trace it is.
@@ -34,6 +32,7 @@ def trace_pass(
         factors: `s`, the sensitivities carried to the end, `[time, slots?, *output]` by state.
         data: `x`, `[time, *data]`; None for an operation without data.
         cotangents: what to contract the old trace with, by state; None for no contraction.
+        members: how many sweeps alike it is for: arrays have a leading axis then, or one after that of time.
 
     Returns:
         The new trace, and the contraction, of the weight's shape.
@@ -91,7 +90,7 @@ def _member_by_member(
         new, more = jax.lax.optimization_barrier((new, more))
         updated: Held = {}
         for k, old in whole.items():
-            start = [0] * old.ndim
+            start: list[Any] = [0] * old.ndim
             start[0] = member
             value = new[k][None]
             if axis:
