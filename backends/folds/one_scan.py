@@ -178,8 +178,8 @@ class OneScan:
         new = list(traces)
         for family, of_family in zip(self.families, held, strict=True):
             for place, arrays in enumerate(of_family):
-                for k, array in enumerate(arrays.values()):
-                    for unit, x in zip(family.units, family.apart(array), strict=True):
+                for k, state in enumerate(family.unit.sweeps[place].states):
+                    for unit, x in zip(family.units, family.apart(arrays[state]), strict=True):
                         new[self.program.place[unit.sweeps[place].traces[k]]] = x
         return tuple(new)
 
