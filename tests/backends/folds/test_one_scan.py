@@ -1,4 +1,4 @@
-"""Folds in one scan back: layers that are alike are taken as one, and neither that nor the schedule changes a number."""
+"""Folds in one scan back: like layers are taken as one, and neither that nor the schedule changes a number."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ def drawn() -> tuple[Any, ...]:
 
 def outcome(window: int, backend: str = "xla") -> Any:
     params, states, xs, ts = drawn()
-    options = {"window": window, "backend": backend, "on_truncated": "ignore"}
+    options: Any = {"window": window, "backend": backend, "on_truncated": "ignore"}
     learner = etir.compile(stack((0.5,) * LAYERS), params, states, xs[0], **options)
     grads, losses, carry = driver(learner)(params, states, xs, ts)
     return by_path(grads) | {"losses": losses} | {f"trace {k}": x for k, x in enumerate(carry.traces)}
