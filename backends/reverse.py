@@ -199,10 +199,16 @@ class BySites(Reverse):
         return list(bars[0])
 
     def products(self, totals: Totals, record: Mapping[Value, Any], sent: Any, rows: Sequence[Any]) -> Totals:
-        """One product a site. Rows of the same data are added to its cotangents, others are stacked behind."""
+        """One product a site."""
         by_shift = dict(zip(self.shifted, sent, strict=True))
-        for k in self.product_sites:
-            site, cotangent = self.transition.sites[k], by_shift[self.shift_of[k]]
+        return self.stacked(totals, record, {k: by_shift[self.shift_of[k]] for k in self.product_sites}, rows)
+
+    def stacked(
+        self, totals: Totals, record: Mapping[Value, Any], sent: Mapping[int, Any], rows: Sequence[Any]
+    ) -> Totals:
+        """One product a site. Rows of the same data are added to its cotangents, others are stacked behind."""
+        for k, cotangent in sent.items():
+            site = self.transition.sites[k]
             data: Any = None if site.data is None else record[site.data]
             own = [(x, y) for of, x, y in rows if of is site]
             for _, y in [pair for pair in own if pair[0] is data]:
@@ -212,6 +218,12 @@ class BySites(Reverse):
                 data = jnp.concatenate([data, *(x for x, _ in more)])
                 cotangent = jnp.concatenate([cotangent, *(y for _, y in more)])
             totals = plus(totals, self.calls.site_weights[k], stacked_product(site, data, cotangent))
+        return totals
+
+    def plus_products(self, totals: Totals, products: Sequence[tuple[int, Any]]) -> Totals:
+        """Totals with the products of some sites, by place, that are done already."""
+        for k, value in products:
+            totals = plus(totals, self.calls.site_weights[k], value)
         return totals
 
     def gradient(self, run: Run, totals: Totals) -> Arrays:

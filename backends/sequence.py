@@ -20,7 +20,8 @@ from .calls import Arrays
 from .drivers import merged, scan_pieces, steps_of
 from .folds.close import Closed
 from .folds.lag import Traces
-from .folds.schedule import FOLD, PRODUCTS, Stretch, schedule
+from .folds.one_scan import Back, OneScan
+from .folds.schedule import FOLD, PRODUCTS, Stretch, Way, schedule
 from .program import Action
 from .reverse import Run, stacked_product
 from .shared import Shared
@@ -59,6 +60,8 @@ class SequenceGradient:
         self.engine, self.loss = engine, loss
         self.windows, self.program, self.reverse = engine.windows, engine.program, engine.windows.reverse
         self.run_ = Run(engine.calls, params)
+        one_scan = OneScan.takes(self.program, self.reverse)
+        self.one_scan = OneScan(engine.calls, self.program, self.reverse, self.run_, loss) if one_scan else None
         self.pullback = self.program.pullback
         self.operands: list[Value] = [*self.pullback.on_weights, *self.pullback.on_params]
         self.weight_of = dict(zip(self.pullback.on_weights, self.pullback.weights, strict=True))
@@ -81,16 +84,28 @@ class SequenceGradient:
         pieces: list[Any] = []
         arrays = (given.inputs, given.signals, given.targets)
         carry: Any = (given.states, given.traces, sums)
-        for stretch in schedule(length, self.program.plan.window, self._longest_fold()):
+        lag, longest = self.engine.lag, self._longest_fold()
+        if self.one_scan is not None and length > 1:
+            way = Way.through(length, self.program.plan.window, longest or FOLD)
+            found = self.one_scan.run(given.states, lag.settled(given.traces), sums, arrays, way, self._end)
+            states, traces, sums, (losses, aux) = found
+        else:
+            for stretch in schedule(length, self.program.plan.window, longest):
+                states, traces, sums = carry
+                carry = states, lag.ready(traces, stretch.windows * stretch.window), sums
+                carry, piece = self._stretch(stretch, carry, arrays)
+                pieces.append(piece)
             states, traces, sums = carry
-            carry = states, self.engine.lag.ready(traces, stretch.windows * stretch.window), sums
-            carry, piece = self._stretch(stretch, carry, arrays)
-            pieces.append(piece)
-        states, traces, sums = carry
-        losses, aux = jax.tree.map(lambda *parts: jnp.concatenate(parts), *pieces)
+            losses, aux = jax.tree.map(lambda *parts: jnp.concatenate(parts), *pieces)
         wanted = [self._zero_of(v) if x is None else x for v, x in zip(self.operands, sums.contributions, strict=True)]
         gradient = self.engine.finish(self.run_, given, sums.reverse, wanted)
         return gradient, losses, states, traces, aux
+
+    def _end(self, sums: Sums, back: Back) -> Sums:
+        """The sums after a fold that was taken in one scan."""
+        sums, rows = self._read(sums, back.reads, back.rows)
+        totals = self.reverse.plus_products(self.reverse.window(sums.reverse, ((), back.plain)), back.products)
+        return sums._replace(reverse=self.reverse.stacked(totals, back.data, back.sent, rows))
 
     def _zero(self, value: Value) -> Any:
         weight = self.weight_of.get(value)
@@ -210,14 +225,19 @@ class SequenceGradient:
     def _added(self, sums: Sums, closed: Closed, record: dict[Value, Any], result: WindowResult) -> Sums:
         """The sums with what a fold's end gives, and with one product a site."""
         sent = jax.tree.map(merged, result.sent)
-        sums = self._contributed(sums, {contract.results[0]: read for contract, read in closed.reads.items()})
-        rows = [(op.site, *pair) for op, pair in zip(self._deferred_products, result.rows, strict=True)]
-        apart = [row for row in closed.rows if not self.reverse.takes_rows(row[0])]
-        rows += [row for row in closed.rows if self.reverse.takes_rows(row[0])]
+        reads = {contract.results[0]: read for contract, read in closed.reads.items()}
+        sums, rows = self._read(sums, reads, closed.rows)
+        rows += [(op.site, *pair) for op, pair in zip(self._deferred_products, result.rows, strict=True)]
+        return sums._replace(reverse=self.reverse.products(sums.reverse, record, sent, rows))
+
+    def _read(self, sums: Sums, reads: dict[Value, Any], rows: list[Any]) -> tuple[Sums, list[Any]]:
+        """The sums with what traces were read for, and the rows that are left to their sites' products."""
+        sums = self._contributed(sums, reads)
+        apart = [row for row in rows if not self.reverse.takes_rows(row[0])]
         values = {sweep.site: sweep.contract.results[0] for sweep in self.program.sweeps.sweeps}
         for site, data, credit in apart:
             sums = self._contributed(sums, {values[site]: stacked_product(site, data, credit)})
-        return sums._replace(reverse=self.reverse.products(sums.reverse, record, sent, rows))
+        return sums, [row for row in rows if self.reverse.takes_rows(row[0])]
 
     def _longest_fold(self) -> int | None:
         """The most steps that a fold may have; None for no bound. Influence matrices advance every window."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +14,7 @@ from ...ir.transition import Site
 from ...ir.values import Value
 from .algebra import Cotangents
 from .history import Stretch, backward
-from .pattern import Sweeps
+from .pattern import Sweeps, Unit
 from .trace_pass import trace_pass
 
 
@@ -51,16 +52,16 @@ def close_fold(
         of_unit = {k: entering[k] for k in unit.states} if entering is not None else None
         arriving = _arrivals(of_unit, record, windows) if of_unit is not None and windows > 1 else None
         stretches.append(Stretch(unit, record, arriving, {k: states[k] for k in unit.states}))
+    swept = backward(stretches)
+    if entering is not None and windows == 1:
+        swept = [replace(c, cotangents=_first(s.unit, entering)) for s, c in zip(stretches, swept, strict=True)]
     closed = Closed({}, {}, [])
-    for stretch, swept in zip(stretches, backward(stretches), strict=True):
-        cotangents: Cotangents | None = None
-        if entering is not None:
-            one = {k: stretch.unit.algebra.arriving(entering[k][0]) for k in stretch.unit.states}
-            cotangents = swept.cotangents if windows > 1 else one
-        for sweep, factors, credit in zip(stretch.unit.sweeps, swept.factors, swept.credit, strict=True):
+    for unit, of_unit in zip(sweeps.units, swept, strict=True):
+        cotangents = None if entering is None else of_unit.cotangents
+        for sweep, factors, credit in zip(unit.sweeps, of_unit.factors, of_unit.credit, strict=True):
             old = {k: held[trace] for k, trace in zip(sweep.states, sweep.traces, strict=True)}
             data = None if sweep.data is None else record[sweep.data]
-            new, read = trace_pass(stretch.unit.algebra, sweep, old, swept.product, factors, data, cotangents)
+            new, read = trace_pass(unit.algebra, sweep, old, of_unit.product, factors, data, cotangents)
             closed.traces.update({t: new[k] for k, t in zip(sweep.states, sweep.traces, strict=True)})
             if read is not None:
                 closed.reads[sweep.contract] = read
@@ -78,3 +79,8 @@ def _arrivals(entering: Cotangents, record: Mapping[Value, Any], windows: int) -
         return padded.reshape(windows * steps, *x.shape[1:])
 
     return entering if steps == 1 else {k: spread(x) for k, x in entering.items()}
+
+
+def _first(unit: Unit, entering: Mapping[int, Any]) -> Cotangents:
+    """The credit of the one window."""
+    return {k: unit.algebra.arriving(entering[k][0]) for k in unit.states}

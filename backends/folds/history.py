@@ -65,10 +65,10 @@ def backward(stretches: Sequence[Stretch]) -> list[Carried]:
     """Sweep backwards over the steps of a stretch, all units side by side in one loop."""
     if not stretches:
         return []
-    start = [s.unit.algebra.start(closure(s.unit.jacobians, s.unit.states), s.like) for s in stretches]
+    start = [no_steps(s.unit, s.like) for s in stretches]
 
     def step(carry: Any, at: Any) -> tuple[Any, Any]:
-        moved = [_step(s.unit, *c, *x) for s, c, x in zip(stretches, carry, at.tree, strict=True)]
+        moved = [swept_step(s.unit, *c, *x) for s, c, x in zip(stretches, carry, at.tree, strict=True)]
         return [c for c, _ in moved], Shared([found for _, found in moved])
 
     scanned = Shared([(s.jacobians, s.sensitivities, s.arriving) for s in stretches])
@@ -79,7 +79,12 @@ def backward(stretches: Sequence[Stretch]) -> list[Carried]:
     ]
 
 
-def _step(
+def no_steps(unit: Unit, like: Mapping[int, Any]) -> tuple[Jacobians, Cotangents]:
+    """What a sweep over one unit begins with: no Jacobian, and no credit. `like` has each state's shape."""
+    return unit.algebra.start(closure(unit.jacobians, unit.states), like)
+
+
+def swept_step(
     unit: Unit, product: Jacobians, credit: Cotangents, here: Jacobians, sensitive: Any, arrived: Any
 ) -> tuple[Any, Any]:
     """One step of the sweep, for one unit."""

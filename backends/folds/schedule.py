@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
 
 FOLD = 128
 """Steps of a fold by default: so many that the pass over the trace is cheap, so few that the history is small."""
@@ -51,3 +54,29 @@ def _near_divisor(whole: int, wanted: int) -> int:
     wanted = min(wanted, max(1, whole))
     divisors = (d for d in range(wanted, (wanted + 1) // 2 - 1, -1) if whole % d == 0)
     return next(divisors, wanted)
+
+
+class Way(NamedTuple):
+    """How a sequence is cut into folds: all alike, but for the last, which may be shorter."""
+
+    length: int
+    folds: int
+    windows: int
+    window: int
+
+    @classmethod
+    def through(cls, length: int, window: int, longest: int) -> Way:
+        """The fewest folds of at most `longest` steps, or of a window, and these as equal as they can be."""
+        windows = -(-length // window)
+        folds = -(-windows // max(1, longest // window))
+        return cls(length, folds, -(-windows // folds), window)
+
+    @property
+    def rows(self) -> int:
+        """The steps of a fold that is not shorter."""
+        return min(self.length, self.windows * self.window)
+
+    def steps(self, fold: Any) -> Any:
+        """The steps of one fold: a number where all are alike."""
+        alike = self.folds * self.rows == self.length
+        return self.rows if alike else jnp.minimum(self.rows, self.length - fold * self.rows)

@@ -20,6 +20,7 @@ def trace_pass(
     factors: Mapping[int, jax.Array],
     data: jax.Array | None,
     cotangents: Cotangents | None,
+    members: int | None = None,
 ) -> tuple[Held, jax.Array | None]:
     """`E <- P E + sum_t s_t (x) x_t`, and the contraction with the old trace.
 
@@ -31,6 +32,7 @@ def trace_pass(
         factors: `s`, the sensitivities carried to the end, `[time, slots?, *output]` by state.
         data: `x`, `[time, *data]`; None for an operation without data.
         cotangents: what to contract the old trace with, by state; None for no contraction.
+        members: how many sweeps alike it is for: arrays have a leading axis then, or one after that of time.
 
     Returns:
         The new trace, and the contraction, of the weight's shape.
@@ -40,9 +42,65 @@ def trace_pass(
     chosen = None if cotangents is None else {k: algebra.placed(sweep, cotangents[k]) for k in held}
     axis = place.batch[:1]
     size = sum(trace.nbytes for trace in held.values())
-    if not axis or place.sizes[axis] == 1 or size < algebra.in_place_from:
+    together = not axis or place.sizes[axis] == 1 or size < algebra.in_place_from
+    if members is not None:
+        return _member_by_member(algebra, sweep, "" if together else axis, members, held, pairs, factors, data, chosen)
+    if together:
         return _advance(algebra, sweep, held, pairs, factors, data, chosen, "")
     return _entry_by_entry(algebra, sweep, axis, held, pairs, factors, data, chosen)
+
+
+def _member_by_member(
+    algebra: Algebra,
+    sweep: Sweep,
+    axis: str,
+    members: int,
+    held: Held,
+    pairs: Any,
+    factors: Any,
+    data: Any,
+    chosen: Any,
+) -> tuple[Held, jax.Array | None]:
+    """The pass, one member after the other, and of each one entry of `axis` after the other where there is one."""
+    layout = sweep.placement
+    weight, entries = sweep.site.weight.value.type, layout.sizes[axis] if axis else 1
+    in_data = bool(axis) and layout.data is not None and axis in layout.data
+
+    def entry(at: jax.Array, carry: tuple[Held, Any]) -> tuple[Held, Any]:
+        whole, read = carry
+        member, b = at // entries, at % entries
+
+        def pick(x: jax.Array, labels: str, lead: int = 0, inside: bool = True) -> jax.Array:
+            x = jax.lax.dynamic_index_in_dim(x, member, lead, keepdims=False)
+            place = labels.index(axis) + lead if axis and inside else None
+            return x if place is None else jax.lax.dynamic_index_in_dim(x, b, place, keepdims=False)
+
+        own = {p: jax.lax.dynamic_index_in_dim(x, member, 0, keepdims=False) for p, x in pairs.items()}
+        bars = None if chosen is None else {k: pick(x, layout.output) for k, x in chosen.items()}
+        new, more = _advance(
+            algebra,
+            sweep,
+            {k: pick(e, layout.trace) for k, e in whole.items()},
+            {p: algebra.entry(sweep, x, axis, b) for p, x in own.items()} if axis else own,
+            {k: pick(x, layout.output, 1) for k, x in factors.items()},
+            None if data is None else pick(data, layout.data or "", 1, in_data),
+            bars,
+            axis,
+        )
+        new, more = jax.lax.optimization_barrier((new, more))
+        updated: Held = {}
+        for k, old in whole.items():
+            start: list[Any] = [0] * old.ndim
+            start[0] = member
+            value = new[k][None]
+            if axis:
+                start[1 + layout.trace.index(axis)] = b
+                value = jnp.expand_dims(value, 1 + layout.trace.index(axis))
+            updated[k] = jax.lax.dynamic_update_slice(old, value, start)
+        return updated, None if more is None else read.at[member].add(more)
+
+    start = None if chosen is None else jnp.zeros((members, *weight.shape), weight.dtype)
+    return jax.lax.fori_loop(0, members * entries, entry, (held, start))
 
 
 def _entry_by_entry(

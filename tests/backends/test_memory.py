@@ -102,3 +102,16 @@ def test_inputs_and_targets_are_read_where_they_lie_whatever_the_length(rule, ba
     steps = 40 * FOLD
     for short, long in zip(planned(4 * FOLD - 3), planned(4 * FOLD - 3 + steps), strict=True):
         assert long - short <= 2 * steps * params["w"].dtype.itemsize
+
+
+def test_a_length_that_nothing_divides_takes_no_more_memory():
+    """The last fold is a shorter run of the same loop, whose arrays are those of all others."""
+    params, states = {"w": jnp.ones((128, 64))}, {"v": jnp.zeros((4, 64))}
+    learner = etir.compile(step, params, states, jnp.zeros((4, 64)), window=1)
+
+    def planned(length):
+        xs = jax.ShapeDtypeStruct((length, 4, 64), jnp.float32)
+        program = jax.jit(learner.grad(loss)).lower(params, learner.init(), xs, xs)
+        return program.compile().memory_analysis().temp_size_in_bytes
+
+    assert planned(997) <= 1.1 * planned(1000)

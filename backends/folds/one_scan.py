@@ -1,0 +1,387 @@
+"""A fold in one scan forwards and one backwards, in which credit, Jacobians and traces' histories ride together.
+
+Forwards only states, data and the results of costly operations are kept. Backwards goes the loss's cotangent through
+the step, and where it comes to a window's border it moves over into what the traces' own Jacobians carry on. Beside it
+goes the product of these Jacobians, to the fold's end: what the sensitivities that traces take in are multiplied by.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from ...ir.plan import Scene
+from ...ir.transition import Site
+from ...ir.values import Value
+from ..calls import Arrays, Calls
+from ..program import Action, Program
+from ..reverse import BySites, Reverse, Run, stacked_product
+from ..shared import Shared
+from . import tape
+from .algebra import Held, added
+from .family import Family, families
+from .history import no_steps, swept_step
+from .pattern import Unit
+from .replay import Replay
+from .schedule import Way
+from .trace_pass import trace_pass
+from .traced import Traced
+
+
+class Kept(NamedTuple):
+    """What a step leaves for the way back."""
+
+    states: Arrays
+    """As they were before the step."""
+    left: Any
+    """The results of costly equations."""
+    bars: Arrays
+    """The loss's derivatives by the outputs that carry credit."""
+
+
+class Found(NamedTuple):
+    """What a step gives on the way back."""
+
+    sent: dict[int, Any]
+    """For each site with a product, by place, the cotangent of its output, with what later windows send to its data."""
+    together: list[Any]
+    """The same for each of `OneScan.together`, its sites along a leading axis."""
+    by_family: list[Any]
+    """Of each family the sweeps' sensitivities, carried to the fold's end, and the credit that is not in `sent`."""
+    data: dict[int, Any]
+    """The data that operations of the plan compute, by place in `OneScan.data`."""
+
+
+class Back(NamedTuple):
+    """What the scan backwards over a fold comes to."""
+
+    plain: Arrays
+    """The cotangents of weights that are used outside sites."""
+    data: dict[Value, Any]
+    """The data of sites and traces, `[time, ...]`."""
+    sent: dict[int, Any]
+    """For each site with a product, by place, the cotangents of its output, what later windows send included."""
+    products: list[tuple[int, Any]]
+    """What is added to weights, by a site of theirs."""
+    reads: dict[Value, Any]
+    """The contractions of the traces that entered the fold, by their results."""
+    rows: list[tuple[Site, Any, Any]]
+    """Further products to do: site, data, cotangents of its output."""
+
+
+Add: TypeAlias = Callable[[Any, Back], Any]
+"""`(sums, back) -> sums`, with what a fold adds."""
+
+
+class OneScan:
+    """The folds of a program all of whose traces are swept, for one call of the driver."""
+
+    def __init__(self, calls: Calls, program: Program, reverse: BySites, run: Run, loss: Any) -> None:
+        """Prepare for fixed parameters."""
+        self.calls, self.program, self.reverse, self.given, self.loss = calls, program, reverse, run, loss
+        self.transition, self.region = calls.transition, calls.forward_region
+        self.replay = Replay(self.region.body, self._moved())
+        self.families = families(self.transition, program.plan, program.sweeps.units)
+        self.outputs = [k for k, y in enumerate(self.transition.outputs) if y.value.type.carries_credit]
+        self.bundles = [self._data_of(f, k) for f in self.families for k, _ in enumerate(f.unit.sweeps)]
+        together = {v for bundle in self.bundles for v in bundle}
+        alone = [(v,) for v in reverse.needs if v not in together]
+        self.data = list(dict.fromkeys(bundle for bundle in [*self.bundles, *alone] if bundle))
+        """What is kept of the data of sites and traces: values, or many units' together."""
+        self.actions = [program.slice(program.early, _derivatives_of(f.unit)) for f in self.families]
+        self.together = self._together()
+        self.computed = {v for action in program.early for v in action.results}
+
+    def _moved(self) -> set[int]:
+        """The places, among the arguments of a step, of what is differentiated by."""
+        weights, states = len(self.transition.weights), len(self.transition.states)
+        shifts = weights + states + len(self.transition.inputs) + len(self.transition.sites)
+        found = {*self.calls.plain_weights, *(weights + k for k in self.calls.credit_places)}
+        return found | {shifts + k for k in self.reverse.shifted}
+
+    @staticmethod
+    def _data_of(family: Family, place: int) -> tuple[Value, ...]:
+        """The data of the units' sweeps in one place; empty where they have none."""
+        return tuple(v for unit in family.units if (v := unit.sweeps[place].data) is not None)
+
+    @staticmethod
+    def takes(program: Program, reverse: Reverse) -> bool:
+        """Whether all that a plan does, at steps and at the ends of windows, is in its sweeps."""
+        others = (program.at_window, program.late, program.totals, program.vjp.exit, program.early_traces)
+        others = (*others, program.window_traces, program.late_traces)
+        by_sites = isinstance(reverse, BySites) and not program.reverse_results_read
+        return by_sites and not any(others) and not program.output_bars
+
+    def run(self, states: Arrays, traces: Any, sums: Any, arrays: Any, way: Way, add: Add) -> Any:
+        """States, traces and sums after a sequence, with losses and what else the loss returns, `[time, ...]`.
+
+        `arrays` are inputs, signals and targets, `[time, ...]`. `add` gives the sums after a fold.
+        """
+        first = tape.row(arrays, 0)
+        fixed = {t.before: traces[self.program.place[t]] for t in self.program.fixed_traces}
+        forwards = Traced(self._forwards, states, first)
+        _, kinds, *others = forwards.kinds
+
+        def backward_step(carry: Any, kept: Any, inputs: Arrays, signals: Arrays, begins: Any) -> Any:
+            return self._backwards(carry, kept, inputs, signals, begins, fixed, way)
+
+        backwards = Traced(backward_step, self._start(states), kinds, *first[:2], jnp.bool_(0))
+        read = backwards.reads[1]
+        held = self._held(traces)
+
+        def fold(k: Any, now: Any) -> Any:
+            states, held, sums, kept, data, found, out = now
+            begin, steps = k * way.rows, way.steps(k)
+
+            def forward(i: Any, now: Any) -> Any:
+                states, kept, data, out = now
+                states, left, used, given = forwards(states, tape.row(arrays, begin + i))
+                kept = tape.written(kept, i, _only(read, left))
+                return states, kept, tape.written(data, i, used), tape.written(out, begin + i, given)
+
+            def backward(j: Any, now: Any) -> Any:
+                carry, found = now
+                i = steps - 1 - j
+                at = _filled(read, tape.row(kept, i), kinds), *tape.row(arrays[:2], begin + i), i % way.window == 0
+                carry, given = backwards(carry, *at)
+                return carry, tape.written(found, i, given)
+
+            states, kept, data, out = jax.lax.fori_loop(0, steps, forward, (states, kept, data, out))
+            end, found = jax.lax.fori_loop(0, steps, backward, (self._start(states), found))
+            if not isinstance(steps, int):
+                found = jax.lax.fori_loop(steps, way.rows, lambda i, rows: tape.cleared(rows, i), found)
+            held, back = self._back(way, held, data.tree, end, found.tree)
+            return states, held, add(sums, back), kept, data, found, out
+
+        rows = [tape.blank(of, way.rows) for of in (_only(read, kinds), others[0], backwards.kinds[1])]
+        now = (states, held, sums, *rows, tape.blank(others[1], way.length))
+        states, held, sums, _, _, _, out = jax.lax.fori_loop(0, way.folds, fold, now)
+        return states, self._released(traces, held), sums, out
+
+    def _held(self, traces: Any) -> list[list[Held]]:
+        """The traces of each family and sweep, by state."""
+
+        def of(family: Family, place: int) -> Held:
+            sweeps = [unit.sweeps[place] for unit in family.units]
+            arrays = [[traces[self.program.place[trace]] for trace in sweep.traces] for sweep in sweeps]
+            stacked = [family.stacked(of_state) for of_state in zip(*arrays, strict=True)]
+            return dict(zip(sweeps[0].states, stacked, strict=True))
+
+        return [[of(family, place) for place, _ in enumerate(family.unit.sweeps)] for family in self.families]
+
+    def _released(self, traces: Any, held: list[list[Held]]) -> tuple[Any, ...]:
+        """All traces, those that are held in families by their own places again."""
+        new = list(traces)
+        for family, of_family in zip(self.families, held, strict=True):
+            for place, arrays in enumerate(of_family):
+                for k, state in enumerate(family.unit.sweeps[place].states):
+                    for unit, x in zip(family.units, family.apart(arrays[state]), strict=True):
+                        new[self.program.place[unit.sweeps[place].traces[k]]] = x
+        return tuple(new)
+
+    def _start(self, states: Arrays) -> Any:
+        """What the way back begins with: no credit, and a product of no Jacobian."""
+        hidden = [states[k] for k in self.calls.hidden_places]
+        return (
+            [jnp.zeros_like(states[k]) for k in self.calls.credit_places],
+            [jnp.zeros_like(self.given.weights[k]) for k in self.calls.plain_weights],
+            [no_steps(family.unit, family.by_state(hidden)) for family in self.families],
+        )
+
+    def _back(self, way: Way, held: list[list[Held]], kept: dict[int, Any], end: Any, found: Found) -> Any:
+        """The traces after a fold, and what the way back comes to."""
+        entering, plain, carried = end
+        data = {bundle: (kept | found.data)[k] for k, bundle in enumerate(self.data)}
+        values: dict[Value, Any] = {}
+        for bundle, rows in data.items():
+            parts = [rows] if len(bundle) == 1 else [rows[:, k] for k, _ in enumerate(bundle)]
+            values |= dict(zip(bundle, parts, strict=True))
+        back = Back(plain=plain, data=values, sent=found.sent, products=[], reads={}, rows=[])
+        for (family, place), sent in zip(self.together, found.together, strict=True):
+            x, site = data.get(self._data_of(family, place)), family.unit.sweeps[place].site
+            axes = (None if x is None else 1, 1)
+            products = jax.vmap(lambda x, y, site=site: stacked_product(site, x, y), axes)(x, sent)
+            back.products.extend(zip(self._own_sites(family, place), family.apart(products), strict=True))
+        new: list[list[Held]] = []
+        parts = zip(self.families, held, carried, found.by_family, strict=True)
+        for family, of_family, (product, credit), (factors, rows) in parts:
+            if way.windows == 1:
+                credit = {
+                    k: family.unit.algebra.arriving(x) for k, x in family.by_state(self._of_hidden(entering)).items()
+                }
+            new.append([])
+            for place, sweep in enumerate(family.unit.sweeps):
+                x = data.get(self._data_of(family, place))
+                algebra, old, members = family.unit.algebra, of_family[place], family.members
+                moved, read = trace_pass(algebra, sweep, old, product, factors[place], x, credit, members)
+                new[-1].append(moved)
+                sweeps = [unit.sweeps[place] for unit in family.units]
+                back.reads.update(zip((s.contract.results[0] for s in sweeps), family.apart(read), strict=True))
+                if rows[place] is not None:
+                    credits = zip(sweeps, family.apart(rows[place], 1), strict=True)
+                    back.rows.extend((s.site, None if s.data is None else values[s.data], c) for s, c in credits)
+        return new, back
+
+    def _of_hidden(self, entering: Arrays) -> Arrays:
+        """Of the cotangents of states that carry credit, those of hidden states."""
+        return [entering[self.calls.credit_places.index(place)] for place in self.calls.hidden_places]
+
+    def _forwards(self, states: Arrays, xt: Any) -> tuple[Arrays, Any, Any, Any]:
+        """One step of the model: the new states, what is kept of it, data of sites and traces, and its loss."""
+        inputs, _, target = xt
+        own = [self.given.weights[k] for k in self.calls.site_weights]
+        given = [*self.given.weights, *states, *inputs, *own, *self.calls.no_shifts()]
+        results, left = self.replay.forward(given)
+        outputs = results[len(states) : len(states) + len(self.transition.outputs)]
+
+        def loss(chosen: Arrays) -> tuple[Any, Any]:
+            every = list(outputs)
+            for k, y in zip(self.outputs, chosen, strict=True):
+                every[k] = y
+            return self.loss(every, target)
+
+        value, pull, aux = jax.vjp(loss, [outputs[k] for k in self.outputs], has_aux=True)
+        (bars,) = pull(jnp.ones_like(value))
+        known = self._known(given, results)
+        data = {
+            k: known[bundle[0]] if len(bundle) == 1 else jnp.stack([known[v] for v in bundle])
+            for k, bundle in enumerate(self.data)
+            if self.computed.isdisjoint(bundle)
+        }
+        return results[: len(states)], Shared(Kept(states, left, bars)), Shared(data), (value, aux)
+
+    def _known(self, given: Arrays, results: Arrays) -> dict[Value, Any]:
+        """The values that a step's region takes and gives."""
+        known = dict(zip(self.region.outputs, results, strict=True))
+        return known | dict(zip(self.region.inputs, given, strict=True)) | self.given.constants
+
+    def _backwards(
+        self, carry: Any, kept: Any, inputs: Arrays, signals: Arrays, begins: Any, fixed: Mapping[Value, Any], way: Way
+    ) -> tuple[Any, Any]:
+        """One step back; `begins` says whether a window begins with it."""
+        bars, plain, units = carry
+        entering, shifts, more, known = self._pulled(kept.tree, inputs, bars)
+        scene = Scene(
+            transition=self.transition,
+            values={**known, **dict(zip(self.program.signals, signals, strict=True)), **fixed},
+        )
+        arriving, entering = _parted(entering, begins, way)
+        arriving = None if arriving is None else self._of_hidden(arriving)
+        moved, found = list[Any](), list[Any]()
+        for family, actions, (product, credit) in zip(self.families, self.actions, units, strict=True):
+            here, sensitive = family.linearised(scene, lambda own, actions=actions: self._act(own, actions))
+            arrived = None if arriving is None else family.by_state(arriving)
+            carried, given = swept_step(family.unit, product, credit, here, sensitive, arrived)
+            moved.append(carried)
+            found.append(given)
+        sent = self._sent(shifts, found)
+        late = {k: bundle for k, bundle in enumerate(self.data) if not self.computed.isdisjoint(bundle)}
+        for bundle in late.values():
+            self._act(scene, self.program.slice(self.program.early, bundle))
+        plain = [x + y for x, y in zip(plain, more, strict=True)]
+        return (entering, plain, moved), Shared(Found(*sent, {k: scene[v] for k, (v,) in late.items()}))
+
+    def _act(self, scene: Scene, actions: list[Action]) -> None:
+        """Run actions that have not been run in this scene yet."""
+        for action in actions:
+            if any(value not in scene.values for value in action.results):
+                action.run(scene, self.program.overrides)
+
+    def _pulled(self, kept: Kept, inputs: Arrays, bars: Arrays) -> tuple[Arrays, Arrays, Arrays, dict[Value, Any]]:
+        """The cotangents of a step's states, of the shifts and of plain weights, and the step's values."""
+        places, run = self.calls.credit_places, self.given
+
+        def again(credited: Arrays, own: Any) -> tuple[Any, Any]:
+            now = list(kept.states)
+            for k, x in zip(places, credited, strict=True):
+                now[k] = x
+            weights, of_sites = self.reverse.weights(run, own)
+            given = [*weights, *now, *inputs, *of_sites, *self.reverse.at_step(self.reverse.shifts(own))]
+            results = self.replay.again(given, kept.left)
+            outputs = [results[len(now) + k] for k in self.outputs]
+            return ([results[k] for k in places], outputs), (given, results)
+
+        shifts, plain = self.reverse.variables(run, 1)
+        own = ([x[0] for x in shifts], plain)
+        _, pull, values = jax.vjp(again, [kept.states[k] for k in places], own, has_aux=True)
+        entering, (sent, more) = pull((bars, kept.bars))
+        return entering, sent, more, self._known(*values)
+
+    def _own_sites(self, family: Family, place: int) -> list[int]:
+        """The sites of one sweep of each unit, where what later windows send joins their cotangents; else none."""
+        sweeps = [unit.sweeps[place] for unit in family.units]
+        own = all(s.data is s.site.data and self.reverse.takes_rows(s.site) for s in sweeps)
+        return [self.transition.sites.index(s.site) for s in sweeps] if own else []
+
+    def _together(self) -> list[tuple[Family, int]]:
+        """The families and sweeps whose sites' products are done at once: no other sweep sends to these sites."""
+        every = [(family, place) for family in self.families for place, _ in enumerate(family.unit.sweeps)]
+        uses = Counter(unit.sweeps[place].site for family, place in every for unit in family.units)
+        return [
+            (family, place)
+            for family, place in every
+            if family.members is not None
+            and self._own_sites(family, place)
+            and all(uses[unit.sweeps[place].site] == 1 for unit in family.units)
+        ]
+
+    def _sent(self, shifts: Arrays, found: list[Any]) -> tuple[dict[int, Any], list[Any], list[Any]]:
+        """The cotangents of sites' outputs, credit on the same data included: alone, together; and what is left."""
+        by_shift = dict(zip(self.reverse.shifted, shifts, strict=True))
+        sent = {k: [by_shift[self.reverse.shift_of[k]]] for k in self.reverse.product_sites}
+        left: list[Any] = []
+        together: list[Any] = []
+        for family, (factors, credits) in zip(self.families, found, strict=True):
+            rows = list(credits)
+            for place, credit in enumerate(credits):
+                sites = self._own_sites(family, place)
+                if (family, place) in self.together:
+                    terms = [family.stacked([sent.pop(k)[0] for k in sites]), *([] if credit is None else [credit])]
+                    together.append(added(terms))
+                elif credit is not None and sites:
+                    for k, part in zip(sites, family.apart(credit), strict=True):
+                        sent[k].append(part)
+                rows[place] = None if sites else credit
+            left.append((factors, rows))
+        sums: dict[Any, Any] = {}
+        return {k: _once(sums, terms) for k, terms in sent.items()}, together, left
+
+
+def _once(known: dict[Any, Any], terms: list[Any]) -> Any:
+    """The sum of some arrays, one and the same array for the same terms."""
+    key = tuple(map(id, terms))
+    if key not in known:
+        known[key] = added(terms)
+    return known[key]
+
+
+def _parted(entering: Arrays, begins: Any, way: Way) -> tuple[Arrays | None, Arrays]:
+    """What crosses a window's border at this step, None where nothing ever does, and what stays in its window."""
+    if way.windows == 1:
+        return None, entering
+    if way.window == 1:
+        return entering, [jnp.zeros_like(x) for x in entering]
+    crossing = [jnp.where(begins, x, jnp.zeros_like(x)) for x in entering]
+    return crossing, [jnp.where(begins, jnp.zeros_like(x), x) for x in entering]
+
+
+def _derivatives_of(unit: Unit) -> list[Value]:
+    """The Jacobians and the sensitivities of a unit."""
+    return [*unit.jacobians.values(), *(f for sweep in unit.sweeps for f in sweep.factors.values())]
+
+
+def _only(chosen: list[bool], tree: Any) -> list[Any]:
+    """The leaves that are chosen."""
+    return [x for is_chosen, x in zip(chosen, jax.tree.leaves(tree), strict=True) if is_chosen]
+
+
+def _filled(chosen: list[bool], leaves: list[Any], kinds: Any) -> Any:
+    """The tree of which `_only` took `leaves`; zeros, which nothing reads, in the place of the others."""
+    remaining = iter(leaves)
+    whole, structure = jax.tree.flatten(kinds)
+    pairs = zip(chosen, whole, strict=True)
+    return jax.tree.unflatten(structure, [next(remaining) if c else jnp.zeros(k.shape, k.dtype) for c, k in pairs])

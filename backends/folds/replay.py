@@ -1,0 +1,144 @@
+"""A step run twice: forwards, leaving what is costly to have again, and backwards from that."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ...coupling.primitives import elementwise, structure
+from ...ir import jaxpr as jx
+from ...ir.expression import Expression
+from ..calls import Arrays
+from .algebra import added
+
+Left = list[list[Any]]
+"""For each costly equation its results."""
+
+
+class Replay:
+    """One jaxpr, and which of its equations are costly: all that are not element-wise, and do not only move values.
+
+    Reverse mode needs the values inside a step. Those of costly equations are kept, all others are computed again: so
+    a loop backwards over many steps reads what they were begun with, and the results of their products.
+    """
+
+    def __init__(self, body: Any, moved: Collection[int]) -> None:
+        """Look through the equations of a closed jaxpr, to be differentiated by the arguments in the places `moved`."""
+        self.body = body
+        self.equations = jx.equations(body)
+        self.moved = {var for k, var in enumerate(jx.argument_vars(body)) if k in moved}
+        """The variables that depend on what is differentiated by."""
+        for eqn in self.equations:
+            if any(not jx.is_literal(atom) and atom in self.moved for atom in eqn.invars):
+                self.moved.update(eqn.outvars)
+        self.joined = {eqn.outvars[0]: eqn for eqn in self.equations if eqn.primitive.name == "concatenate"}
+
+    def forward(self, arguments: Sequence[Any]) -> tuple[Arrays, Left]:
+        """The results, and what `again` needs beside the arguments."""
+        env, left = self._env(arguments), list[Any]()
+        for eqn in self.equations:
+            jx.run_equations([eqn], env, located=False)
+            if not _is_cheap(eqn):
+                left.append([env[var] for var in eqn.outvars])
+        return self._results(env), left
+
+    def again(self, arguments: Sequence[Any], left: Left) -> Arrays:
+        """The same results, to be differentiated by the arguments: costly equations are what they left."""
+        env, remaining = self._env(arguments), iter(left)
+        for eqn in self.equations:
+            if _is_cheap(eqn):
+                jx.run_equations([eqn], env, located=False)
+            else:
+                env.update(zip(eqn.outvars, self._given(eqn, next(remaining), env), strict=True))
+        return self._results(env)
+
+    def _env(self, arguments: Sequence[Any]) -> dict[Any, Any]:
+        return dict(zip(jx.all_invars(self.body), [*jx.consts_of(self.body), *arguments], strict=True))
+
+    def _results(self, env: dict[Any, Any]) -> Arrays:
+        return [jx.read(env, atom) for atom in jx.outvars(self.body)]
+
+    def _given(self, eqn: jx.Equation, results: list[Any], env: dict[Any, Any]) -> list[Any]:
+        """An equation's known results, with its derivative by what goes in.
+
+        A product with pieces put together, of which some do not depend on what is differentiated by, as a step's inputs
+        do not, is differentiated as the sum of the pieces' products: so nothing is computed for those.
+        """
+        operands = [jx.read(env, atom) for atom in eqn.invars]
+        for axes in _contracted(eqn):
+            for side in (0, 1):
+                atom: Any = eqn.invars[side]
+                joined = None if jx.is_literal(atom) else self.joined.get(atom)
+                if joined is None or joined.params["dimension"] != axes[side]:
+                    continue
+                if not all(not jx.is_literal(atom) and atom in self.moved for atom in joined.invars):
+                    pieces = [jx.read(env, atom) for atom in joined.invars]
+                    return known(partial(_of_pieces, eqn, side, axes), results, [*pieces, operands[1 - side]])
+        return known(partial(jx.bind, eqn), results, operands)
+
+
+def _contracted(eqn: jx.Equation) -> list[tuple[int, int]]:
+    """The axes of a product's two operands that are summed over together; none for every other equation."""
+    if eqn.primitive.name == "dot_general":
+        return list(zip(*eqn.params["dimension_numbers"][0], strict=True))
+    if eqn.primitive.name != "etp" or len(eqn.invars) != 2:
+        return []
+    expression: Expression = eqn.params["expression"]
+    left, right = expression.operands
+    return [(left.index(x), right.index(x)) for x in left if x in right and x not in expression.output]
+
+
+def _of_pieces(eqn: jx.Equation, side: int, axes: tuple[int, int], *given: Any) -> list[Any]:
+    """A product whose operand on one side is put together of all that is given but the last, piece by piece."""
+    *pieces, other = given
+    terms, start = list[Any](), 0
+    for piece in pieces:
+        stop = start + piece.shape[axes[side]]
+        part = jax.lax.slice_in_dim(other, start, stop, axis=axes[1 - side])
+        terms += jx.bind(eqn, *((piece, part) if side == 0 else (part, piece)))
+        start = stop
+    return [added(terms)]
+
+
+def known(function: Any, results: list[Any], operands: Sequence[Any]) -> list[Any]:
+    """What a function of some operands is known to give, with its derivative."""
+    if not any(jnp.issubdtype(x.dtype, jnp.inexact) for x in results):
+        return results
+    places = [k for k, x in enumerate(operands) if jnp.issubdtype(jnp.result_type(x), jnp.inexact)]
+
+    @jax.custom_vjp
+    def given(chosen: Arrays, rest: Any) -> list[Any]:
+        del chosen
+        return rest[0]
+
+    def forward(chosen: Arrays, rest: Any) -> tuple[list[Any], Any]:
+        return rest[0], (chosen, rest[1])
+
+    def reverse(kept: Any, cotangents: Any) -> tuple[Any, None]:
+        chosen, others = kept
+
+        def run(*chosen: Any) -> list[Any]:
+            every = list(others)
+            for k, x in zip(places, chosen, strict=True):
+                every[k] = x
+            return function(*every)
+
+        return list(jax.vjp(run, *chosen)[1](cotangents)), None
+
+    given.defvjp(forward, reverse)
+    others = [None if k in places else x for k, x in enumerate(operands)]
+    return given([operands[k] for k in places], (results, others))
+
+
+def _is_cheap(eqn: jx.Equation) -> bool:
+    """Whether an equation takes about what its results take in memory: an element or a place each."""
+    name = eqn.primitive.name
+    if name in elementwise.RULES or name in structure.RULES:
+        return not eqn.effects
+    bodies = list(jx.sub_jaxprs(eqn))
+    called = name.startswith("custom_") or jx.callee(eqn) is not None
+    return called and bool(bodies) and all(_is_cheap(inner) for body in bodies for inner in jx.equations(body))

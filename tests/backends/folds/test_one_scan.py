@@ -1,0 +1,69 @@
+"""Folds in one scan back: like layers are taken as one, and neither that nor the schedule changes a number."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+from learners import differing, driver
+from oracles import by_path
+
+import etir
+from etir.backends.folds.family import families
+
+LAYERS, SIZE, BATCH, STEPS = 3, 3, 2, 11
+
+
+def layer(p: Any, s: Any, x: Any, leak: float) -> Any:
+    """Two gates, of which each has a weight of its own."""
+    u = jnp.concatenate([x, s["h"]], -1)
+    c = jax.nn.sigmoid(etir.matmul(u, p["f"])) * s["c"] + leak * jnp.tanh(etir.matmul(u, p["g"]))
+    return {"c": c, "h": jnp.tanh(c)}
+
+
+def stack(leaks: tuple[float, ...]) -> Any:
+    def step(params: Any, states: Any, x: Any) -> Any:
+        new: list[Any] = []
+        for p, s, leak in zip(params, states, leaks, strict=True):
+            new.append(layer(p, s, x, leak))
+            x = x + new[-1]["h"]
+        return new, x
+
+    return step
+
+
+def drawn() -> tuple[Any, ...]:
+    keys = iter(jax.random.split(jax.random.key(3), 20))
+    params = [{k: jax.random.normal(next(keys), (2 * SIZE, SIZE)) for k in "fg"} for _ in range(LAYERS)]
+    states = [{k: jnp.full((BATCH, SIZE), 0.1) for k in "ch"} for _ in range(LAYERS)]
+    xs, ts = (jax.random.normal(next(keys), (STEPS, BATCH, SIZE)) for _ in range(2))
+    return params, states, xs, ts
+
+
+def outcome(window: int, backend: str = "xla") -> Any:
+    params, states, xs, ts = drawn()
+    options: Any = {"window": window, "backend": backend, "on_truncated": "ignore"}
+    learner = etir.compile(stack((0.5,) * LAYERS), params, states, xs[0], **options)
+    grads, losses, carry = driver(learner)(params, states, xs, ts)
+    return by_path(grads) | {"losses": losses} | {f"trace {k}": x for k, x in enumerate(carry.traces)}
+
+
+@pytest.mark.parametrize(("window", "fold", "entries"), [(2, 128, False), (2, 4, True), (1, 3, False), (5, 128, True)])
+def test_like_layers_taken_as_one_agree_with_every_step(
+    window: int, fold: int, entries: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("etir.backends.folds.family.MANY", 2)
+    monkeypatch.setattr("etir.backends.sequence.FOLD", fold)
+    monkeypatch.setattr("etir.backends.folds.algebra.Algebra.in_place_from", 1 if entries else 1 << 20)
+    assert differing(outcome(window), outcome(window, "reference")) == {}
+
+
+@pytest.mark.parametrize(("leaks", "members"), [((0.5, 0.5, 0.5), [3]), ((0.5, 0.25, 0.5), [2, None])])
+def test_layers_that_compute_something_else_are_not_alike(
+    leaks: Any, members: list[Any], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("etir.backends.folds.family.MANY", 2)
+    params, states, xs, _ = drawn()
+    program = etir.compile(stack(leaks), params, states, xs[0], window=2, on_truncated="ignore")._engine.program
+    found = families(program.transition, program.plan, program.sweeps.units)
+    assert [family.members for family in found] == members
