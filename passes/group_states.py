@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-import networkx as nx
-
 from ..ir import jaxpr as jx
 from ..ir.dataflow import Dataflow
 from ..ir.regions import OPEN
@@ -37,6 +35,8 @@ def grouped(transition: Transition, flow: Dataflow, first: int = 0) -> tuple[Gro
 
     Where mixing operations are not held, states of one shape that depend on each other in any way are one group.
     """
+    import networkx as nx  # a third of a second, and only where a model is analysed
+
     variables, hidden = state_variables(transition), transition.hidden
     graph: nx.Graph[int] = nx.Graph()
     graph.add_nodes_from(range(len(hidden)))

@@ -6,8 +6,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
-import networkx as nx
-
 from .picture import Picture
 
 Item: TypeAlias = tuple[str, int]
@@ -36,6 +34,8 @@ def layer_of_blocks(blocks: Sequence[str], arrows: Iterable[tuple[str, str]]) ->
 
     A block that nothing leads to stands right before what it leads to.
     """
+    import networkx as nx  # a third of a second, and only where a graph is drawn
+
     graph = nx.DiGraph()
     graph.add_nodes_from(blocks)
     graph.add_edges_from(arrows)
