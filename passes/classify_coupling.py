@@ -101,4 +101,4 @@ def is_placed(union: Coupling) -> bool:
     However often an output is repeated, a trace is no larger than the states times the weight's other axes, since each
     state position is fed by few of its positions.
     """
-    return union.spread <= SPREAD
+    return bool(union.spread <= SPREAD)

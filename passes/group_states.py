@@ -56,9 +56,12 @@ def grouped(transition: Transition, flow: Dataflow, first: int = 0) -> tuple[Gro
 
 
 def _joined(flow: Dataflow, after: Any, place: dict[Any, int]) -> list[Any]:
-    shape = jx.shape_of(after)
+    """The old values of states that a new one is grouped with: of its shape, and real where it is real."""
+    kind = jx.type_of(after)
     return [
         source
         for source, coupling in flow.of(after).items()
-        if source in place and jx.shape_of(source) == shape and (flow.scope == OPEN or coupling.has_diagonal)
+        if source in place
+        and (jx.shape_of(source), jx.type_of(source).is_complex) == (kind.shape, kind.is_complex)
+        and (flow.scope == OPEN or coupling.has_diagonal)
     ]

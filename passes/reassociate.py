@@ -175,20 +175,23 @@ class _Rewriting:
         rank = len(jx.shape_of(eqn.outvars[0]))
         for place in (0, 1):
             factor, other = eqn.invars[place], eqn.invars[1 - place]
-            if jx.is_literal(factor) or jx.shape_of(other) != jx.shape_of(eqn.outvars[0]):
+            whole = jx.shape_of(eqn.outvars[0])
+            if jx.is_literal(other) or jx.shape_of(other) != whole:
                 continue
-            found = self._factor(factor, operands[place], rank)
+            if jx.is_literal(factor):
+                return [replace(t, x=t.x * operands[place]) for t in self._terms(other, operands[1 - place])]
+            found = self._factor(factor, operands[place], whole)
             if found is not None:
                 value, labels = found
                 terms = self._terms(other, operands[1 - place])
                 return [_times(t, value, labels) for t in terms]
-            if other in self.terms and not jx.is_literal(factor) and factor not in self.prologue.params_of:
+            if other in self.terms and factor not in self.prologue.params_of:
                 terms = self.terms[other]
                 if all(t.x_labels == LABELS[:rank] for t in terms) and jx.shape_of(factor) == jx.shape_of(other):
                     return [replace(t, x=t.x * operands[place]) for t in terms]
         return None
 
-    def _factor(self, atom: Any, value: Any, rank: int) -> tuple[Any, str] | None:
+    def _factor(self, atom: Any, value: Any, whole: tuple[int, ...]) -> tuple[Any, str] | None:
         """A function of selected parameters, before it was repeated along axes, and the labels of its axes."""
         if atom not in self.selected:
             return None
@@ -198,7 +201,11 @@ class _Rewriting:
             shape = jx.shape_of(made.invars[0])
             if all(shape[k] == jx.shape_of(atom)[axis] for k, axis in enumerate(axes)):
                 return small, "".join(LABELS[axis] for axis in axes)
-        return (value, LABELS[:rank]) if jnp.ndim(value) == rank else None
+        if jnp.ndim(value) != len(whole):
+            return None
+        repeated = [axis for axis, size in enumerate(jnp.shape(value)) if size != whole[axis]]
+        kept = "".join(LABELS[axis] for axis in range(len(whole)) if axis not in repeated)
+        return jnp.squeeze(value, repeated), kept
 
 
 def _times(term: _Term, value: Any, labels: str) -> _Term:

@@ -76,11 +76,11 @@ CASES = (
     ),
     ZooCase(
         name="delay_line",
-        about="leaky integrator that hears itself after a delay: a float buffer of another shape carries credit",
+        about="leaky integrator that hears itself after a delay: credit goes there and back by another shape",
         step=_delay_line,
         shapes=_shapes,
         initial=_delay_rest,
-        labels=labelled(approximate="W b", exact="readout"),
+        labels=labelled(exact="W b readout"),
     ),
     ZooCase(
         name="delay_buffer",

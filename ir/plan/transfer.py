@@ -280,6 +280,9 @@ class Outer(Drive):
         yield from unplaced
         if not unplaced:
             yield from misshapen("trace", trace, self.placement.shape)
+        if not unplaced and self.association.union is None:
+            yield "adds what a site feeds to states that it does not feed"
+        elif not unplaced:
             fed = Placement(self.association).output_shape
             yield from misshapen("factor to add", kinds_of(self.factors), fed)
         for factor, kind in zip(self.factors, trace, strict=False):

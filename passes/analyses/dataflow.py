@@ -80,7 +80,6 @@ class _Walk:
     ) -> None:
         self.prologue, self.must_hold, self.credit, self.mixing = prologue, must_hold, credit, mixing
         self.followed = set(old_states)
-        self.real_states = frozenset(var for var in old_states if not jx.type_of(var).is_complex)
         weights = [var for var in prologue.frontier if jx.type_of(var).carries_credit]
         self.identity = functools.cache(Coupling.identity)  # one object a shape, so that sources share it
         self.depends: dict[Any, Dependences] = {
@@ -126,7 +125,7 @@ class _Walk:
     def _flow(self, place: int, eqn: Any, var: Any, live: Live) -> None:
         """Record what one result depends on, or that it is held."""
         pairs = [(deps, coupling) for _, deps, coupling in live]
-        crossing = _not_holomorphic(eqn, var, pairs, self.followed, self.real_states) or self.must_hold.get(var)
+        crossing = _not_holomorphic(eqn, var, pairs, self.followed) or self.must_hold.get(var)
         self.depends[var] = {} if crossing else _combine(pairs, self.followed)
         if summed := self._summed(live):
             self.summed[var] = summed
@@ -234,18 +233,17 @@ def is_spread(coupling: Coupling, summed: bool) -> bool:
 
 
 def _not_holomorphic(
-    eqn: Any, var: Any, live: list[tuple[Dependences, Coupling]], followed: set[Any], real_states: frozenset[Any]
+    eqn: Any, var: Any, live: list[tuple[Dependences, Coupling]], followed: set[Any]
 ) -> Crossing | None:
     """Why a result is not complex-differentiable in its sources, so that one complex factor cannot say how it depends.
 
-    A real site that feeds a complex value is fine (its factor is taken in two parts); a real state is not.
+    A real site or state that feeds a complex value is fine: its factor is taken in two parts.
     """
     name = eqn.primitive.name
     sources = [source for deps, _ in live for source in deps if source in followed]
     from_complex = any(jx.type_of(source).is_complex for source in sources)
     to_complex = jx.type_of(var).is_complex
-    real_state = any(source in real_states for source in sources)
-    if (from_complex and (not to_complex or _conjugates(eqn))) or (to_complex and real_state):
+    if from_complex and (not to_complex or _conjugates(eqn)):
         return Crossing(operation=name, why="is not complex-differentiable", loc=jx.location(eqn))
     return None
 

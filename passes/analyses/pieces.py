@@ -44,10 +44,12 @@ def _cut(shape: tuple[int, ...], readers: list[Any]) -> Pieces | None:
     """Where readers cut an array, all along one axis and in pieces of unequal size; None where they do not."""
     cuts = [_bounds(shape, eqn) for eqn in readers]
     axes = {cut.axis for cut in cuts if cut is not None}
-    if not cuts or None in cuts or len(axes) != 1:
+    parts = {part for cut in cuts if cut is not None for part in itertools.pairwise(cut.bounds)}
+    meet = any(start < end for (_, end), (start, _) in itertools.pairwise(sorted(parts)))
+    if None in cuts or len(axes) != 1 or len(parts) < 2 or meet:
         return None
     (axis,) = axes
-    bounds = tuple(sorted({0, shape[axis], *(b for cut in cuts if cut is not None for b in cut.bounds)}))
+    bounds = tuple(sorted({0, shape[axis], *(end for part in parts for end in part)}))
     sizes = {end - start for start, end in itertools.pairwise(bounds)}
     return Pieces(axis, bounds) if len(sizes) > 1 else None
 

@@ -27,9 +27,12 @@ def followed_traces(plan: Writer, task: Task) -> Iterator[tuple[Positional, Sequ
     Along their courses through the groups; or else, one hop, at what they feed.
     """
     opened = courses_with_nothing_held(plan, task)
+    takers: dict[Site, tuple[Course, list[Param]]] = {}
     for param, courses in opened.items():
         for course in courses:
-            yield from ((trace, [param]) for trace in traces_along(plan, course))
+            takers.setdefault(next(iter(course)).site, (course, []))[1].append(param)
+    for course, params in takers.values():
+        yield from ((trace, params) for trace in traces_along(plan, course))
     held = [a for a in task.associations if not set(opened).intersection(a.site.weight.params)]
     for site in dict.fromkeys(a.site for a in held):
         uses = [a for a in task.transition.associations if a.site is site and (a.traced or a.indirect)]

@@ -246,8 +246,8 @@ CASES = {
         """,
         """
         error: the learning rule is of type int; wanted a name or a Rule [unknown-rule]
-          help: known: auto, bptt, d_rtrl, dni, e_prop, kf_rtrl, ottt, pp_prop, rflo, rtrl, snap, three_factor, uoro
-        """,
+          help: known: auto, bptt, cascade, d_rtrl, dni, e_prop, kf_rtrl, ottt, pp_prop, rflo, rtrl, snap, three_factor, uoro
+        """,  # noqa: E501 (a message has no line breaks of its own)
     ),
     "rules": (
         """

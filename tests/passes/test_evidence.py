@@ -116,9 +116,11 @@ def test_states_of_another_group():
         return {"h": h, "g": 0.5 * s["g"] + s["h"][::-1]}, h + s["g"]
     """
     types = {"W": "f32[3,4]"}, {"h": "f32[4]", "g": "f32[4]"}, "f32[3]"
-    assert labels(etir.analyse(lowered(source, *types))) == (
+    analysed = etir.analyse(lowered(source, *types))
+    assert labels(analysed, rule=etir.rules.EProp(kappa=0)) == (
         "\"W\" approximate \"'h' feeds 'g', a state of another group\""
     )
+    assert labels(analysed) == '"W" exact "every path from it to a hidden state is traced"'
 
 
 BUFFERED = """

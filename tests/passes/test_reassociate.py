@@ -15,6 +15,8 @@ UPDATES = {
     "a chain": ("(x @ p['A']) @ p['B']", ["A+B"]),
     "a part of a product": ("jnp.split(x @ p['V'], [2], -1)[0] @ p['B']", ["B+V"]),
     "what is no product of both": ("jnp.tanh(x * p['mu']) @ p['W']", ["mu", "W"]),
+    "a repeated vector": ("((x * p['mu'][None])[:, 1:]) @ p['W'][1:]", ["W+mu"]),
+    "a scalar": ("(x[0] @ p['mu'] * 0.5) * jnp.ones((5, 4), 'float32')", ["mu"]),
     "data alone": ("(2 * x) @ p['W']", ["W"]),
 }
 

@@ -119,7 +119,7 @@ def test_the_age_is_counted_whatever_traces_are_held_as():
     params, states, xs, _ = numbers()
     learner = etir.compile(step, params, states, xs[0], rule=PpProp(corrected=True), trace_dtype=jnp.bfloat16)
     many = jnp.broadcast_to(xs[0], (300, INPUTS))
-    traces = learner.window(params, learner.init(), many)[0].traces
+    traces = learner.traces(learner.window(params, learner.init(), many)[0])
     ages = [x for x, t in zip(traces, learner.transition.plan.traces, strict=True) if t.label.startswith("steps since")]
     assert [int(age) for age in ages] == [300]
 

@@ -186,8 +186,8 @@ def test_what_it_says_of_itself():
     assert re.sub(r" +", " ", str(learner.certificate)) == expected("""
         weight label why
         U approximate a random estimate, whose mean is the gradient of rtrl
-        W approximate a random estimate, whose mean is the gradient of rtrl
-        b approximate a random estimate, whose mean is the gradient of rtrl
+        W approximate as for U
+        b approximate as for U
         o exact reaches no hidden state: its gradient needs no trace
     """)
 

@@ -79,7 +79,8 @@ def _owners(part: type[Part]) -> list[type[Operation]]:
 
 def _takes(hint: Any, part: type[Part]) -> bool:
     if isinstance(hint, type) and issubclass(hint, Part):
-        return issubclass(part, hint)
+        inside = (kind for kind in vocabulary().values() if issubclass(kind, hint))
+        return issubclass(part, hint) or any(_takes(h, part) for k in inside for h in annotations_of(k).values())
     return any(_takes(each, part) for each in get_args(hint))
 
 

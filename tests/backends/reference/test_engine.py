@@ -51,7 +51,7 @@ def test_a_trace_is_the_derivative_of_the_state(name: str, rule: str):
         return jax.lax.scan(lambda s, x: (of.step(params, s, x)[0], None), of.states, of.xs)[0]["h"]
 
     by_weight = jax.jacrev(final)(of.params)["W"]  # [state positions, inputs, outputs]
-    (trace,) = carry.traces
+    (trace,) = learner.traces(carry)
     read = next(op for op in learner.transition.plan.at_window if isinstance(op, Contract))
     positions = Placement(read.association, read.reach).positions.T  # [slots, outputs]
     wanted = jnp.where(positions[:, None] >= 0, by_weight[positions, :, jnp.arange(len(of.params["W"][0]))].mT, 0)
