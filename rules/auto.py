@@ -12,13 +12,14 @@ from ..ir.plan.cost import human_bytes
 from ..ir.transition import Param, Verdict
 from .base import Rule
 from .bptt import Bptt
+from .cascade import Cascade
 from .d_rtrl import DRtrl
 from .pp_prop import PpProp
 from .rtrl import Rtrl
 from .shared.trials import Choice, Trial, Trials
 from .snap import SnAp
 
-CANDIDATES: tuple[Rule, ...] = (Bptt(), PpProp(), DRtrl(), SnAp(n=1), SnAp(n=2), SnAp(n=4), Rtrl())
+CANDIDATES: tuple[Rule, ...] = (Bptt(), PpProp(), DRtrl(), Cascade(), SnAp(n=1), SnAp(n=2), SnAp(n=4), Rtrl())
 """The rules that are tried, less exact ones first."""
 
 

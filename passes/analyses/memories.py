@@ -16,7 +16,7 @@ import numpy.typing as npt
 from ...ir import jaxpr as jx
 from ...ir.plan.jacobian import hidden_operands
 from ...ir.regions import WEIGHTS
-from ...ir.transition import Group, Transition
+from ...ir.transition import Group, Site, Transition
 from ...ir.values import Value
 
 Pair = tuple[int, int]
@@ -104,7 +104,8 @@ class Memories:
             rows = [pull(row)[0] for row in ones]
             return [rows[i][j] for i, j in pairs]
 
-        found = self._examined(pulled, values, {w.value for w in t.weights})
+        learnt = {w.value for w in t.weights} | {site.output for site in self._plain_sites}
+        found = self._examined(pulled, values, learnt)
         return _Factors(
             pairs={pair: level for pair, (level, _) in zip(pairs, found, strict=True)},
             values={pair: x for pair, (_, x) in zip(pairs, found, strict=True) if x is not None},
@@ -157,7 +158,14 @@ class Memories:
             return {}
         with jax.ensure_compile_time_eval():
             found = jx.evaluate(t.region(WEIGHTS).body, [jnp.asarray(x) for x in examples])
-        return {w.value: x for w, x in zip(t.weights, found, strict=True)}
+        of = {w.value: x for w, x in zip(t.weights, found, strict=True)}
+        return of | {site.output: of[site.weight.value] for site in self._plain_sites}
+
+    @property
+    def _plain_sites(self) -> list[Site]:
+        """The sites whose output is their weight."""
+        sites = (site for site in self.transition.sites if site.data is None)
+        return [site for site in sites if site.expression.operands == (site.expression.output,)]
 
 
 def _level(levels: dict[Any, Standing], atom: Any) -> Standing:

@@ -81,7 +81,7 @@ def test_one_plan_is_written_a_candidate(monkeypatch):
         choose_rules._Planned, "of", lambda self, rule, params: (tried.append(rule.name), of(self, rule, params))[1]
     )
     compiled(rule="auto")
-    assert tried == ["bptt", "pp_prop", "d_rtrl", "rtrl"]
+    assert tried == ["bptt", "pp_prop", "d_rtrl", "cascade", "rtrl"]
 
 
 def test_candidates_are_an_option():
