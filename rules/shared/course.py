@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
 from typing import TypeAlias
 
 from ...coupling import Coupling
@@ -85,7 +86,7 @@ def courses_with_nothing_held(plan: Writer, task: Task) -> dict[Param, list[Cour
         ]
         traces = {a: Followed(_places(a, course), reach) for course in courses for a, reach in course.items()}
         if traces and plan.is_followed(param, traces):
-            found[param] = courses
+            found[param] = [course for course in courses if course]
     return found
 
 
@@ -129,16 +130,23 @@ def _course(associations: Sequence[Association], active: set[State]) -> Course:
 
 
 def _one_more(association: Association, course: Course, active: set[State]) -> Coupling | None:
-    """What is reached of one group a step later, beside what is reached already."""
+    """What is reached of one group when others' states have fed it once more, and it itself for ever."""
     reach = course.get(association)
     for other, known in course.items():
-        both = association.group.jacobian if other is association else association.group.inflow
-        led = [d.coupling for d in both if d.on in active and d.on in other.group.states]
-        for coupling in dict.fromkeys(c for c in led if not c.is_identity):
-            further = coupling.compose(known)
-            if further is not None and further != reach:
-                reach = further if reach is None else reach.join(further)
-    return reach
+        inflow = [d.coupling for d in association.group.inflow if d.on in active and d.on in other.group.states]
+        for coupling in dict.fromkeys(inflow):
+            reach = _with(reach, coupling.compose(known))
+    own = [d.coupling for d in association.group.jacobian if d.on in active]
+    moves = [coupling for coupling in dict.fromkeys(own) if coupling.has_off_diagonal]
+    if reach is None or not moves:
+        return reach
+    return _with(reach, reduce(Coupling.join, moves).closure().compose(reach))
+
+
+def _with(reach: Coupling | None, further: Coupling | None) -> Coupling | None:
+    if reach is None or further is None or further == reach:
+        return reach if further is None else further
+    return reach.join(further)
 
 
 def followed_by(associations: Sequence[Association]) -> list[State]:
