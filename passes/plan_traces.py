@@ -58,7 +58,7 @@ class PlanTraces(Pass):
     def run(self, transition: Transition) -> Transition:
         """The transition with a plan."""
         self._check()
-        assigned = assign_rules(transition, self.rule, self.rules)
+        assigned = assign_rules([param.path for param in transition.params], self.rule, self.rules)
         _check_sites(transition, assigned)
         budget: dict[str, Any] = {"memory": self.memory, "credit": self.credit, "trace_dtype": self.trace_dtype}
         rules, because = choose_rules(transition, assigned, partial(self._written, transition), **budget)
@@ -114,12 +114,11 @@ class PlanTraces(Pass):
             raise EtirError(findings)
 
 
-def assign_rules(transition: Transition, default: str | Rule, overrides: RuleOf) -> list[Rule]:
-    """The rule of each parameter, in order. EtirError for unknown rules and for globs that match no parameter."""
+def assign_rules(paths: Sequence[str], default: str | Rule, overrides: RuleOf) -> list[Rule]:
+    """The rule of the parameter at each path. EtirError for unknown rules and for globs that match no parameter."""
     findings: list[Diagnostic] = []
     rules = [(glob, _known(rule, findings)) for glob, rule in overrides]
     fallback = _known(default, findings)
-    paths = [param.path for param in transition.params]
     findings += [
         Diagnostic(
             code="rule-path", message=f"no parameter matches '{glob}', given in rules=", help=did_you_mean(glob, paths)

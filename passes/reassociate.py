@@ -138,8 +138,7 @@ class _Rewriting:
         for label in term.x_labels + term.a_labels:
             if label not in of or LABELS.index(label) >= len(labels):
                 of[label] = next(fresh)
-        rename = lambda text: "".join(of[label] for label in text)  # noqa: E731
-        return replace(term, x_labels=rename(term.x_labels), a_labels=rename(term.a_labels))
+        return _renamed(term, of)
 
     # What is linear in data that are linear in parameters
 
@@ -228,8 +227,13 @@ def _relabelled(term: _Term, output: str) -> _Term:
     """A term over a result's labels, renamed to the first labels there are."""
     rest = [label for label in dict.fromkeys(term.x_labels + term.a_labels) if label not in output]
     of = dict(zip((*output, *rest), LABELS, strict=False))
-    rename = lambda text: "".join(of[label] for label in text)  # noqa: E731
-    return replace(term, x_labels=rename(term.x_labels), a_labels=rename(term.a_labels))
+    return _renamed(term, of)
+
+
+def _renamed(term: _Term, of: dict[str, str]) -> _Term:
+    """A term with each label replaced by the one that stands for it."""
+    x_labels, a_labels = ("".join(of[label] for label in text) for text in (term.x_labels, term.a_labels))
+    return replace(term, x_labels=x_labels, a_labels=a_labels)
 
 
 def _sliced(term: _Term, ends: dict[int, tuple[int, int]]) -> _Term:

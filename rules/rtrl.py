@@ -10,7 +10,8 @@ from ..ir.plan import AdvanceFull, ContractFull, Placement
 from ..ir.plan.influence import influence_type
 from ..ir.transition import Association, Param
 from .base import Rule, Task
-from .shared.neighbourhood import fed_states, neighbourhood_trace, reach_after, trace_type
+from .shared.along import trace_type
+from .shared.neighbourhood import fed_states, neighbourhood_trace, reach_after
 from .shared.positional import read_at_entry
 from .writer import Followed, Writer
 

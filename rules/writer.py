@@ -207,35 +207,22 @@ class Writer:
 
     # What rules share
 
-    def jacobian(self, group: Group, *, whole: bool = False) -> dict[Pair, Value]:
+    def jacobian(self, group: Group, *, whole: bool = False, on: Group | None = None) -> dict[Pair, Value]:
         """`D = dh'/dh` of a group at this step, in the group's scope, by (new state, old state) as places in it.
 
-        The diagonal over positions, `[*group]`, of the pairs that have one; with `whole` every entry.
+        The diagonal over positions, `[*group]`, of the pairs that have one; with `whole` every entry: at each old
+        position the derivatives of the new positions that it feeds. `on`, with `whole`, is another group of old states.
         """
-        key = ("jacobian", group, whole)
+        key = ("jacobian", group, whole, on)
         if key not in self._shared:
             pairs = tuple(
                 (i, j)
                 for i, of in enumerate(group.states)
-                for j, on in enumerate(group.states)
-                if (c := group.dependence(of, on)) is not None and (whole or c.has_diagonal)
+                for j, old in enumerate((on or group).states)
+                if (c := group.dependence(of, old)) is not None and (whole or c.has_diagonal)
             )
-            names = [f"D_{group.states[i].before.hint}_{group.states[j].before.hint}" for i, j in pairs]
-            operation = Jacobian(group=group, pairs=pairs, whole=whole, loc=group.loc)
-            self._shared[key] = dict(zip(pairs, self.step(operation, *names), strict=True)) if pairs else {}
-        return self._shared[key]
-
-    def inflow(self, group: Group, on: Group) -> dict[Pair, Value]:
-        """`dh'/dg` of a group by the old states of another one, by (new state, old state) as places in the two.
-
-        At each old position the derivatives of the new positions that it feeds, `[slots?, *positions of the other]`.
-        """
-        key = ("inflow", group, on)
-        if key not in self._shared:
-            states = [(i, j, of, by) for i, of in enumerate(group.states) for j, by in enumerate(on.states)]
-            pairs = tuple((i, j) for i, j, of, by in states if group.dependence(of, by) is not None)
-            names = [f"D_{group.states[i].before.hint}_{on.states[j].before.hint}" for i, j in pairs]
-            operation = Jacobian(group=group, pairs=pairs, whole=True, on=on, loc=group.loc)
+            names = [f"D_{group.states[i].before.hint}_{(on or group).states[j].before.hint}" for i, j in pairs]
+            operation = Jacobian(group=group, pairs=pairs, whole=whole, on=on, loc=group.loc)
             self._shared[key] = dict(zip(pairs, self.step(operation, *names), strict=True)) if pairs else {}
         return self._shared[key]
 

@@ -6,16 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import jax.numpy as jnp
-
 from ...coupling import Coupling
 from ..types import TensorType
 from ..values import Value
 from .faults import kinds_of, misshapen, not_as_many, too_narrow
-from .links import links, pick, positions_of
+from .links import positions_of
 from .placement import Placement, placement_faults
 from .scene import Scene
-from .transfer import Drive
+from .transfer import Drive, spread, within
 
 if TYPE_CHECKING:
     from ..transition import Association
@@ -48,13 +46,18 @@ class Inflow(Drive):
         """On the reach."""
         return Placement(self.association, self.reach)
 
+    @property
+    def source_placement(self) -> Placement:
+        """Where the trace that is added lies."""
+        return Placement(self.source, self.source_reach)
+
     def terms(self, scene: Scene) -> list[Any]:
         """`C G` on the reach."""
-        old, new = Placement(self.source, self.source_reach), self.placement
+        old, new = self.source_placement, self.placement
         found: list[list[Any]] = [[] for _ in range(1 + max((of for of, _ in self.pairs), default=-1))]
         for (of, on), coupling, value in zip(self.pairs, self.couplings, self.factors, strict=True):
-            matrix = pick(scene[value], links(self.reach, coupling, self.source_reach))
-            found[of].append(sent(old, new, matrix, scene[self.trace[on]]))
+            matrix = within(new, coupling, scene[value], source=old)
+            found[of].append(spread(new, matrix, scene[self.trace[on]], source=old))
         return [sum(terms[1:], terms[0]) if terms else None for terms in found]
 
     def faults(self, trace: Sequence[TensorType]) -> Iterator[str]:
@@ -67,9 +70,7 @@ class Inflow(Drive):
         yield from unplaced
         if not unplaced:
             yield from misshapen("trace", trace, self.placement.shape)
-            yield from misshapen(
-                "inflowing trace", kinds_of(self.trace), Placement(self.source, self.source_reach).shape
-            )
+            yield from misshapen("inflowing trace", kinds_of(self.trace), self.source_placement.shape)
         old, new = self.source.group.shape, self.association.group.shape
         for (of, on), coupling, factor in zip(self.pairs, self.couplings, self.factors, strict=False):
             if not (0 <= of < len(trace) and 0 <= on < len(self.trace)):
@@ -80,15 +81,3 @@ class Inflow(Drive):
                 slots = positions_of(coupling).shape[-1]
                 yield from misshapen("inflow factor", [factor.type], ((slots,) if slots > 1 else ()) + old)
                 yield from too_narrow(trace[of], [factor.type, self.trace[on].type])
-
-
-def sent(old: Placement, new: Placement, matrix: Any, trace: Any) -> Any:
-    """What matrices `[*output, new slot, old slot]` make of a trace laid out by one placement, laid out by another."""
-    output = new.output[len(new.slot) :]
-    kept = [axis for axis, size in enumerate(matrix.shape[:-2]) if size > 1]
-    matrix = matrix.reshape([*(matrix.shape[axis] for axis in kept), *matrix.shape[-2:]])
-    rest = old.batch + old.weight
-    to, at = [label for label in "XYZxyz" if label not in rest + output][:2]
-    labels = "".join(output[axis] for axis in kept)
-    found = jnp.einsum(f"{labels}{to}{at},{at}{rest}->{to}{rest}", matrix, trace if old.slot else trace[None])
-    return found if new.slot else found[0]

@@ -183,24 +183,30 @@ def _pair_faults(
             yield from too_narrow(trace[of], [factor.type, trace[on]])
 
 
-def within(place: Placement, coupling: Coupling, factor: Any, lead: int = 0) -> Any:
+def within(place: Placement, coupling: Coupling, factor: Any, lead: int = 0, *, source: Placement | None = None) -> Any:
     """A Jacobian on the slots of a placement, `[..., *output, new slot, old slot]`, from `[..., targets?, *group]`.
 
-    Axes of the output along which it does not change have size one.
+    Axes of the output along which it does not change have size one. Old slots are those of `source`, where that is
+    another placement.
     """
-    return pick(factor, links(place.followed, coupling), lead)
+    return pick(factor, links(place.followed, coupling, None if source is None else source.followed), lead)
 
 
-def spread(place: Placement, matrix: Any, trace: Any) -> Any:
-    """`A E`: each followed position's trace, sent on to the followed positions that it feeds."""
-    labels, output = place.trace, place.output[len(place.slot) :]
-    if not place.slot:
-        return align(matrix[..., 0, 0], output, labels) * trace
+def spread(place: Placement, matrix: Any, trace: Any, *, source: Placement | None = None) -> Any:
+    """`A E`: each followed position's trace, sent on to the followed positions that it feeds.
+
+    The trace is laid out by `source`, where that is another placement.
+    """
+    old, output = source or place, place.output[len(place.slot) :]
+    if not (place.slot or old.slot):
+        return align(matrix[..., 0, 0], output, place.trace) * trace
     kept = [axis for axis, size in enumerate(matrix.shape[:-2]) if size > 1]
     matrix = matrix.reshape([*(matrix.shape[axis] for axis in kept), *matrix.shape[-2:]])
-    old = next(label for label in "XYZxyz" if label not in labels + output)
+    rest = place.batch + place.weight
+    new, at = [label for label in "XYZxyz" if label not in rest + output][:2]
     within = "".join(output[axis] for axis in kept)
-    return jnp.einsum(f"{within}{place.slot}{old},{labels.replace(place.slot, old)}->{labels}", matrix, trace)
+    found = jnp.einsum(f"{within}{new}{at},{at}{rest}->{new}{rest}", matrix, trace if old.slot else trace[None])
+    return found if place.slot else found[0]
 
 
 def moved(place: Placement, old: Any, factors: Any, trace: Any) -> Iterator[Any]:

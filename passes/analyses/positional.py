@@ -102,9 +102,8 @@ class PositionalTraces:
     def _inflow_pairs(self, inflow: Inflow, course: Course, source: Course) -> set[tuple[State, State]] | None:
         """Which old states feed which new ones by an inflow; None where a factor of it is something else."""
         a, other = course.association, source.association
-        reach = inflow.reach if course.reach is not None else a.union
         ends = inflow.association is a and inflow.source is other and a.site is other.site
-        placed = inflow.reach == (course.reach or reach) and inflow.source_reach == (source.reach or other.union)
+        placed = inflow.reach == (course.reach or a.union) and inflow.source_reach == (source.reach or other.union)
         if not ends or not placed or not is_closed(inflow.reach, inflow.couplings, inflow.source_reach):
             return None
         found: list[tuple[State, State]] = []

@@ -1,22 +1,18 @@
-"""The course of one site's output through the groups of hidden states: where it comes in time, and its traces there."""
+"""The course of one site's output through the groups of hidden states: where it comes in time."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import reduce
-from typing import TypeAlias
 
 from ...coupling import Coupling
-from ...ir.plan import Advance, Diagonal, Inflow, Neighbourhood, Outer, Placement, Plain
+from ...ir.plan import Placement
 from ...ir.transition import Association, Param, Site, State, Transition
 from ..base import Task
 from ..writer import Followed, Writer
-from .neighbourhood import trace_type
-from .positional import Positional, new_traces, positional_trace
-
-Course: TypeAlias = dict[Association, Coupling]
-"""For each group that a site's output is followed to, the positions."""
+from .along import Course, followed_by, places_of, traces_along
+from .positional import Positional, positional_trace
 
 ROUNDS = 64
 """A course that still grows after so many steps is not followed to its end."""
@@ -84,7 +80,7 @@ def courses_with_nothing_held(plan: Writer, task: Task) -> dict[Param, list[Cour
             affordable_course(plan.transition, [a for a in own if a.site is site], mixing=False)
             for site in dict.fromkeys(a.site for a in own)
         ]
-        traces = {a: Followed(_places(a, course), reach) for course in courses for a, reach in course.items()}
+        traces = {a: Followed(places_of(a, course), reach) for course in courses for a, reach in course.items()}
         if traces and plan.is_followed(param, traces):
             found[param] = [course for course in courses if course]
     return found
@@ -92,11 +88,6 @@ def courses_with_nothing_held(plan: Writer, task: Task) -> dict[Param, list[Cour
 
 def _are_unmixed(task: Task, associations: Sequence[Association]) -> bool:
     return all(a.group in task.unmixed for a in associations)
-
-
-def _places(association: Association, course: Course) -> tuple[int, ...]:
-    active = followed_by(list(course))
-    return tuple(k for k, state in enumerate(association.group.states) if state in active)
 
 
 def _mixes(association: Association, active: set[State]) -> bool:
@@ -147,87 +138,3 @@ def _with(reach: Coupling | None, further: Coupling | None) -> Coupling | None:
     if reach is None or further is None or further == reach:
         return reach if further is None else further
     return reach.join(further)
-
-
-def followed_by(associations: Sequence[Association]) -> list[State]:
-    """The states that a site's output reaches at once, and those that these feed in turn, in the groups given."""
-    direct = (zip(a.group.states, a.couplings, strict=True) for a in associations if a.traced)
-    found = {state: None for pairs in direct for state, coupling in pairs if coupling is not None}
-    dependences = [d for a in associations for d in (*a.group.jacobian, *a.group.inflow)]
-    while new := {d.of for d in dependences if d.on in found and d.of not in found}:
-        found |= dict.fromkeys(sorted(new, key=lambda state: state.path))
-    return list(found)
-
-
-def traces_along(plan: Writer, course: Course) -> Iterator[Positional]:
-    """`E' = D E + f (x) x`, and what traces on other groups' states add, for every group of one site's course."""
-    traces: dict[Association, Positional] = {}
-    for a, reach in course.items():
-        states = _places(a, course)
-        before = new_traces(plan, a, states, trace_type(a, reach), f"e_{a.site.weight.value.hint}")
-        own = None if reach == a.union else reach
-        traces[a] = Positional(a, states, before, before, own)
-    for a in course:
-        yield _advanced(plan, traces[a], course[a], traces)
-
-
-def _advanced(plan: Writer, trace: Positional, reach: Coupling, traces: Mapping[Association, Positional]) -> Positional:
-    association, states = trace.association, trace.states
-    group, site = association.group, association.site
-    dependences = [d for d in group.jacobian if d.of in group.states and d.on in [group.states[k] for k in states]]
-    moves = any(d.coupling.has_off_diagonal for d in dependences)
-    jacobian = plan.jacobian(group, whole=moves)
-    pairs = {(states.index(i), states.index(j)): v for (i, j), v in jacobian.items() if i in states and j in states}
-    by: Diagonal | Neighbourhood
-    if moves:
-        couplings = [group.dependence(group.states[states[i]], group.states[states[j]]) for i, j in pairs]
-        by = Neighbourhood(
-            association=association,
-            reach=reach,
-            pairs=tuple(pairs),
-            couplings=tuple(c for c in couplings if c is not None),
-            factors=tuple(pairs.values()),
-        )
-    else:
-        by = Diagonal(association=association, pairs=tuple(pairs), factors=tuple(pairs.values()), reach=trace.reach)
-    own = reach if moves else trace.reach
-    add: Outer | Plain = Plain(values=(None,) * len(states))
-    if association.union is not None:
-        sensitivity = plan.sensitivity(association)
-        add = Outer(
-            association=association, factors=tuple(sensitivity.get(k) for k in states), data=site.data, reach=own
-        )
-    inflow = tuple(_inflows(plan, trace, reach, traces))
-    after = plan.step(
-        Advance(trace=trace.before, by=by, add=add, inflow=inflow, loc=site.loc),
-        *[f"{v.hint}_next" for v in trace.before],
-    )
-    for old, new in zip(trace.before, after, strict=True):
-        plan.carry(old, new)
-    return Positional(association, states, trace.before, after, own)
-
-
-def _inflows(
-    plan: Writer, trace: Positional, reach: Coupling, traces: Mapping[Association, Positional]
-) -> Iterator[Inflow]:
-    """What the traces on other groups' states add to one."""
-    group = trace.association.group
-    for source, other in traces.items():
-        if source is trace.association or not any(d.on in source.group.states for d in group.inflow):
-            continue
-        found = plan.inflow(group, source.group)
-        kept = {(i, j): value for (i, j), value in found.items() if i in trace.states and j in other.states}
-        couplings = [group.dependence(group.states[i], source.group.states[j]) for i, j in kept]
-        source_reach = other.reach or source.union
-        assert source_reach is not None
-        if kept:
-            yield Inflow(
-                association=trace.association,
-                reach=reach,
-                source=source,
-                source_reach=source_reach,
-                trace=other.before,
-                pairs=tuple((trace.states.index(i), other.states.index(j)) for i, j in kept),
-                couplings=tuple(c for c in couplings if c is not None),
-                factors=tuple(kept.values()),
-            )

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 
 from ...coupling import Coupling
-from ...ir.plan import Advance, Neighbourhood, Outer, Placement
-from ...ir.plan.jacobian import trace_dtype
+from ...ir.plan import Placement
 from ...ir.plan.links import is_closed
 from ...ir.transition import Association
-from ...ir.types import TensorType
 from ..writer import Writer
-from .positional import Positional, followed_states, new_traces, positional_trace
+from .along import places_of, traces_along
+from .positional import Positional, positional_trace
 
 
 def reach_after(association: Association, steps: int | None) -> Coupling:
@@ -44,20 +43,13 @@ def _recurrence(association: Association) -> Coupling | None:
 
 def fed_states(association: Association) -> tuple[int, ...]:
     """The places of the states that an association feeds, at once or by way of each other."""
-    place = {state: k for k, state in enumerate(association.group.states)}
-    pairs = [(place[d.of], place[d.on]) for d in association.group.jacobian]
-    return followed_states([k for k, coupling in enumerate(association.couplings) if coupling is not None], pairs)
+    return places_of(association, [association])
 
 
 def _followed(association: Association) -> list[Coupling]:
     """The group's dependences on the states that are followed."""
     states = [association.group.states[k] for k in fed_states(association)]
     return [d.coupling for d in association.group.jacobian if d.on in states]
-
-
-def trace_type(association: Association, reach: Coupling) -> TensorType:
-    """The type of each of a trace's arrays, one for each state that is followed."""
-    return TensorType(trace_dtype(association), Placement(association, reach).shape)
 
 
 def _onward(reach: Coupling, recurrence: Coupling) -> Coupling:
@@ -71,34 +63,10 @@ def neighbourhood_trace(plan: Writer, association: Association, reach: Coupling)
     Where each output is followed to one position, or the recurrence leads from no position to another one, `D` is
     diagonal on the reach, and the trace is the positional one.
     """
-    group, site = association.group, association.site
     place = Placement(association, reach)
     recurrence = _followed(association)
     moves = any(coupling.has_off_diagonal for coupling in recurrence)
     if not moves or (place.slots == 1 and not is_closed(reach, recurrence)):
         return positional_trace(plan, association)
-    jacobian, sensitivity = plan.jacobian(group, whole=True), plan.sensitivity(association)
-    states = followed_states(tuple(sensitivity), tuple(jacobian))
-    before = new_traces(plan, association, states, trace_type(association, reach), f"e_{site.weight.value.hint}")
-    pairs = {(states.index(i), states.index(j)): v for (i, j), v in jacobian.items() if i in states and j in states}
-    couplings = [group.dependence(group.states[states[i]], group.states[states[j]]) for i, j in pairs]
-    after = plan.step(
-        Advance(
-            trace=before,
-            by=Neighbourhood(
-                association=association,
-                reach=reach,
-                pairs=tuple(pairs),
-                couplings=tuple(c for c in couplings if c is not None),
-                factors=tuple(pairs.values()),
-            ),
-            add=Outer(
-                association=association, factors=tuple(sensitivity.get(k) for k in states), data=site.data, reach=reach
-            ),
-            loc=site.loc,
-        ),
-        *[f"{v.hint}_next" for v in before],
-    )
-    for old, new in zip(before, after, strict=True):
-        plan.carry(old, new)
-    return Positional(association, states, before, after, reach)
+    (trace,) = traces_along(plan, {association: reach})
+    return trace

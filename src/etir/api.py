@@ -251,11 +251,11 @@ def analyse_for(
     """
     if not isinstance(rules or {}, Mapping):
         return analyse(step, sites)
+    paths = [leaf.path for leaf in step.params]
     try:
-        assigned = assign_rules(ingest(step), rule, tuple((rules or {}).items()))
+        assigned = assign_rules(paths, rule, tuple((rules or {}).items()))
     except EtirError:  # of the rules: planning reports it, after the analysis has had its say
         return analyse(step, sites)
-    paths = [leaf.path for leaf in step.params]
     marked = [path for path, own in zip(paths, assigned, strict=True) if own.marks_uses]
     given = () if sites == "explicit" else (sites,) if isinstance(sites, str) else tuple(sites)
     globs = ("*",) if sites == "auto" else (*given, *marked)
