@@ -15,6 +15,7 @@ from learners import compiled as compiled_problem
 from oracles import bptt, by_path, loss, relative_error
 from problems import problem, truncated_gradients
 from stages import lowered
+from turns import turns
 
 import etir
 from etir.rules import Dni
@@ -68,9 +69,9 @@ def powers() -> list[Any]:
     return [np.linalg.matrix_power(matrix, k) for k in range(STEPS + 1)]
 
 
-@ON_BOTH
-@WINDOWS
-@pytest.mark.parametrize("batch", [(), (BATCH,)], ids=["one", "batch"])
+@pytest.mark.parametrize(
+    ("batch", "window", "backend"), turns([((),), ((BATCH,),)], [1, 2, 5], ["xla", "reference"], ids=["one", "batch"])
+)
 def test_it_is_bptt_where_each_loss_is_linear(window: int, backend: str, batch: tuple[int, ...]):
     """A step that loses `<c, h>` has `dL/dh = sum_k A^k c` after it, over the steps `k` to go."""
     model, c = linear(batch), np.arange(1.0, UNITS + 1)
@@ -249,16 +250,18 @@ def by_hand(model: Model, predict: Any, params: Any, window: int, rule: Dni) -> 
     return by_path(sums), params
 
 
-@ON_BOTH
-@WINDOWS
 @pytest.mark.parametrize(
-    ("options", "batch"),
-    [
-        ({}, ()),
-        ({"hidden": (5, 3), "scale": 0.5}, (BATCH,)),
-        ({"predictor": yours, "initial": lambda _: {"gain": jnp.ones(UNITS), "shift": jnp.ones(())}}, (BATCH,)),
-    ],
-    ids=["linear", "layers", "yours"],
+    ("options", "batch", "window", "backend"),
+    turns(
+        [
+            ({}, ()),
+            ({"hidden": (5, 3), "scale": 0.5}, (BATCH,)),
+            ({"predictor": yours, "initial": lambda _: {"gain": jnp.ones(UNITS), "shift": jnp.ones(())}}, (BATCH,)),
+        ],
+        [1, 2, 5],
+        ["xla", "reference"],
+        ids=["linear", "layers", "yours"],
+    ),
 )
 def test_its_recursion_is_the_papers(options: Any, batch: tuple[int, ...], window: int, backend: str):
     model, rule = nonlinear(batch), Dni(learning_rate=0.05, **options)

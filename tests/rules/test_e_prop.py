@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from learners import differing, labels_of
 from local_models import Task, added, eligibility, error, filtered, learned, read, samples, task
+from turns import turns
 
 import etir
 from etir.rules import EProp
@@ -35,11 +36,13 @@ def drawn(learner: Any, carry: Any) -> list[Any]:
     return [array for trace, array in traces if trace.start is not None]
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("window", [1, 2, 5])
 @pytest.mark.parametrize(
-    ("name", "kappa", "batch"),
-    [("rate", 0.0, None), ("rate", 0.6, 2), ("lif", 0.0, 2), ("lif", 0.6, None), ("alif", 0.6, None)],
+    ("name", "kappa", "batch", "window", "backend"),
+    turns(
+        [("rate", 0.0, None), ("rate", 0.6, 2), ("lif", 0.0, 2), ("lif", 0.6, None), ("alif", 0.6, None)],
+        [1, 2, 5],
+        BACKENDS,
+    ),
 )
 def test_the_paper_s_recursion(name: str, kappa: float, batch: int | None, window: int, backend: str):
     of = task(name, batch)
@@ -48,10 +51,9 @@ def test_the_paper_s_recursion(name: str, kappa: float, batch: int | None, windo
         assert differing(found, wanted) == {}, how
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("window", [1, 2, 5])
 @pytest.mark.parametrize(
-    ("name", "kappa", "batch"), [("rate", 0.0, 2), ("lif", 0.0, None), ("lif", 0.6, 2), ("alif", 0.0, None)]
+    ("name", "kappa", "batch", "window", "backend"),
+    turns([("rate", 0.0, 2), ("lif", 0.0, None), ("lif", 0.6, 2), ("alif", 0.0, None)], [1, 2, 5], BACKENDS),
 )
 def test_random_feedback(name: str, kappa: float, batch: int | None, window: int, backend: str):
     of = task(name, batch)

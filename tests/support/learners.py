@@ -125,7 +125,8 @@ def contract_faults(name: str, rule: str, window: int, **options: Any) -> list[s
 def matrix(rules: tuple[str, ...] = RULES, windows: tuple[int, ...] = WINDOWS) -> Any:
     """Case x rule x window. By default every case meets every learning rule, windows taking turns; the rest is slow.
 
-    The rule `bptt` has no trace, so by default only the representative cases meet it. Every third layer meets one other
+    The rule `bptt` has no trace, and `rtrl` is tried on everything by a test of its own, so by default only the
+    representative cases meet them. Every third layer meets one other
     rule than `d_rtrl`. On the second leg a case meets every second rule.
     """
 
@@ -133,7 +134,7 @@ def matrix(rules: tuple[str, ...] = RULES, windows: tuple[int, ...] = WINDOWS) -
         if zoo.ALL[c].name in LAYERS:
             turn = c % 3 == 0 and zoo.ALL[c].name not in VARIANTS
             return turn and rules[r] == ("pp_prop", "rtrl")[c // 3 % 2] and w == c % len(windows)
-        return (c + r) % len(windows) == w and (rules[r] != "bptt" or zoo.ALL[c].name in REPRESENTATIVE)
+        return (c + r) % len(windows) == w and (rules[r] not in ("bptt", "rtrl") or zoo.ALL[c].name in REPRESENTATIVE)
 
     return _crossed(rules, windows, by_default)
 

@@ -74,8 +74,11 @@ def outcome(name: str, n: int | None, batch: tuple[int, ...] = (), backend: str 
     return by_path(grads) | {"losses": losses} | {f"trace {k}": x for k, x in enumerate(learner.traces(carry))}
 
 
-@pytest.mark.parametrize("fold", [1, 3, 128])
-@pytest.mark.parametrize(("name", "n"), [("ring", 2), ("packed_lstm", None), ("spread", 2), ("rotating", None)])
+@pytest.mark.parametrize(
+    ("name", "n", "fold"),
+    [("ring", 2, 1), ("ring", 2, 3), ("packed_lstm", None, 3), ("packed_lstm", None, 128), ("spread", 2, 1),
+     ("spread", 2, 128), ("rotating", None, 3)],
+)  # fmt: skip
 def test_folds_of_any_length_agree_with_every_step(
     name: str, n: int | None, fold: int, monkeypatch: pytest.MonkeyPatch
 ):
