@@ -130,7 +130,7 @@ class Engine:
         scene = self.windows.end(run, given, found.states, steps, {})
         self.windows.act(scene, self.program.slice(self.program.at_window, self._window_afters()))
         deferred = self.lag.close(self._deferred(given), record, steps).traces
-        traces = self.traces(given.traces, found.early, late, scene.values, deferred)
+        traces = self.traces(given.traces, self.windows.stepped(found), late, scene.values, deferred)
         return found.states, self.lag.behind(traces, record) if steps == 1 else traces, found.outputs
 
     def _deferred(self, given: Given) -> dict[Trace, Any]:
@@ -143,14 +143,14 @@ class Engine:
     def traces(
         self,
         old: Traces,
-        early: Iterable[Any],
+        early: Mapping[Trace, Any],
         late: Iterable[Any],
         values: Mapping[Any, Any],
         deferred: Mapping[Trace, Any],
     ) -> Traces:
         """All traces after a window, from where each of them was advanced."""
         program = self.program
-        new = dict(zip(program.early_traces, early, strict=True)) | dict(zip(program.late_traces, late, strict=True))
+        new = dict(early) | dict(zip(program.late_traces, late, strict=True))
         new |= {t: values[t.after] for t in program.window_traces if t.after in values} | dict(deferred)
         return tuple(
             jnp.asarray(new[trace], before.dtype) if trace in new else before

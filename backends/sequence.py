@@ -9,23 +9,26 @@ takes one backward sweep. And a site's weight cotangent is one product over the 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from ..ir.plan import AdvanceFull, Product
+from ..ir.plan import AdvanceFull, Product, Trace
 from ..ir.values import Value
 from .calls import Arrays
 from .drivers import merged, scan_pieces, steps_of
 from .folds.close import Closed
+from .folds.filters import filters
 from .folds.lag import Traces
 from .folds.one_scan import Back, OneScan
 from .folds.schedule import FOLD, PRODUCTS, Stretch, Way, schedule
 from .program import Action
 from .reverse import Run, stacked_product
 from .shared import Shared
-from .window import Given
+from .window import Given, Windows
 
 
 class Sums(NamedTuple):
@@ -47,7 +50,7 @@ class WindowResult(NamedTuple):
     entering: Any
     """The cotangents of the hidden states that entered the window, by place."""
     rows: Any
-    """For each deferred product the pair of data and cotangent."""
+    """For each deferred product the pair of data, None where a filter stands for them, and cotangent."""
     losses: jax.Array
     aux: Any
 
@@ -58,7 +61,7 @@ class SequenceGradient:
     def __init__(self, engine: Any, loss: Any, params: Arrays) -> None:
         """Prepare the weights."""
         self.engine, self.loss = engine, loss
-        self.windows, self.program, self.reverse = engine.windows, engine.program, engine.windows.reverse
+        self.program, self.reverse = engine.program, engine.windows.reverse
         self.run_ = Run(engine.calls, params)
         one_scan = OneScan.takes(self.program, self.reverse)
         self.one_scan = OneScan(engine.calls, self.program, self.reverse, self.run_, loss) if one_scan else None
@@ -67,6 +70,9 @@ class SequenceGradient:
         self.weight_of = dict(zip(self.pullback.on_weights, self.pullback.weights, strict=True))
         self.products = [action for action in self.program.at_window if self._is_deferred(action)]
         self.actions = [action for action in self.program.at_window if action not in self.products]
+        self.filters = filters(self.program, list(self._deferred_products)) if engine.backend.folds else ()
+        self.filter_of = {product: f for f in self.filters for product in f.products}
+        self.windows: Windows = replace(engine.windows, apart=frozenset(f.trace.after for f in self.filters))
 
     def _is_deferred(self, action: Action) -> bool:
         """Whether a window's action is a product that can be done with its site's own, once a fold."""
@@ -130,7 +136,7 @@ class SequenceGradient:
         """`windows` windows and one pass over each swept trace."""
         states, traces, sums = carry
         traces = self.engine.lag.settled(traces)
-        held = {trace: traces[self.program.place[trace]] for trace in self.program.deferred}
+        held = {trace: traces[self.program.place[trace]] for trace in self.at_end}
         inner: Any = (states, self._without_deferred(traces), sums)
         if windows == 1:
             inner, result = self._window(inner, xt)
@@ -141,15 +147,20 @@ class SequenceGradient:
         stacked = jax.tree.map(merged, result.record).tree
         record = {v: stacked[k] for k, v in enumerate(self.windows.kept)}
         closed = self.engine.lag.close(held, record, windows * window, result.entering)
-        sums, deferred = self._added(sums, closed, record, result), closed.traces
+        sums = self._added(sums, closed, held, record, result)
+        deferred = closed.traces | {f.trace: f.advanced(held[f.trace], record[f.data]) for f in self.filters}
         new: Traces = tuple(deferred.get(t, x) for t, x in zip(self.program.plan.traces, moved, strict=True))
         new = self.engine.lag.behind(new, record) if windows * window == 1 else new
         return (states, new, sums), jax.tree.map(merged, (result.losses, result.aux))
 
+    @cached_property
+    def at_end(self) -> frozenset[Trace]:
+        """The traces that only a fold's end touches."""
+        return frozenset([*self.program.deferred, *(f.trace for f in self.filters)])
+
     def _without_deferred(self, traces: Traces) -> Traces:
         """The traces, an empty array in the place of each that only the fold's end touches."""
-        deferred = set(self.program.deferred)
-        return tuple(() if t in deferred else x for t, x in zip(self.program.plan.traces, traces, strict=True))
+        return tuple(() if t in self.at_end else x for t, x in zip(self.program.plan.traces, traces, strict=True))
 
     def _window(self, carry: Any, xt: Any) -> tuple[Any, WindowResult]:
         """One window, forward and back, with the plan's operations at its end."""
@@ -179,8 +190,10 @@ class SequenceGradient:
             scene.values.update(zip(program.vjp.results[len(bars["hidden"]) :], own, strict=True))
         windows.act(scene, self.actions)
         sums = self._contributed(Sums(totals, sums.contributions), {v: scene.values.get(v) for v in self.operands})
-        moved = self.engine.traces(traces, found.early, late, scene.values, {})
-        rows = [(scene[op.data], scene[op.cotangent]) for op in self._deferred_products]
+        moved = self.engine.traces(traces, windows.stepped(found), late, scene.values, {})
+        rows = [
+            (None if op in self.filter_of else scene[op.data], scene[op.cotangent]) for op in self._deferred_products
+        ]
         entering = dict(enumerate(bars["hidden"])) if program.sweeps.units else {}
         kept = Shared(dict(enumerate(record.values())))
         return (found.states, moved, sums), WindowResult(kept, reverse.sites(bars["own"]), entering, rows, losses, aux)
@@ -222,12 +235,19 @@ class SequenceGradient:
                 contributions[k] = contributions[k] + more
         return Sums(reverse, contributions)
 
-    def _added(self, sums: Sums, closed: Closed, record: dict[Value, Any], result: WindowResult) -> Sums:
+    def _added(
+        self, sums: Sums, closed: Closed, held: dict[Trace, Any], record: dict[Value, Any], result: WindowResult
+    ) -> Sums:
         """The sums with what a fold's end gives, and with one product a site."""
         sent = jax.tree.map(merged, result.sent)
         reads = {contract.results[0]: read for contract, read in closed.reads.items()}
         sums, rows = self._read(sums, reads, closed.rows)
-        rows += [(op.site, *pair) for op, pair in zip(self._deferred_products, result.rows, strict=True)]
+        for op, (data, credit) in zip(self._deferred_products, result.rows, strict=True):
+            own = self.filter_of.get(op)
+            if own is None:
+                rows.append((op.site, data, credit))
+            else:
+                rows += own.spread(op, held[own.trace], record[own.data], credit)
         return sums._replace(reverse=self.reverse.products(sums.reverse, record, sent, rows))
 
     def _read(self, sums: Sums, reads: dict[Value, Any], rows: list[Any]) -> tuple[Sums, list[Any]]:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from ..ir.plan import Scene, WindowRun
+from ..ir.plan import Scene, Trace, WindowRun
 from ..ir.values import Value
 from .calls import Arrays, Calls
 from .folds.lag import Traces
@@ -36,7 +37,7 @@ class Forward(NamedTuple):
 
     states: Arrays
     early: list[Any]
-    """The traces that step with the model, in the program's order."""
+    """The traces that step with the model, in the order of `Windows.early_traces`."""
     totals: list[Any]
     """Sums over the steps, in the order of `program.early_totals`."""
     record: Any
@@ -52,11 +53,27 @@ class Windows:
     calls: Calls
     program: Program
     reverse: Reverse
+    apart: frozenset[Value] = frozenset()
+    """What traces are after a step, of those that no step advances: their fold does."""
+
+    @cached_property
+    def early(self) -> list[Action]:
+        """What runs with the model."""
+        return [a for a in self.program.early if self.apart.isdisjoint(a.results)]
+
+    @cached_property
+    def early_traces(self) -> list[Trace]:
+        """The traces that step with the model."""
+        return [t for t in self.program.early_traces if t.after not in self.apart]
+
+    def stepped(self, found: Forward) -> dict[Trace, Any]:
+        """The traces that stepped with the model, after a window."""
+        return dict(zip(self.early_traces, found.early, strict=True))
 
     @property
     def read(self) -> tuple[Value, ...]:
         """The values of the model's step that something reads: their derivatives are not wanted."""
-        early = [v for a in self.program.early for v in a.needs]
+        early = [v for a in self.early for v in a.needs]
         return tuple(dict.fromkeys([*early, *self.kept, *self.program.early_totals]))
 
     @property
@@ -107,7 +124,7 @@ class Windows:
             now[k] = x
         weights, own = self.reverse.weights(run, variables["own"])
         inputs = replaced(given.inputs, variables["inputs"], lambda x: jnp.issubdtype(x.dtype, jnp.inexact))
-        held = [given.traces[program.place[t]] for t in program.early_traces]
+        held = [given.traces[program.place[t]] for t in self.early_traces]
         fixed = self._fixed(given)
         read, kept = self.read, self.kept
 
@@ -119,11 +136,11 @@ class Windows:
             values: dict[Value, Any] = dict(run.constants)
             values |= {v: jax.lax.stop_gradient(bindings[v]) for v in read if v in bindings and v not in values}
             values |= dict(zip(program.signals, signals, strict=True))
-            values |= dict(zip((t.before for t in program.early_traces), held, strict=True)) | fixed
+            values |= dict(zip((t.before for t in self.early_traces), held, strict=True)) | fixed
             scene = Scene(transition=calls.transition, values=values)
-            for action in program.early:
+            for action in self.early:
                 action.run(scene, program.overrides)
-            held = [_like(values[t.after], old) for t, old in zip(program.early_traces, held, strict=True)]
+            held = [_like(values[t.after], old) for t, old in zip(self.early_traces, held, strict=True)]
             totals = [t + values[v] for t, v in zip(totals, program.early_totals, strict=True)]
             record = Shared({k: values[v] for k, v in enumerate(kept)})
             ys = outputs if loss is None else loss(outputs, target)

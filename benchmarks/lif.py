@@ -105,8 +105,8 @@ def d_rtrl_classical(w: Array, v: Array, xs: Array, ts: Array) -> Array:
 
     def body(carry: tuple[Array, Array, Array], xt: tuple[Array, Array]) -> tuple[Any, None]:
         v, trace, gradient = carry
-        v, trace = _advance(v, trace, w, xt[0])
-        return (v, trace, gradient + jnp.einsum("bij,bj->ij", trace, jax.grad(loss)(v, xt[1]))), None
+        more, v, trace = d_rtrl_classical_step(w, v, trace, *xt)
+        return (v, trace, gradient + more), None
 
     return lax.scan(body, (v, _no_trace(w, v), jnp.zeros_like(w)), (xs, ts))[0][2]
 
@@ -134,3 +134,9 @@ def d_rtrl_step(w: Array, v: Array, trace: Array, x: Array, target: Array) -> tu
     """The window identity for one step: the gradient of its loss, the new state and the new trace."""
     v_bar, w_bar = jax.grad(lambda v, w: loss(hidden(v, site_input(v, x) @ w), target), (0, 1))(v, w)
     return w_bar + jnp.einsum("bij,bj->ij", trace, v_bar), *_advance(v, trace, w, x)
+
+
+def d_rtrl_classical_step(w: Array, v: Array, trace: Array, x: Array, target: Array) -> tuple[Array, Array, Array]:
+    """One step of D-RTRL as in the literature: the gradient of its loss, the new state and the new trace."""
+    v, trace = _advance(v, trace, w, x)
+    return jnp.einsum("bij,bj->ij", trace, jax.grad(loss)(v, target)), v, trace
