@@ -289,7 +289,7 @@ class Learner:
             signals: Any,
         ) -> tuple[Any, ...]:
             check_targets(loss.value, targets, "(params, opt_state, carry, xs, *targets)")
-            flat, (states, traces, _) = of.params(params), of.carry(carry)
+            flat, (states, traces) = of.params(params), of.carry(carry)[:2]
             arrays = *of.sequence(xs, targets, signals)[:2], targets
             check_opt_state(optimizer.value, jax.tree.unflatten(structure, flat), opt_state)
             return refuse_through_driver(((flat, opt_state, states, traces), arrays), "train")

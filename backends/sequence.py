@@ -240,7 +240,7 @@ class SequenceGradient:
         return sums, [row for row in rows if self.reverse.takes_rows(row[0])]
 
     def _longest_fold(self) -> int:
-        """The most steps that a fold may have: fewer where traces are held in fewer bits, as its history is beside them.
+        """The most steps that a fold may have: fewer where traces are held in fewer bits, for its history is not.
 
         Influence matrices advance every window.
         """
