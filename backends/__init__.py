@@ -10,9 +10,10 @@ from ..ir.diagnostics import did_you_mean, error
 from ..ir.step import Signature
 from ..ir.transition import Transition
 from .backend import Backend, Fused, Kernel, Uses, check_backend
+from .carry import Carry, InitialCarry
 from .engine import Engine
-from .initial import InitialCarry, InitialLearner, InitialResult
-from .learner import Carry, Learner, Result, Trained
+from .initial import InitialLearner, InitialResult
+from .learner import Learner, Result, Trained
 from .reference import Reference
 from .xla import Xla
 

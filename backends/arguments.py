@@ -45,7 +45,7 @@ class Arguments:
     def states(self, tree: Any) -> Arrays:
         """The leaves of the states."""
         structure = self._signature.states
-        is_carry = isinstance(tree, tuple) and len(tree) == 2 and jax.tree.structure(tree[0]) == structure
+        is_carry = isinstance(tree, tuple) and len(tree) in (2, 3) and jax.tree.structure(tree[0]) == structure
         help = "give the carry's states: carry.states" if is_carry else None
         return _checked(_leaves(tree, structure, self._states, "states", help=help), self._states)
 
@@ -62,15 +62,15 @@ class Arguments:
             raise EtirError(findings)
         return leaves
 
-    def carry(self, carry: Any) -> tuple[Arrays, Any]:
-        """The leaves of a carry's states, and its traces."""
-        if not isinstance(carry, tuple) or len(carry) != 2:
+    def carry(self, carry: Any) -> tuple[Arrays, Any, Arrays]:
+        """The leaves of a carry's states, its traces, and the leaves of its `cut`."""
+        if not isinstance(carry, tuple) or len(carry) not in (2, 3):
             raise error(
                 "argument-carry",
                 f"the carry is a {type(carry).__name__}; wanted a pair of states and traces",
                 help="begin with learner.init(), and hand on what each call returns",
             )
-        states, traces = carry
+        states, traces, cut = (*carry, carry[0])[:3]
         wanted, structure = jax.tree.flatten(self._traces)
         found = jax.tree.leaves(traces)
         if jax.tree.structure(traces) != structure or any(
@@ -82,7 +82,7 @@ class Arguments:
                 notes=_differing(traces, self._traces),
                 help="begin with this learner's own init(): traces depend on the rule, the backend and trace_dtype",
             )
-        return self.states(states), traces
+        return self.states(states), traces, self.states(cut)
 
     def step(self, inputs: tuple[Any, ...]) -> Arrays:
         """The leaves of one step's inputs."""

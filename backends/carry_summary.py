@@ -20,21 +20,22 @@ _SHOWN = 40
 def carry_summary(carry: Any) -> str:
     """The class of a carry, the bytes that it holds, and a line for each state, each trace, and whatever else.
 
-    What the last step left for the traces is one line.
+    What the last step left for the traces is one line, and so is `cut`.
     """
     rows: list[tuple[str, str, str]] = []
     total = 0
     for field, tree in zip(carry._fields, carry, strict=True):
-        name, pending = field.removesuffix("s"), list[int]()
+        name, together = field.removesuffix("s"), list[int]()
         for path, leaf in leaf_paths(tree, ""):
             size = _bytes(leaf)
             total += size
-            if field == "traces" and "." in path:
-                pending.append(size)
+            if field == "cut" or (field == "traces" and "." in path):
+                together.append(size)
             else:
                 rows.append((f"{name} {path}".rstrip(), _type(leaf), human_bytes(size)))
-        if pending:
-            rows.append(("pending", f"{len(pending)} arrays", human_bytes(sum(pending))))
+        if together:
+            name = "pending" if field == "traces" else field
+            rows.append((name, f"{len(together)} arrays", human_bytes(sum(together))))
     widths = [max((len(row[k]) for row in rows[:_SHOWN]), default=0) for k in (0, 1)]
     lines = [f"{type(carry).__name__} of {human_bytes(total)}"]
     lines += [f"  {name:<{widths[0]}}  {kind:<{widths[1]}}  {size}" for name, kind, size in rows[:_SHOWN]]

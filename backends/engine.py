@@ -78,22 +78,25 @@ class Engine:
         return self.lag.ready(tuple(found), 1)
 
     def window(
-        self, params: Arrays, states: Arrays, traces: Traces, inputs: Arrays, signals: Arrays, steps: int
+        self, params: Arrays, states: Arrays, traces: Traces, inputs: Arrays, signals: Arrays, steps: int, seal: Any
     ) -> tuple[Arrays, Traces, Arrays]:
         """One window of `steps` steps: new states, new traces, and the outputs, `[time, ...]`.
 
         Differentiable in `params` and `inputs`: the traces send the credit of the entering states back to the weights.
         So states go in without a derivative, and come out with that of this window; traces have none. These go in in
-        any form, and come out as `lag.ready` has them for so many steps.
+        any form, and come out as `lag.ready` has them for so many steps. The cotangent of `seal`, a number that is not
+        read, is NaN.
         """
         self._check_open()
         states, traces = jax.lax.stop_gradient((states, self.lag.settled(traces)))
 
         @jax.custom_vjp
-        def run(params: Arrays, inputs: Arrays, given: Given) -> tuple[Any, Any, Any]:
+        def run(params: Arrays, inputs: Arrays, given: Given, seal: Any) -> tuple[Any, Any, Any]:
+            del seal
             return self._advanced(Run(self.calls, params), given._replace(inputs=inputs), steps)
 
-        def forward(params: Arrays, inputs: Arrays, given: Given) -> tuple[Any, Any]:
+        def forward(params: Arrays, inputs: Arrays, given: Given, seal: Any) -> tuple[Any, Any]:
+            del seal
             at = Run(self.calls, params)
             whole = given._replace(inputs=inputs)
             found, pull = self.windows.differentiated(at, whole, steps)
@@ -103,10 +106,10 @@ class Engine:
         def reverse(kept: Any, cotangents: Any) -> Any:
             (params, given, found, pull), cotangents = refuse_second_derivatives((kept, cotangents))
             gradient, to_inputs = self._pulled(Run(self.calls, params), given, found, pull, steps, cotangents)
-            return gradient, to_inputs, None
+            return gradient, to_inputs, None, jnp.full((), jnp.nan)
 
         run.defvjp(forward, reverse)
-        after, held, outputs = run(params, inputs, Given(states, traces, inputs, signals))
+        after, held, outputs = run(params, inputs, Given(states, traces, inputs, signals), seal)
         return after, jax.lax.stop_gradient(held), outputs
 
     def _check_open(self) -> None:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from ..ir.diagnostics import Diagnostic, EtirError, warn
+from .calls import Arrays
 
 T = TypeVar("T")
 
@@ -31,6 +32,43 @@ def refuse_by_initial_states(states: T) -> T:
         message="the states given to learner.init are differentiated, and no gradient by them is computed",
         help="compile with initial='*', which carries their influence; or give it jax.lax.stop_gradient(states)",
     )
+
+
+def refuse_by_carry(states: Arrays, traces: Any, cut: Arrays, method: str) -> tuple[Arrays, Any, Any]:
+    """The states and traces of a carry that enters a call, and a seal: that its states are those that a call left.
+
+    These have a derivative, for losses of states, and no call takes it: its traces send their credit on. What tells
+    that a state is another, and has a derivative of another's, is that `cut` has one too, which is refused; or, where
+    `cut` does not know of it, its number. A gradient by the latter is NaN.
+    """
+    traces, cut = _refused(
+        (traces, cut),
+        code="carry-derivative",
+        message=f"the carry given to learner.{method} is differentiated, and no gradient by it is computed",
+        help="compile with initial='*' and put the states into learner.init, which carries their influence; or put "
+        "jax.lax.stop_gradient(states) into the carry",
+    )
+    return states, traces, _seal(states, cut)
+
+
+def _seal(states: Arrays, cut: Arrays) -> jax.Array:
+    """Zero, whose cotangent reaches those of `states` that are not equal to what is in `cut`."""
+    places = [k for k, x in enumerate(states) if jnp.issubdtype(x.dtype, jnp.inexact)]
+
+    @jax.custom_vjp
+    def seal(given: Any) -> jax.Array:
+        del given
+        return jnp.zeros(())
+
+    def forward(given: Any) -> tuple[jax.Array, list[Any]]:
+        same = [jnp.array_equal(x, y, equal_nan=True) for x, y in given]
+        return jnp.zeros(()), [(ok, jnp.zeros_like(x)) for ok, (x, _) in zip(same, given, strict=True)]
+
+    def reverse(kept: list[Any], bar: jax.Array) -> tuple[list[Any]]:
+        return ([(jnp.where(ok, zero, bar.astype(zero.dtype)), zero) for ok, zero in kept],)
+
+    seal.defvjp(forward, reverse)
+    return seal([(states[k], jax.lax.stop_gradient(cut[k])) for k in places])
 
 
 def refuse_second_derivatives(tree: T) -> T:

@@ -12,23 +12,9 @@ import jax.numpy as jnp
 from ..ir.beginning import WithBegun, WithInitial
 from ..ir.diagnostics import error
 from ..ir.step import leaf_paths
-from .carry_summary import carry_summary
-from .learner import Carry, Learner, Trained
+from .carry import Carry, InitialCarry
+from .learner import Learner, Trained
 from .losses import check_optimizer
-
-
-class InitialCarry(NamedTuple):
-    """What such a learner carries from step to step."""
-
-    states: Any
-    traces: Any
-    initial: Any
-    """The values that the learned states began with, by path: gradients by them come here."""
-    begun: Any
-    """Whether a step has been taken."""
-
-    def __repr__(self) -> str:
-        return carry_summary(self)
 
 
 class InitialResult(NamedTuple):
@@ -69,7 +55,7 @@ class InitialLearner(Learner):
         """The carry at the beginning of a sequence. `states` may be differentiated, where they are learned."""
         initial, begun = self._beginning(self.states if states is None else states)
         carry = super().init(None if params is None else WithInitial(params, initial), begun, key=key)
-        return InitialCarry(carry.states.given, carry.traces, initial, carry.states.begun)
+        return InitialCarry(carry.states.given, carry.traces, initial, carry.states.begun, carry.cut.given)
 
     def _beginning(self, given: Any) -> tuple[dict[str, Any], WithBegun]:
         """The values that the learned states begin with, by path, and all states before any step."""
@@ -153,8 +139,9 @@ def _initial(carry: Any) -> Any:
 
 
 def _plain(carry: InitialCarry) -> Carry:
-    return Carry(WithBegun(carry.states, carry.begun), carry.traces)
+    states, cut = (WithBegun(x, carry.begun) for x in (carry.states, carry.cut))
+    return Carry(states, carry.traces, cut)
 
 
 def _carried(after: Carry, before: InitialCarry) -> InitialCarry:
-    return before._replace(states=after.states.given, traces=after.traces, begun=after.states.begun)
+    return InitialCarry(after.states.given, after.traces, before.initial, after.states.begun, after.cut.given)

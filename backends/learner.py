@@ -17,26 +17,12 @@ from ..ir.transition import Certificate, Transition
 from ..view import summary, write_graph
 from .arguments import Arguments, checked_key
 from .calls import Arrays
-from .carry_summary import carry_summary
+from .carry import Carry
 from .checked import Checked
 from .drivers import scan_windows, train_by_windows
 from .engine import Engine
-from .guards import refuse_by_initial_states, refuse_through_driver, warn_of_input_credit
+from .guards import refuse_by_carry, refuse_by_initial_states, refuse_through_driver, warn_of_input_credit
 from .losses import Key, StepLoss, check_loss, check_opt_state, check_optimizer, check_order, check_targets
-
-
-class Carry(NamedTuple):
-    """What a learner carries from step to step: the model's states and the traces."""
-
-    states: Any
-    traces: Any
-    """One array for each trace of the plan; then, in a tuple, what the last step left for the next one to add to them.
-
-    `learner.traces(carry)` has them as they are after the last step.
-    """
-
-    def __repr__(self) -> str:
-        return carry_summary(self)
 
 
 class Result(NamedTuple):
@@ -220,11 +206,12 @@ class Learner:
         of = self._arguments
 
         def check(params: Any, carry: Any, inputs: Any, signals: Any) -> tuple[Any, ...]:
-            return of.params(params), of.carry(carry), of.step(inputs), of.signals(signals)
+            return of.params(params), refuse_by_carry(*of.carry(carry), "step"), of.step(inputs), of.signals(signals)
 
         def step(params: Arrays, carry: Any, inputs: Arrays, signals: Arrays) -> tuple[Carry, Any]:
-            xs, given = [x[None] for x in self._warned_of(inputs)], [x[None] for x in signals]
-            states, traces, outputs = self._engine.window(params, carry[0], carry[1], xs, given, 1)
+            (states, traces, seal), arrays = carry, self._warned_of(inputs)
+            xs, given = [x[None] for x in arrays], [x[None] for x in signals]
+            states, traces, outputs = self._engine.window(params, states, traces, xs, given, 1, seal)
             return self._carry(states, traces), self._outputs([y[0] for y in outputs])
 
         return Checked(check, step)
@@ -234,7 +221,8 @@ class Learner:
         of, engine = self._arguments, self._engine
 
         def check(params: Any, carry: Any, xs: Any, signals: Any) -> tuple[Any, ...]:
-            return of.params(params), of.carry(carry), of.sequence(xs, signals=signals)
+            entering = refuse_by_carry(*of.carry(carry), "window")
+            return of.params(params), entering, of.sequence(xs, signals=signals)
 
         def window(params: Arrays, carry: Any, sequence: tuple[Arrays, Arrays, int]) -> tuple[Carry, Any]:
             def enter(now: Any, steps: int) -> Any:
@@ -242,12 +230,12 @@ class Learner:
 
             def body(now: Any, at: Any, steps: int) -> tuple[Any, Arrays]:
                 (before, held), (x, given) = now, at
-                states, traces, outputs = engine.window(params, before, held, x, given, steps)
+                states, traces, outputs = engine.window(params, before, held, x, given, steps, seal)
                 return (states, traces), outputs
 
             inputs, signals, length = sequence
-            arrays = self._warned_of(inputs), signals
-            now, outputs = scan_windows(body, enter, carry, arrays, length, self.window_size)
+            (before, held, seal), arrays = carry, (self._warned_of(inputs), signals)
+            now, outputs = scan_windows(body, enter, (before, held), arrays, length, self.window_size)
             return self._carry(*now), self._outputs(outputs)
 
         return Checked(check, window)
@@ -272,7 +260,7 @@ class Learner:
 
         def check(loss: Key, _: str, params: Any, carry: Any, xs: Any, targets: Any, signals: Any) -> tuple[Any, ...]:
             check_targets(loss.value, targets, "(params, carry, xs, *targets)")
-            given = of.params(params), *of.carry(carry), *of.sequence(xs, targets, signals)[:2], targets
+            given = of.params(params), *of.carry(carry)[:2], *of.sequence(xs, targets, signals)[:2], targets
             return refuse_through_driver(given, "grad")
 
         def gradient(loss: Key, reduction: str, *given: Any) -> Result:
@@ -301,7 +289,7 @@ class Learner:
             signals: Any,
         ) -> tuple[Any, ...]:
             check_targets(loss.value, targets, "(params, opt_state, carry, xs, *targets)")
-            flat, (states, traces) = of.params(params), of.carry(carry)
+            flat, (states, traces) = of.params(params), of.carry(carry)[:2]
             arrays = *of.sequence(xs, targets, signals)[:2], targets
             check_opt_state(optimizer.value, jax.tree.unflatten(structure, flat), opt_state)
             return refuse_through_driver(((flat, opt_state, states, traces), arrays), "train")
@@ -330,7 +318,8 @@ class Learner:
         return [warn_of_input_credit(x, of.path) for x, of in zip(inputs, self.transition.inputs, strict=True)]
 
     def _carry(self, states: Arrays, traces: Any) -> Carry:
-        return Carry(jax.tree.unflatten(self._signature.states, states), self._engine.lag.ready(traces, 1))
+        tree, cut = (jax.tree.unflatten(self._signature.states, x) for x in (states, jax.lax.stop_gradient(states)))
+        return Carry(tree, self._engine.lag.ready(traces, 1), cut)
 
     def _outputs(self, outputs: Arrays) -> Any:
         return jax.tree.unflatten(self._signature.outputs, outputs)

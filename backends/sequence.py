@@ -92,7 +92,7 @@ class SequenceGradient:
         carry: Any = (given.states, given.traces, sums)
         lag, longest = self.engine.lag, self._longest_fold()
         if self.one_scan is not None and length > 1:
-            way = Way.through(length, self.program.plan.window, longest or FOLD)
+            way = Way.through(length, self.program.plan.window, longest)
             found = self.one_scan.run(given.states, lag.settled(given.traces), sums, arrays, way, self._end)
             states, traces, sums, (losses, aux) = found
         else:
@@ -259,15 +259,19 @@ class SequenceGradient:
             sums = self._contributed(sums, {values[site]: stacked_product(site, data, credit)})
         return sums, [row for row in rows if self.reverse.takes_rows(row[0])]
 
-    def _longest_fold(self) -> int | None:
-        """The most steps that a fold may have; None for no bound. Influence matrices advance every window."""
-        window = self.program.plan.window
+    def _longest_fold(self) -> int:
+        """The most steps that a fold may have: fewer where traces are held in fewer bits, for its history is not.
+
+        Influence matrices advance every window.
+        """
+        window, share = self.program.plan.window, self.engine.lag.share_held(self.engine.held)
         if any(isinstance(op, AdvanceFull) for op in self.program.plan.at_window):
             return window
         if not self.program.sweeps.units:
             return max(window, PRODUCTS)
+        longest = int(FOLD * share)
         rooms = [unit.room for unit in self.program.sweeps.units if unit.room is not None]
-        return min(FOLD, max(window, min(rooms))) if rooms else None
+        return min(longest, max(window, int(min(rooms) * share))) if rooms else longest
 
 
 def _leading(tree: Any) -> int:

@@ -37,13 +37,14 @@ class OnlineLearner:
         self.model, self.rule, self.options = model, rule, options
         self._learner: Learner | None = None
         self._functional: Functional | None = None
-        self._traces: State | None = None
+        self._carried: State | None = None
 
     def compile_graph(self, *inputs: Any) -> Learner:
         """Compile the model for inputs like these, starting from its present states. Traces begin at zero."""
         self._functional = functionalise(self.model, *inputs)
         self._learner = compile(self._functional, *inputs, rule=self.rule, window=1, **self.options)
-        self._traces = State(self._learner.init().traces, name="traces")
+        carry = self._learner.init()
+        self._carried = State((carry.traces, carry.cut), name="traces")
         return self._learner
 
     @property
@@ -70,21 +71,21 @@ class OnlineLearner:
         """The model's output for one step; its states and the traces move on."""
         learner = self.learner
         assert self._functional is not None
-        assert self._traces is not None
+        assert self._carried is not None
         bindings = self._functional.bindings
         params = {path: bindings[path].value for path in self._functional.params}
         states = {path: bindings[path].value for path in self._functional.states}
-        carry, outputs = learner.step(params, Carry(states, self._traces.value), *inputs)
+        carry, outputs = learner.step(params, Carry(states, *self._carried.value), *inputs)
         for path, value in carry.states.items():
             bindings[path].value = value
-        self._traces.value = carry.traces
+        self._carried.value = carry.traces, carry.cut
         return outputs
 
     def reset_traces(self) -> None:
         """Set the traces to zero, as at the beginning of a sequence."""
         learner = self.learner
-        assert self._traces is not None
-        self._traces.value = learner.init().traces
+        assert self._carried is not None
+        self._carried.value = learner.init().traces, self._carried.value[1]
 
     def __call__(self, *inputs: Any) -> Any:
         """The same as `update`."""

@@ -115,3 +115,40 @@ def test_a_length_that_nothing_divides_takes_no_more_memory():
         return program.compile().memory_analysis().temp_size_in_bytes
 
     assert planned(997) <= 1.1 * planned(1000)
+
+
+@pytest.mark.parametrize("window", [1, 16])
+def test_a_trace_that_is_held_in_half_the_bits_halves_what_is_held_beside_it(window):
+    params = {"w": jnp.full((INPUTS + HIDDEN, HIDDEN), 0.01, jnp.float32)}
+    states, x = {"v": jnp.zeros((BATCH, HIDDEN), jnp.float32)}, jnp.zeros((BATCH, INPUTS), jnp.float32)
+
+    def planned(dtype):
+        learner = etir.compile(step, params, states, x, window=window, trace_dtype=dtype)
+        xs, ts = (jax.ShapeDtypeStruct((4 * FOLD, BATCH, size), jnp.float32) for size in (INPUTS, HIDDEN))
+        program = jax.jit(learner.grad(loss), donate_argnums=1).lower(params, learner.init(), xs, ts)
+        return program.compile().memory_analysis().temp_size_in_bytes - GRADIENT
+
+    assert planned(jnp.bfloat16) <= 0.55 * planned(jnp.float32)
+
+
+def test_a_trace_that_is_held_in_half_the_bits_is_not_converted_whole():
+    params = {"w": jnp.full((INPUTS + HIDDEN, HIDDEN), 0.01, jnp.float32)}
+    states = {"v": jnp.zeros((BATCH, HIDDEN), jnp.float32)}
+    xs, ts = (jnp.ones((8, BATCH, size), jnp.float32) for size in (INPUTS, HIDDEN))
+    learner = etir.compile(step, params, states, xs[0], trace_dtype=jnp.bfloat16)
+    optimizer = optax.sgd(0.1)
+
+    def call(params, carry):
+        def one(params):
+            after, y = learner.step(params, carry, xs[0])
+            return loss(y, ts[0]), after
+
+        return jax.grad(one, has_aux=True)(params)
+
+    train = jax.jit(learner.train(loss, optimizer), donate_argnums=2)
+    programs = (
+        jax.jit(call, donate_argnums=1).lower(params, learner.init()),
+        train.lower(params, optimizer.init(params), learner.init(), xs, ts),
+    )
+    for program in programs:
+        assert program.compile().memory_analysis().temp_size_in_bytes <= 2 * GRADIENT

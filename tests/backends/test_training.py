@@ -50,6 +50,28 @@ def test_training_is_the_loop_by_hand(name: str, optimizer, reduction: str, back
     assert all(np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (found.params, of.params)), strict=True))
 
 
+@pytest.mark.parametrize("window", [1, 2])
+def test_a_sequence_may_be_driven_in_pieces(window):
+    """What a second length costs no second program for: parameters go on, and gradients add up."""
+    of = STRUCTURES["moving_recurrence"]
+    learner = etir.compile(of.step, of.params, of.states, of.xs[0], window=window)
+    optimizer = optax.adam(0.01)
+    train, drive = learner.train(loss, optimizer), learner.grad(loss)
+    at_once = train(of.params, optimizer.init(of.params), learner.init(), of.xs, of.ts)
+    whole = drive(of.params, learner.init(), of.xs, of.ts)
+    half = len(of.xs) // 2 // window * window
+    pieces = [(of.xs[part], of.ts[part]) for part in (slice(0, half), slice(half, None))]
+    now, carry, sums = (of.params, optimizer.init(of.params), learner.init()), learner.init(), []
+    for piece in pieces:
+        now = train(*now[:3], *piece)
+        result = drive(of.params, carry, *piece)
+        carry = result.carry
+        sums.append(result.grads)
+    found = now[:2], jax.tree.map(jnp.add, *sums), (now[2].states, carry.states)
+    wanted = at_once[:2], whole.grads, (at_once.carry.states, whole.carry.states)
+    assert max(jax.tree.leaves(jax.tree.map(relative_error, found, wanted))) < 1e-12
+
+
 def test_complex_parameters_go_downhill():
     of = STRUCTURES["complex_scale"]
     learner = etir.compile(of.step, of.params, of.states, of.xs[0], window=WINDOW)
