@@ -67,6 +67,11 @@ def equations(jaxpr: Any) -> list[Equation]:
     return list(open_jaxpr(jaxpr).eqns)
 
 
+def equation(jaxpr: Any, place: int) -> Equation:
+    """The equation at a place."""
+    return open_jaxpr(jaxpr).eqns[place]
+
+
 def outvars(jaxpr: Any) -> list[Atom]:
     """The results of a jaxpr."""
     return list(open_jaxpr(jaxpr).outvars)
