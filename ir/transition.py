@@ -93,7 +93,7 @@ class Region:
 
     @property
     def digest(self) -> str:
-        """What is the same for equal bodies; printing a large one takes longer than analysing it, so nothing keeps it."""
+        """What is the same for equal bodies. Printing a large one costs more than analysing it: only whoever asks pays."""
         return hashlib.sha256(str(self.body).encode()).hexdigest()[:8] if self.recorded is None else self.recorded
 
 
