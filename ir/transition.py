@@ -93,7 +93,7 @@ class Region:
 
     @property
     def digest(self) -> str:
-        """What is the same for equal bodies. Printing a large one costs more than analysing it: only whoever asks pays."""
+        """What is the same for equal bodies, worked out each time: printing a large body is dear."""
         return hashlib.sha256(str(self.body).encode()).hexdigest()[:8] if self.recorded is None else self.recorded
 
 
