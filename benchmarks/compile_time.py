@@ -1,15 +1,18 @@
-"""Time until a learner runs: `python -m benchmarks.compile_time` prints two tables.
+"""Time until a learner runs: `python -m benchmarks.compile_time` prints three tables.
 
-The first shows lowering, analysis and planning of ever deeper stacks. The second shows everything until the learner
-runs, beside `jax.jit(jax.grad(scan))` of the same model: `passes` is the first table's sum; `xla` is tracing, lowering
-and compiling what the learner emits. The sequence has two folds of several windows, so that all of the driver's loops
-are compiled. The distance is between the two gradients of the sequence: rounding for the tails, and for the stacks,
-whose weights meet the state, what D-RTRL leaves out.
+The first shows what `etir.analyse` costs beside `jax.make_jaxpr` of the same step, in processor seconds: an unrolled
+chain of element-wise operations with ten sites, and a stack of layers. Medians of three, interleaved. The second shows
+lowering, analysis and planning of ever deeper stacks. The third shows everything until the learner runs, beside
+`jax.jit(jax.grad(scan))` of the same model: `passes` is the second table's sum; `xla` is tracing, lowering and
+compiling what the learner emits. The sequence has two folds of several windows, so that all of the driver's loops are
+compiled. The distance is between the two gradients of the sequence: rounding for the tails, and for the stacks, whose
+weights meet the state, what D-RTRL leaves out.
 """
 
 from __future__ import annotations
 
 import argparse
+import statistics
 import time
 from collections.abc import Callable
 from typing import Any
@@ -26,8 +29,23 @@ STEPS, WINDOW = 256, 16
 Model = tuple[deep.Step, Any, Any, jax.Array]
 
 
-def passes(layers: int) -> str:
+def analysis(name: str, model: Model) -> str:
     """One line of the first table."""
+    step, *values = model
+    lowered = etir.lower(step, *values)
+    taken: list[tuple[float, float]] = []
+    for _ in range(3):
+        start = time.process_time()
+        jaxpr = jax.make_jaxpr(lambda *args: step(*args))(*values)  # a new function: JAX remembers traces
+        between = time.process_time()
+        etir.analyse(lowered)
+        taken.append((between - start, time.process_time() - between))
+    traced, analysed = (statistics.median(column) for column in zip(*taken, strict=True))
+    return f"{name:12}  {len(jaxpr.eqns):9d}  {traced:12.3f}  {analysed:9.3f}  {analysed / traced:5.2f}"
+
+
+def passes(layers: int) -> str:
+    """One line of the second table."""
     step, params, states, x = deep.stacked_model(layers, matmul=etir.matmul)
     equations = len(jax.make_jaxpr(step)(params, states, x).eqns)
     start = time.perf_counter()
@@ -44,7 +62,7 @@ def passes(layers: int) -> str:
 
 
 def whole(name: str, model: Model) -> str:
-    """One line of the second table."""
+    """One line of the third table."""
     step, params, states, x = model
     xs = jnp.stack([x * (0.1 + i / STEPS) for i in range(STEPS)])
     ts = jnp.zeros((STEPS, *step(params, states, x)[1].shape))
@@ -66,12 +84,19 @@ def whole(name: str, model: Model) -> str:
 
 
 def main() -> None:
-    """Print both tables."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--layers", type=int, nargs="*", default=[10, 100, 1000], help="depths for the first table")
+    parser.add_argument("--layers", type=int, nargs="*", default=[10, 100, 1000], help="depths for the second table")
+    parser.add_argument("--equations", type=int, nargs="*", default=[1000, 10_000, 100_000], help="for the first table")
     options = parser.parse_args()
     print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}\n")
-    print("layers  equations  lower s  analyse s  plan s  ms/equation")
+    print("analyse       equations  make_jaxpr s  analyse s  ratio")
+    for count in options.equations:
+        print(analysis("chain", deep.chain_model(count, matmul=etir.matmul)), flush=True)
+        if count <= 10_000:  # a third of them are layers
+            print(analysis("stack", deep.stacked_model(count // 3, matmul=etir.matmul)), flush=True)
+
+    print("\nlayers  equations  lower s  analyse s  plan s  ms/equation")
     for layers in options.layers:
         print(passes(layers), flush=True)
 

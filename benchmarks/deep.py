@@ -37,6 +37,21 @@ def tail_model(
     return step, params, {"h": jnp.zeros((2, WIDTH))}, jnp.ones((2, WIDTH))
 
 
+def chain_model(equations: int, sites: int = 10, matmul: Matmul = jnp.matmul) -> tuple[Step, Any, Any, Array]:
+    """A step of `sites` products, each followed by its share of `equations`, and example values; shapes [4]."""
+
+    def step(params: Any, states: Any, x: Array) -> tuple[Any, Array]:
+        h, y = states["h"], x
+        for w in params["w"]:
+            h = h + matmul(y, w)
+            for _ in range(equations // sites // 2):
+                h = jnp.tanh(h) * 0.9
+            y = h
+        return {"h": h}, h
+
+    return step, {"w": [0.3 * jnp.eye(4)] * sites}, {"h": jnp.zeros(4)}, jnp.ones(4)
+
+
 def stacked_model(layers: int, matmul: Matmul = jnp.matmul) -> tuple[Step, Any, Any, Array]:
     """A stack of tanh layers, each with its own weight and state, and example values; shapes [2, WIDTH]."""
 

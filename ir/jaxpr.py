@@ -67,6 +67,11 @@ def equations(jaxpr: Any) -> list[Equation]:
     return list(open_jaxpr(jaxpr).eqns)
 
 
+def equation(jaxpr: Any, place: int) -> Equation:
+    """The equation at a place."""
+    return open_jaxpr(jaxpr).eqns[place]
+
+
 def outvars(jaxpr: Any) -> list[Atom]:
     """The results of a jaxpr."""
     return list(open_jaxpr(jaxpr).outvars)
@@ -84,8 +89,12 @@ def is_dropped(var: Any) -> bool:
 
 def type_of(atom: Any) -> TensorType:
     """The element type and shape of an operand or result."""
-    aval = atom.aval
-    return TensorType(str(getattr(aval, "dtype", "token")), tuple(getattr(aval, "shape", ())))
+    return _type(dtype_of(atom), shape_of(atom))
+
+
+@functools.lru_cache(maxsize=4096)
+def _type(dtype: str, shape: tuple[int, ...]) -> TensorType:
+    return TensorType(dtype, shape)
 
 
 def shape_of(atom: Any) -> tuple[int, ...]:
@@ -95,7 +104,12 @@ def shape_of(atom: Any) -> tuple[int, ...]:
 
 def dtype_of(atom: Any) -> str:
     """The element type of an operand or result, by name."""
-    return str(getattr(atom.aval, "dtype", "token"))
+    return _dtype_name(getattr(atom.aval, "dtype", "token"))
+
+
+@functools.lru_cache(maxsize=256)
+def _dtype_name(dtype: Any) -> str:
+    return str(dtype)
 
 
 def struct_of(atom: Any) -> jax.ShapeDtypeStruct:
@@ -209,6 +223,46 @@ def apply(eqn: Equation, operands: list[Array], hook: Hook | None = None) -> lis
     body = callee(eqn)
     with made_by(eqn):
         return bind(eqn, *operands) if body is None else evaluate(body, operands, hook=hook)
+
+
+def fresh(var: Var) -> Var:
+    """A new variable of a variable's type; what is dropped stays so."""
+    return var if is_dropped(var) else core.Var(var.aval)
+
+
+def rewired(eqn: Equation, operands: Sequence[Atom], results: Sequence[Var]) -> Equation:
+    """An equation with other operands and results, not traced again."""
+    return eqn.replace(invars=list(operands), outvars=list(results))
+
+
+def placed(eqn: Equation, like: Equation) -> Equation:
+    """An equation with the source location and the name scope of another."""
+    return eqn.replace(source_info=like.source_info)
+
+
+def moved(eqn: Equation, call: Equation) -> Equation:
+    """An equation with the source location and the name scope that it has where `call` inlines it.
+
+    An equation of a library's `jit` has no place in the user's code: it takes that of the call.
+    """
+    own, outer = eqn.source_info, call.source_info
+    traceback = outer.traceback if location(eqn) is None else own.traceback
+    return eqn.replace(source_info=own.replace(traceback=traceback, name_stack=outer.name_stack + own.name_stack))
+
+
+def assembled(
+    constants: dict[Var, Array], arguments: Sequence[Var], results: Sequence[Atom], eqns: Sequence[Equation], like: Any
+) -> ClosedJaxpr:
+    """The closed jaxpr of these parts, called what `like` is called.
+
+    Equations with effects are traced once more: what a jaxpr's own effects are is JAX's to say.
+    """
+    info = open_jaxpr(like).debug_info.with_unknown_names()
+    inner = core.Jaxpr(list(constants), arguments, results, eqns, debug_info=info)
+    closed = core.ClosedJaxpr(inner, list(constants.values()))
+    if not any(eqn.effects for eqn in eqns):
+        return closed
+    return trace(lambda *args: evaluate(closed, args), *map(struct_of, arguments))[0]
 
 
 def trace(function: Callable[..., Any], *types: Any) -> tuple[Any, Any]:

@@ -185,7 +185,7 @@ class _Parser:
                 inputs=tuple(map(self.scope.lookup, inputs)),
                 outputs=tuple(map(self.scope.lookup, outputs)),
                 equations=equations,
-                digest=digest,
+                recorded=digest,
                 loc=loc,
             )
         )

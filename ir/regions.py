@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -27,10 +26,9 @@ ONWARD = "onward"
 
 
 def make_region(name: str, body: Any, inputs: Sequence[Value], outputs: Sequence[Value]) -> Region:
-    """A region over `body`, whose digest is that of the body's text."""
-    digest = hashlib.sha256(str(body).encode()).hexdigest()[:8]
+    """A region over `body`."""
     count = len(jx.equations(body))
-    return Region(name=name, inputs=tuple(inputs), outputs=tuple(outputs), equations=count, digest=digest, body=body)
+    return Region(name=name, inputs=tuple(inputs), outputs=tuple(outputs), equations=count, body=body)
 
 
 def with_regions(transition: Transition, *regions: Region) -> Transition:

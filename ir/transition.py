@@ -6,6 +6,7 @@ pass builds a new `Transition` with `dataclasses.replace` and shares every node 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
@@ -78,16 +79,22 @@ class Output:
 class Region:
     """A slice of the step: a closed jaxpr (`body`) behind a signature of IR values.
 
-    `body` is absent in a transition that was read from text; `digest` identifies it all the same.
+    `body` is absent in a transition that was read from text; `digest` identifies it all the same: it is that of the
+    body's text, or what the text said of it, `recorded`.
     """
 
     name: str
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
     equations: int
-    digest: str
+    recorded: str | None = None
     body: Any = field(default=None, repr=False)
     loc: Loc | None = None
+
+    @property
+    def digest(self) -> str:
+        """What is the same for equal bodies, worked out each time: printing a large body is dear."""
+        return hashlib.sha256(str(self.body).encode()).hexdigest()[:8] if self.recorded is None else self.recorded
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

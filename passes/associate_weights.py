@@ -34,6 +34,7 @@ def associated(transition: Transition, flow: Dataflow, groups: Iterable[Group]) 
     """The associations with some groups in the scope of a data-flow, without their couplings."""
     variables = state_variables(transition)
     outputs = {site_variable(transition, site): site for site in transition.sites}
+    place = {site: k for k, site in enumerate(transition.sites)}
     held_by = {var: list(_sites_before(flow, var, outputs)) for var in flow.held}
     for group in groups:
         sources = {source: None for state in group.states for source in flow.of(variables[state][1])}
@@ -42,9 +43,8 @@ def associated(transition: Transition, flow: Dataflow, groups: Iterable[Group]) 
         for source in sources:
             for site in held_by.get(source, ()):
                 through.setdefault(site, []).append(flow.held[source].crossing)
-        for site in transition.sites:
-            if site in through or site in direct:
-                yield _association(site, group, tuple(through.get(site, ())))
+        for site in sorted({*through, *direct}, key=place.__getitem__):
+            yield _association(site, group, tuple(through.get(site, ())))
 
 
 def _association(site: Site, group: Group, through: tuple[Crossing, ...]) -> Association:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..ir import jaxpr as jx
+from ..ir.draft import Draft
 from ..ir.regions import STEP, make_region, with_regions
 from ..ir.transition import Transition
 from .base import Pass
@@ -25,7 +26,7 @@ class Canonicalise(Pass):
         region = transition.region(STEP)
         if is_canonical(region.body):
             return transition
-        body = without_dead_equations(retrace(region.body))
+        body = without_dead_equations(without_calls(region.body))
         return with_regions(transition, make_region(STEP, body, region.inputs, region.outputs))
 
 
@@ -35,8 +36,16 @@ def is_canonical(body: Any) -> bool:
     return not any(jx.callee(eqn) for eqn in eqns) and len(jx.reaching(eqns, jx.outvars(body))) == len(eqns)
 
 
-def retrace(body: Any, hook: jx.Hook | None = None) -> Any:
-    """`body` traced again, calls inlined, equations replaced where `hook` says so, locations kept."""
+def without_calls(body: Any) -> Any:
+    """`body` with the bodies of its calls in their places."""
+    draft = Draft(body, jx.argument_vars(body))
+    env = draft.environment(jx.argument_vars(body))
+    draft.run(jx.equations(body), env, draft.inline)
+    return draft.close(env, jx.outvars(body))
+
+
+def retrace(body: Any, hook: jx.Hook) -> Any:
+    """`body` traced again, equations replaced where `hook` says so, locations kept."""
     types = [jx.struct_of(var) for var in jx.argument_vars(body)]
     closed, _ = jx.trace(lambda *args: jx.evaluate(body, args, hook=hook), *types)
     return closed
@@ -47,11 +56,7 @@ def without_dead_equations(body: Any) -> Any:
     needed = jx.reaching(jx.equations(body), jx.outvars(body))
     if len(needed) == len(jx.equations(body)):
         return body
-
-    def run(*args: Any) -> list[Any]:
-        env = dict(zip(jx.all_invars(body), [*jx.consts_of(body), *args], strict=True))
-        jx.run_equations(needed, env)
-        return [jx.read(env, atom) for atom in jx.outvars(body)]
-
-    closed, _ = jx.trace(run, *(jx.struct_of(var) for var in jx.argument_vars(body)))
-    return closed
+    draft = Draft(body, jx.argument_vars(body))
+    env = draft.environment(jx.argument_vars(body))
+    draft.run(needed, env)
+    return draft.close(env, jx.outvars(body))

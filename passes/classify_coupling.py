@@ -11,7 +11,7 @@ from ..coupling.limits import SPREAD
 from ..ir.dataflow import OPEN, Dataflow
 from ..ir.transition import Association, Dependence, Group, Transition
 from .analyses.dataflow import analyse_dataflow
-from .analyses.variables import site_variable, state_variables
+from .analyses.variables import Variables, site_variable, state_variables
 from .base import Pass
 
 
@@ -39,19 +39,19 @@ def classified(
     transition: Transition, flow: Dataflow, groups: Sequence[Group], associations: Sequence[Association]
 ) -> tuple[tuple[Group, ...], tuple[Association, ...]]:
     """Groups and associations with the couplings that a data-flow says, and whether they have a trace."""
-    new = {group: _with_jacobian(transition, flow, group) for group in groups}
-    found = [_with_couplings(transition, flow, a, new) for a in associations]
+    variables = state_variables(transition)
+    new = {group: _with_jacobian(transition, flow, group, variables) for group in groups}
+    found = [_with_couplings(transition, flow, a, new, variables) for a in associations]
     return tuple(new.values()), tuple(_with_indirect(transition, tuple(new.values()), found))
 
 
-def _with_jacobian(transition: Transition, flow: Dataflow, group: Group) -> Group:
-    variables = state_variables(transition)
-    found = [
-        Dependence(of=of, on=on, coupling=coupling)
-        for of in group.states
-        for on in transition.hidden
-        if (coupling := flow.of(variables[of][1]).get(variables[on][0])) is not None
-    ]
+def _with_jacobian(transition: Transition, flow: Dataflow, group: Group, variables: Variables) -> Group:
+    old = {variables[state][0]: (k, state) for k, state in enumerate(transition.hidden)}
+    found: list[Dependence] = []
+    for of in group.states:
+        reached = flow.of(variables[of][1])
+        on = sorted((old[source] for source in reached if source in old), key=lambda placed: placed[0])
+        found += [Dependence(of=of, on=state, coupling=reached[variables[state][0]]) for _, state in on]
     own = tuple(sorted((d for d in found if d.on in group.states), key=lambda d: group.states.index(d.on)))
     jacobian = tuple(d for state in group.states for d in own if d.of is state)
     inflow = tuple(d for d in found if d.on not in group.states)
@@ -59,9 +59,13 @@ def _with_jacobian(transition: Transition, flow: Dataflow, group: Group) -> Grou
 
 
 def _with_couplings(
-    transition: Transition, flow: Dataflow, association: Association, groups: dict[Group, Group]
+    transition: Transition,
+    flow: Dataflow,
+    association: Association,
+    groups: dict[Group, Group],
+    variables: Variables,
 ) -> Association:
-    variables, output = state_variables(transition), site_variable(transition, association.site)
+    output = site_variable(transition, association.site)
     couplings = tuple(flow.of(variables[state][1]).get(output) for state in association.group.states)
     found = replace(association, group=groups[association.group], couplings=couplings)
     union = found.union
@@ -76,12 +80,15 @@ def _with_indirect(
     """The associations, and those of sites whose outputs come to a group by way of another group's states."""
     known = {(a.site, a.group): a for a in associations}
     home = {state: group for group in groups for state in group.states}
+    onward: dict[Group, list[Group]] = {}
+    for group in groups:
+        for d in group.inflow:
+            onward.setdefault(home[d.on], []).append(group)
     reached = {pair for pair, a in known.items() if a.traced}
     pending = list(reached)
-    onward = [(home[d.on], group) for group in groups for d in group.inflow]
     while pending:
         site, source = pending.pop()
-        for pair in [(site, to) for on, to in onward if on is source]:
+        for pair in [(site, to) for to in onward.get(source, ())]:
             if pair not in reached:
                 reached.add(pair)
                 pending.append(pair)
@@ -92,7 +99,8 @@ def _with_indirect(
         for pair in reached
         if pair not in known
     }
-    return [a for g in groups for s in transition.sites if (a := (known | indirect).get((s, g))) is not None]
+    place = {node: k for nodes in (groups, transition.sites) for k, node in enumerate(nodes)}
+    return sorted((known | indirect).values(), key=lambda a: (place[a.group], place[a.site]))
 
 
 def is_placed(union: Coupling) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import jax
@@ -25,6 +26,9 @@ from .analyses.prologue import find_prologue
 from .base import Pass
 from .canonicalise import retrace
 from .ingest import hint
+
+Change = Callable[[list[Any]], list[Any]]
+"""From an equation's operands to its results, other equations in its place."""
 
 
 @dataclass(frozen=True)
@@ -90,53 +94,52 @@ def _rewrite(body: Any, transition: Transition, globs: tuple[str, ...]) -> Any:
     constants = set(jx.all_invars(body)) - set(jx.argument_vars(body))
     pieces = pieces_of(body, PRODUCTS)
     findings: list[Diagnostic] = []
-    changed: list[Any] = []
-
-    def hook(eqn: Any, operands: list[Any]) -> list[Any] | None:
+    changes: dict[int, Change] = {}
+    for eqn in jx.equations(body):
         from_params = [not jx.is_literal(atom) and atom in prologue.params_of for atom in eqn.invars]
+        change = None
         if eqn.primitive.name == "etp":
-            result = _arrange(eqn, operands, from_params, findings, constants, pieces.get(id(eqn)))
+            if not any(from_params):
+                findings.append(_weightless(eqn, constants))
+            change = _arranged(eqn, from_params, pieces.get(id(eqn)))
         elif id(eqn) not in inside and any(not jx.is_literal(a) and a in selected for a in eqn.invars):
             chosen = [not jx.is_literal(a) and a in selected for a in eqn.invars]
-            result = _mark(eqn, operands, chosen, from_params, pieces.get(id(eqn)))
-        else:
-            return None
-        changed.extend(result or ())
-        return result
-
-    new = retrace(body, hook)
+            change = partial(_mark, eqn, chosen, from_params, pieces.get(id(eqn)))
+        if change is not None:
+            changes[id(eqn)] = change
     if findings:
         raise EtirError(findings)
-    return new if changed else body
+
+    def hook(eqn: Any, operands: list[Any]) -> list[Any] | None:
+        change = changes.get(id(eqn))
+        if change is None:
+            return None
+        with jx.made_by(eqn):
+            return change(operands)
+
+    return retrace(body, hook) if changes else body
 
 
-def _arrange(
-    eqn: Any,
-    operands: list[Any],
-    from_params: list[bool],
-    findings: list[Diagnostic],
-    closed_over: set[Any],
-    pieces: Pieces | None,
-) -> list[Any] | None:
+def _arranged(eqn: Any, from_params: list[bool], pieces: Pieces | None) -> Change | None:
+    """What makes of an ETP operation one with data first and weight last; None where it is one."""
     params = dict(eqn.params)
     expression: Expression = params["expression"]
-    if len(operands) == 2 and all(from_params):
-        with jx.made_by(eqn):  # a function of parameters alone: it belongs to the prologue
-            return [evaluate_expression(expression, *operands, **{k: params[k] for k in ("precision", "preferred")})]
-    if not any(from_params):
-        findings.append(_weightless(eqn, closed_over))
-        return None
+    if len(from_params) == 2 and all(from_params):  # a function of parameters alone: it belongs to the prologue
+        options = {k: params[k] for k in ("precision", "preferred")}
+        return lambda operands: [evaluate_expression(expression, *operands, **options)]
     last = from_params[-1]
-    if last and (pieces is None or len(operands) == 1):
+    if last and (pieces is None or len(from_params) == 1):
         return None
     ordered = expression if last else Expression(operands=expression.operands[::-1], output=expression.output)
 
     def bind(expression: Expression, *operands: Any) -> Any:
         return eqn.primitive.bind(*operands, **(params | {"expression": expression}))
 
-    with jx.made_by(eqn):
+    def change(operands: list[Any]) -> list[Any]:
         data, weight = operands if last else operands[::-1]
         return [_in_pieces(bind, ordered, data, weight, pieces)]
+
+    return change
 
 
 def _in_pieces(
@@ -166,16 +169,13 @@ def _weightless(eqn: Any, closed_over: set[Any]) -> Diagnostic:
 
 
 def _mark(
-    eqn: Any, operands: list[Any], selected: list[bool], from_params: list[bool], pieces: Pieces | None
-) -> list[Any] | None:
+    eqn: Any, selected: list[bool], from_params: list[bool], pieces: Pieces | None, operands: list[Any]
+) -> list[Any]:
     """The results of a plain use of weights, with ETP operations in it."""
-    with jx.made_by(eqn):
-        if eqn.primitive.name == LINEAR_IN_BOTH and sum(from_params) == 1:
-            return [_mark_product(eqn, operands, from_params.index(True), pieces)]
-        marked = [
-            identity(_as_wide_as(eqn, value)) if on else value for value, on in zip(operands, selected, strict=True)
-        ]
-        return jx.bind(eqn, *marked)
+    if eqn.primitive.name == LINEAR_IN_BOTH and sum(from_params) == 1:
+        return [_mark_product(eqn, operands, from_params.index(True), pieces)]
+    marked = [identity(_as_wide_as(eqn, value)) if on else value for value, on in zip(operands, selected, strict=True)]
+    return jx.bind(eqn, *marked)
 
 
 def _as_wide_as(eqn: Any, value: Any) -> Any:

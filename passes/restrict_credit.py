@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from ..ir import jaxpr as jx
+from ..ir.draft import Draft, Hook
 from ..ir.regions import FORWARD, RESTRICTED
 from ..ir.transition import Region, Transition
 from .analyses.slicer import Slicer
@@ -46,29 +47,36 @@ class _Restricted:
         forward = self.slicer.transition.region(FORWARD)
         return replace(self.slicer.stepping(RESTRICTED, self.run), inputs=forward.inputs, outputs=forward.outputs)
 
-    def run(self, env: dict[Any, Any], shifts: Sequence[Any]) -> list[Any]:
-        stopped = env | {var: jax.lax.stop_gradient(env[var]) for var in self.old}
+    def run(self, draft: Draft, env: dict[Any, Any], shifts: Sequence[Any]) -> None:
+        stopped = env | {var: draft.call(jax.lax.stop_gradient, env[var]) for var in self.old}
         split = set(self.old)
-        hook = self.slicer.shifting(shifts, env)
+        hook = self.slicer.shifting(draft, shifts, env)
         for eqn in self.equations:
             if any(not jx.is_literal(atom) and atom in split for atom in eqn.invars):
-                self._apart(eqn, env, stopped, split, hook)
+                self._apart(draft, eqn, env, stopped, split, hook)
             else:
-                jx.run_equations([eqn], env, hook)
+                draft.run([eqn], env, hook)
                 stopped.update({var: env[var] for var in eqn.outvars})
             for var in self.traced.intersection(eqn.outvars):
-                stopped[var] = jax.lax.stop_gradient(stopped[var])
+                stopped[var] = draft.call(jax.lax.stop_gradient, stopped[var], of=eqn)
                 split.add(var)
             for var in self.new.intersection(eqn.outvars):
                 stopped[var] = env[var]
                 split.discard(var)
-        return [jx.read(env, atom) for atom in [*self.slicer.results, *self.slicer.records]]
 
-    def _apart(self, eqn: Any, env: dict[Any, Any], stopped: dict[Any, Any], split: set[Any], hook: jx.Hook) -> None:
+    def _apart(
+        self,
+        draft: Draft,
+        eqn: Any,
+        env: dict[Any, Any],
+        stopped: dict[Any, Any],
+        split: set[Any],
+        hook: Hook,
+    ) -> None:
         """Evaluate an equation whose operands differ between the two evaluations."""
-        jx.run_equations([eqn], stopped, hook)
+        draft.run([eqn], stopped, hook)
         held = self.cut.intersection(eqn.outvars)
         if len(held) < len(eqn.outvars):
-            jx.run_equations([eqn], env, hook)
+            draft.run([eqn], env, hook)
         env.update({var: stopped[var] for var in held})
         split.update(var for var in eqn.outvars if var not in held)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-
-import graphviz
+from typing import TYPE_CHECKING
 
 from ..ir.diagnostics import Diagnostic, did_you_mean, error, warn
 from ..ir.transition import Transition
 from .build import picture
-from .dot import to_dot
 from .engines import FORMATS, TIME_LIMIT, draw
 from .summary import summary
-from .svg import to_svg
+
+if TYPE_CHECKING:
+    import graphviz
 
 SUFFIXES = (".dot", ".gv", *(f".{format}" for format in FORMATS))
 
@@ -41,6 +41,8 @@ def render_graph(transition: Transition) -> graphviz.Digraph:
     Weights stand with the operation that uses them, once a use, in the colour of their label; solid arrows are data
     flow within the step, dashed ones come from the step before.
     """
+    from .dot import to_dot  # Graphviz and XML are imported where something is drawn
+
     return to_dot(picture(transition))
 
 
@@ -74,8 +76,7 @@ def check_suffix(path: Path) -> str:
 
 
 def _content(transition: Transition, format: str, time_limit: float) -> bytes:
-    drawing = picture(transition)
-    source = to_dot(drawing).source
+    source = render_graph(transition).source
     if format not in FORMATS:
         return source.encode()
     drawn = draw(source, format, time_limit=time_limit)
@@ -88,8 +89,10 @@ def _content(transition: Transition, format: str, time_limit: float) -> bytes:
             help=f"{INSTALL}; or write an .svg, which needs no engine",
             notes=drawn.failures or (NO_ENGINE,),
         )
+    from .svg import to_svg
+
     warn(_plain_layout(drawn.failures))
-    return to_svg(drawing).encode()
+    return to_svg(picture(transition)).encode()
 
 
 NO_ENGINE = "neither the program `dot` nor the package pygraphviz is installed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from ...ir import jaxpr as jx
@@ -130,6 +131,7 @@ NO_DERIVATIVE = [
 ]
 
 
+@functools.lru_cache(maxsize=4096)
 def broadcasting(in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> Coupling:
     """How an operand reaches an element-wise result: trailing axes agree, sizes of one are repeated."""
     if in_shape == out_shape:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...ir import jaxpr as jx
 from ...ir.dataflow import Dataflow
+from ...ir.draft import Draft, Hook
 from ...ir.regions import FORWARD, HIDDEN, OPEN, STEP, WEIGHTS, make_region
 from ...ir.transition import Region, Transition
 from ...ir.values import Value
 from .dataflow import analyse_dataflow
 
-Runner = Callable[[dict[Any, Any], Sequence[Any]], list[Any]]
-"""What a region computes: from an environment and the shifts to the region's results."""
+Runner = Callable[[Draft, dict[Any, Any], Sequence[Any]], None]
+"""What a region computes: it adds to a draft, reads an environment and the shifts, and leaves the results there."""
 
 
 class Slicer:
@@ -54,7 +56,10 @@ class Slicer:
         frontier = self.flow.prologue.frontier
         chosen = jx.reaching([*self._constants_of(chosen), *chosen], frontier)
         params = self.arguments[: len(self.transition.params)]
-        body = self._trace(params, _runner(chosen, frontier), shifted=False)
+        draft = Draft(self.body, params)
+        env = draft.environment(params)
+        draft.run(chosen, env)
+        body = draft.close(env, frontier)
         values = [param.value for param in self.transition.params]
         return make_region(WEIGHTS, body, values, [weight.value for weight in self.transition.weights])
 
@@ -73,24 +78,23 @@ class Slicer:
         return self.stepping(FORWARD, self._run_forward)
 
     def stepping(self, name: str, run: Runner) -> Region:
-        """A region with the signature of `forward`; `run` gets the environment and the shifts."""
+        """A region with the signature of `forward`."""
         variables = [*self.flow.prologue.frontier, *self.arguments[len(self.transition.params) :]]
         site_weights = [Value(type=s.weight.value.type, hint=s.weight.value.hint) for s in self.transition.sites]
         extra = [self.equations[s.equation].invars[-1] for s in self.transition.sites]
         keys = [(site.equation, "weight") for site in self.transition.sites]
-        body = self._trace([*variables, *keys], run, [*variables, *extra])
+        results = [*self.results, *self.records]
+        body = self._drafted([*variables, *keys], run, results, [*variables, *extra])
         step = self.transition.region(STEP)
         outputs = [*step.outputs, *(self.value_of[var] for var in self.records)]
         inputs = [*(self.value_of[v] for v in variables), *site_weights, *self.shifts]
         return make_region(name, body, inputs, outputs)
 
-    def _run_forward(self, env: dict[Any, Any], shifts: Sequence[Any]) -> list[Any]:
+    def _run_forward(self, draft: Draft, env: dict[Any, Any], shifts: Sequence[Any]) -> None:
         rest = [eqn for k, eqn in enumerate(self.equations) if k not in self.flow.prologue.equations]
-        wanted = [*self.results, *self.records]
-        jx.run_equations(jx.reaching(rest, wanted), env, self.shifting(shifts, env))
-        return [jx.read(env, atom) for atom in wanted]
+        draft.run(jx.reaching(rest, [*self.results, *self.records]), env, self.shifting(draft, shifts, env))
 
-    def shifting(self, shifts: Sequence[Any], env: dict[Any, Any]) -> jx.Hook:
+    def shifting(self, draft: Draft, shifts: Sequence[Any], env: dict[Any, Any]) -> Hook:
         """A hook that gives each site the weight that `env` holds for it, and adds its shift to its output."""
 
         def hook(eqn: Any, operands: list[Any]) -> list[Any] | None:
@@ -98,8 +102,8 @@ class Slicer:
             if site is None:
                 return None
             weight = env.get((site.equation, "weight"), operands[-1])
-            with jx.made_by(eqn):
-                return [jx.bind(eqn, *operands[:-1], weight)[0] + shifts[self.site_at[site.equation]]]
+            (output,) = draft.copy(eqn, [*operands[:-1], weight])
+            return [draft.call(operator.add, output, shifts[self.site_at[site.equation]], of=eqn)]
 
         return hook
 
@@ -110,17 +114,17 @@ class Slicer:
         after = [self.results[k] for k in self.transition.hidden_places]
         needs = [var for var in needed if var not in states]
 
-        def run(env: dict[Any, Any], shifts: Sequence[Any]) -> list[Any]:
+        def run(draft: Draft, env: dict[Any, Any], shifts: Sequence[Any]) -> None:
             for var, site in self.sites.items():
                 if var in env:
-                    env[var] = env[var] + shifts[self.site_at[site.equation]]
-            held = {var: env[var] for var in needs}
+                    eqn, shift = self.equations[site.equation], shifts[self.site_at[site.equation]]
+                    env[var] = draft.call(operator.add, env[var], shift, of=eqn)
+            held, hook = {var: env[var] for var in needs}, self.shifting(draft, shifts, env)
             for eqn in equations:
-                jx.run_equations([eqn], env, self.shifting(shifts, env))
+                draft.run([eqn], env, hook)
                 env.update({var: held[var] for var in eqn.outvars if var in held})
-            return [jx.read(env, atom) for atom in after]
 
-        body = self._trace([*states, *needs], run)
+        body = self._drafted([*states, *needs], run, after)
         values = [*(self.value_of[v] for v in (*states, *needs)), *self.shifts]
         return make_region(scope, body, values, [state.after for state in self.transition.hidden])
 
@@ -152,31 +156,16 @@ class Slicer:
             self.value_of.setdefault(var, Value(type=jx.type_of(var), hint="r"))
         return wanted
 
-    def _trace(
-        self, keys: Sequence[Any], run: Runner, like: Sequence[Any] | None = None, *, shifted: bool = True
+    def _drafted(
+        self, keys: Sequence[Any], run: Runner, results: Sequence[Any], like: Sequence[Any] | None = None
     ) -> Any:
         """The jaxpr of `run` on an environment with these keys, of the types of the variables in `like`, and shifts."""
-
-        def body(*args: Any) -> list[Any]:
-            return run({**self.consts, **dict(zip(keys, args, strict=False))}, args[len(keys) :])
-
-        types = [jx.struct_of(var) for var in (keys if like is None else like)]
-        types += [jx.struct_of(var) for var in self.sites] if shifted else []
-        closed, _ = jx.trace(body, *types)
-        return closed
+        draft = Draft(self.body, [*(keys if like is None else like), *self.sites])
+        env = draft.environment(keys)
+        run(draft, env, draft.arguments[len(keys) :])
+        return draft.close(env, results)
 
 
 def _flows(flow: Dataflow, var: Any) -> bool:
     """Whether credit from a state or another site passes through the equation that makes `var`."""
     return any(source is not var for source in flow.of(var))
-
-
-def _runner(chosen: Sequence[Any], results: Sequence[Any]) -> Runner:
-    """Run some equations and read some variables, without shifts."""
-
-    def run(env: dict[Any, Any], shifts: Sequence[Any]) -> list[Any]:
-        del shifts
-        jx.run_equations(chosen, env)
-        return [jx.read(env, atom) for atom in results]
-
-    return run

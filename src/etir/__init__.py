@@ -1,28 +1,35 @@
 """etir: a compiler toolkit for online learning in JAX."""
 
-from .api import analyse, compile, emit, lower, plan
-from .backends import Backend, Carry, Learner, Result, Trained
-from .checking import check
-from .coupling.primitives import declare_coupling
-from .frontend import (
-    HiddenGroupState,
-    HiddenState,
-    HiddenTreeState,
-    Module,
-    ParamState,
-    ShortTermState,
-    State,
-    functionalise,
-    nn,
-    random,
-    transform,
-)
-from .ir.diagnostics import Diagnostic, EtirError, EtirWarning
-from .ir.weight_operations import bias, einsum, matmul, scale
-from .judgement import Check
-from .passes import Pass, PassManager
-from .rules import Rule
-from .stateful import D_RTRL, HiddenGroup, OnlineLearner, find_hidden_groups_from_module, show_graph, write_graph
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .api import analyse, compile, emit, lower, plan
+    from .backends import Backend, Carry, Learner, Result, Trained
+    from .checking import check
+    from .coupling.primitives import declare_coupling
+    from .frontend import (
+        HiddenGroupState,
+        HiddenState,
+        HiddenTreeState,
+        Module,
+        ParamState,
+        ShortTermState,
+        State,
+        functionalise,
+        nn,
+        random,
+        transform,
+    )
+    from .ir.diagnostics import Diagnostic, EtirError, EtirWarning
+    from .ir.weight_operations import bias, einsum, matmul, scale
+    from .judgement import Check
+    from .passes import Pass, PassManager
+    from .rules import Rule
+    from .stateful import D_RTRL, HiddenGroup, OnlineLearner, find_hidden_groups_from_module, show_graph, write_graph
 
 __version__ = "0.1.0"
 
@@ -68,3 +75,62 @@ __all__ = [
     "transform",
     "write_graph",
 ]
+
+_HOME = {
+    "analyse": "api",
+    "compile": "api",
+    "emit": "api",
+    "lower": "api",
+    "plan": "api",
+    "Backend": "backends",
+    "Carry": "backends",
+    "Learner": "backends",
+    "Result": "backends",
+    "Trained": "backends",
+    "check": "checking",
+    "declare_coupling": "coupling.primitives",
+    "HiddenGroupState": "frontend",
+    "HiddenState": "frontend",
+    "HiddenTreeState": "frontend",
+    "Module": "frontend",
+    "ParamState": "frontend",
+    "ShortTermState": "frontend",
+    "State": "frontend",
+    "functionalise": "frontend",
+    "nn": "frontend",
+    "random": "frontend",
+    "transform": "frontend",
+    "Diagnostic": "ir.diagnostics",
+    "EtirError": "ir.diagnostics",
+    "EtirWarning": "ir.diagnostics",
+    "bias": "ir.weight_operations",
+    "einsum": "ir.weight_operations",
+    "matmul": "ir.weight_operations",
+    "scale": "ir.weight_operations",
+    "Check": "judgement",
+    "Pass": "passes",
+    "PassManager": "passes",
+    "Rule": "rules",
+    "D_RTRL": "stateful",
+    "HiddenGroup": "stateful",
+    "OnlineLearner": "stateful",
+    "find_hidden_groups_from_module": "stateful",
+    "show_graph": "stateful",
+    "write_graph": "stateful",
+}
+"""Where each name lives, below this package: it is imported when it is first asked for."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    elif not name.startswith("_") and importlib.util.find_spec(f"{__name__}.{name}") is not None:
+        value = importlib.import_module(f".{name}", __name__)
+    else:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

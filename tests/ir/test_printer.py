@@ -268,7 +268,7 @@ def test_isomorphic_ignores_hints_alone():
     other = gru()
     assert isomorphic(t, other)
     assert not isomorphic(t, renamed)
-    assert not isomorphic(t, replace(t, regions=(replace(t.regions[0], digest="0"), *t.regions[1:])))
+    assert not isomorphic(t, replace(t, regions=(replace(t.regions[0], recorded="0"), *t.regions[1:])))
     fresh = Value(type=t.inputs[0].value.type, hint="another")
     step = replace(t.regions[0], inputs=(*t.regions[0].inputs[:-1], fresh))
     forward = replace(t.regions[2], inputs=tuple(fresh if v is t.inputs[0].value else v for v in t.regions[2].inputs))

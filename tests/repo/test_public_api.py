@@ -1,5 +1,6 @@
 """A walk over everything public: it resolves, it is documented, it imports alone."""
 
+import ast
 import importlib
 import inspect
 import subprocess
@@ -100,3 +101,38 @@ def test_importing_etir_needs_no_extra():
     script = f"import sys\n{block}\n{imports}\nprint(etir.__name__)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
     assert (done.stdout, done.stderr) == ("etir\n", "")
+
+
+def imported_by(statement: str, *modules: str) -> list[str]:
+    """Those of some modules that a fresh process has imported after a statement."""
+    script = f"import sys\n{statement}\nprint(*(name for name in {modules!r} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+def test_importing_etir_imports_nothing_heavy():
+    heavy = ("etir.api", "etir.backends", "etir.ir", "etir.passes", "etir.rules", "jax.extend", "jax.experimental")
+    assert imported_by("import etir", *heavy, "networkx", "graphviz", "etir.frontend") == []
+    assert imported_by("from etir import State", "etir.backends", "etir.passes", "etir.frontend") == ["etir.frontend"]
+
+
+def test_compiling_imports_nothing_that_draws():
+    assert imported_by("from etir import *", "networkx", "graphviz", "xml.sax", "etir.api") == ["etir.api"]
+
+
+def test_names_come_from_where_the_type_checker_is_told():
+    etir = importlib.import_module("etir")
+    assert etir.__file__ is not None
+    with open(etir.__file__) as file:
+        block = next(node for node in ast.parse(file.read()).body if isinstance(node, ast.If))
+    told = {a.name: n.module for n in block.body if isinstance(n, ast.ImportFrom) for a in n.names}
+    assert vars(etir)["_HOME"] == told
+    assert set(etir.__all__) == set(told)
+    assert set(etir.__all__) <= set(dir(etir))
+
+
+def test_a_name_that_is_none_is_refused_and_a_folder_is_a_name():
+    script = "import etir; print(etir.passes.Pass.__name__, hasattr(etir, 'nothing'), hasattr(etir, '__wrapped__'))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.stderr) == ("Pass False False\n", "")

@@ -140,21 +140,21 @@ def everything() -> Transition:
             inputs=(*given, val("f32[4]", "dyw")),
             outputs=(val("f32[2]", "y"),),
             equations=5,
-            digest="6e17",
+            recorded="6e17",
         ),
         Region(
             name="turn",
             inputs=(val("f32[4]", "a"), val("f32[]", "a")),
             outputs=(val("f32[4]", "turned"),),
             equations=2,
-            digest="70f2",
+            recorded="70f2",
         ),
         Region(
             name="start_noise",
             inputs=(val("u32[2]", "a"),),
             outputs=(val("f32[4]", "start"),),
             equations=9,
-            digest="51ab",
+            recorded="51ab",
         ),
     )
     return replace(t, regions=(*t.regions, *regions), plan=plan, certificate=None)

@@ -11,11 +11,11 @@ from etir.ir.attributes import place
 from etir.ir.expression import Expression
 from etir.ir.loc import Loc
 from etir.ir.plan import Operation, Part
-from etir.ir.transition import Association
+from etir.ir.transition import Association, Region
 from etir.ir.types import TensorType
 
 LEAVES = (Loc, TensorType, Coupling, Expression)
-UNSEEN = ("body", "example", "flow", "hint")
+UNSEEN = ("body", "example", "flow", "hint", "recorded")
 """The fields that a text leaves out."""
 
 
@@ -43,6 +43,8 @@ def _differences(left: Any, right: Any, where: str, there: dict[int, Any], back:
             yield f"{where}: another {type(left).__name__}"
     else:
         there[id(left)], back[id(right)] = right, left
+        if isinstance(left, Region) and left.digest != right.digest:
+            yield f"{where}: {left.digest} and {right.digest}"
         for f in fields(left):
             if f.name not in UNSEEN:
                 pair = (_loc(left), _loc(right)) if f.name == "loc" else (getattr(left, f.name), getattr(right, f.name))
