@@ -71,7 +71,7 @@ def here_at(unit: Unit, jacobians: Mapping[Pair, Any], like: Mapping[int, Any]) 
     """A step's Jacobians as the unit's algebra has them, for all of `columns`."""
     found = unit.algebra.here(jacobians)
     zeros = jax.tree.map(jnp.zeros_like, unit.algebra.start(columns(unit), like)[0])
-    return {pair: found.get(pair, zero).astype(zero.dtype) for pair, zero in zeros.items()}
+    return {pair: found[pair].astype(zero.dtype) if pair in found else zero for pair, zero in zeros.items()}
 
 
 def backward(stretches: Sequence[Stretch], behind: bool) -> list[Carried]:

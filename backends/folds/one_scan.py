@@ -23,15 +23,15 @@ from ..reverse import BySites, Reverse, Run, stacked_product
 from ..shared import Shared
 from . import tape
 from .algebra import Held, added
-from .behind import Behind, Left, with_last
 from .family import Family, families
+from .handed_on import HandedOn, Left, with_last
 from .history import no_steps, swept_step
 from .lag import Lag
 from .pattern import Unit
 from .replay import Replay
 from .schedule import Way
 from .trace_pass import trace_pass
-from .traced import Traced
+from .traced import Traced, filled, only
 
 
 class Kept(NamedTuple):
@@ -98,7 +98,7 @@ class OneScan:
         self.actions = [program.slice(program.early, _derivatives_of(f.unit)) for f in self.families]
         self.together = self._together()
         self.computed = {v for action in program.early for v in action.results}
-        self.behind = Behind(lag, self.families, self.data)
+        self.handed_on = HandedOn(lag, self.families, self.data)
         self.ahead = int(lag.stays_behind)
         """Rows of a fold before its first step: that of the step which the fold before it left pending."""
 
@@ -125,7 +125,8 @@ class OneScan:
     def run(self, states: Arrays, traces: Any, sums: Any, arrays: Any, way: Way, add: Add) -> Any:
         """States, traces and sums after a sequence, with losses and what else the loss returns, `[time, ...]`.
 
-        `traces` are settled, unless they always stay behind, and so are those returned. `arrays` are inputs, signals and targets, `[time, ...]`. `add` gives the sums after a fold.
+        `traces` are settled, unless they always stay behind, and so are those returned. `arrays` are inputs, signals
+        and targets, `[time, ...]`. `add` gives the sums after a fold.
         """
         first = tape.row(arrays, 0)
         fixed = {t.before: traces[self.program.place[t]] for t in self.program.fixed_traces}
@@ -135,10 +136,10 @@ class OneScan:
         def backward_step(carry: Any, kept: Any, inputs: Arrays, signals: Arrays, begins: Any, last: Any) -> Any:
             return self._backwards(carry, kept, inputs, signals, begins, last, fixed, way)
 
-        left = self.behind.entered(traces)
+        left = self.handed_on.pending(traces)
         backwards = Traced(backward_step, self._start(states, left), kinds, *first[:2], jnp.bool_(0), jnp.bool_(0))
         read, ahead = backwards.reads[1], self.ahead
-        held = self._held(traces)
+        held = self.handed_on.arrays(traces)
 
         def fold(k: Any, now: Any) -> Any:
             states, held, left, sums, kept, data, found, out = now
@@ -147,13 +148,13 @@ class OneScan:
             def forward(i: Any, now: Any) -> Any:
                 states, kept, data, out = now
                 states, left, used, given = forwards(states, tape.row(arrays, begin + i))
-                kept = tape.written(kept, i, _only(read, left))
+                kept = tape.written(kept, i, only(read, left))
                 return states, kept, tape.written(data, ahead + i, used), tape.written(out, begin + i, given)
 
             def backward(j: Any, now: Any) -> Any:
                 carry, found = now
                 i = steps - 1 - j
-                at = _filled(read, tape.row(kept, i), kinds), *tape.row(arrays[:2], begin + i)
+                at = filled(read, tape.row(kept, i), kinds), *tape.row(arrays[:2], begin + i)
                 carry, given = backwards(carry, *at, i % way.window == 0, j == 0)
                 return carry, tape.written(found, ahead + i, given)
 
@@ -168,33 +169,11 @@ class OneScan:
             held, back = self._back(held, data.tree, end, found.tree)
             return states, held, left, add(sums, back), kept, data, found, out
 
-        kept = tape.blank(_only(read, kinds), way.rows)
+        kept = tape.blank(only(read, kinds), way.rows)
         rows = [tape.blank(of, ahead + way.rows) for of in (others[0], backwards.kinds[1])]
         now = (states, held, left, sums, kept, *rows, tape.blank(others[1], way.length))
         states, held, left, sums, _, _, _, out = jax.lax.fori_loop(0, way.folds, fold, now)
-        return states, (*self._released(traces, held), *self.behind.left(left)), sums, out
-
-    def _held(self, traces: Any) -> list[list[Held]]:
-        """The traces of each family and sweep that are carried, by state."""
-
-        def of(family: Family, place: int) -> Held:
-            carried = [unit.carried(unit.sweeps[place]) for unit in family.units]
-            arrays = [[traces[self.program.place[trace]] for trace in of_unit.values()] for of_unit in carried]
-            stacked = [family.stacked(of_state) for of_state in zip(*arrays, strict=True)]
-            return dict(zip(carried[0], stacked, strict=True))
-
-        return [[of(family, place) for place, _ in enumerate(family.unit.sweeps)] for family in self.families]
-
-    def _released(self, traces: Any, held: list[list[Held]]) -> tuple[Any, ...]:
-        """All traces, those that are held in families by their own places again."""
-        new = list(traces[: len(self.program.place)])
-        for family, of_family in zip(self.families, held, strict=True):
-            for place, arrays in enumerate(of_family):
-                carried = [list(unit.carried(unit.sweeps[place]).values()) for unit in family.units]
-                for k, array in enumerate(arrays.values()):
-                    for of_unit, x in zip(carried, family.apart(array), strict=True):
-                        new[self.program.place[of_unit[k]]] = x
-        return tuple(new)
+        return states, self.handed_on.released(traces, held, left), sums, out
 
     def _start(self, states: Arrays, left: Left | None) -> Any:
         """What the way back begins with: no credit, a product of no Jacobian, and what the last step will replace."""
@@ -222,8 +201,8 @@ class OneScan:
         plain, carried, last = end
         hidden = [jnp.zeros_like(states[k]) for k in self.calls.hidden_places]
         swept = [
-            swept_step(family.unit, *own, *step, family.by_state(hidden))
-            for family, own, step in zip(self.families, carried, left.steps, strict=True)
+            swept_step(family.unit, product, credit, here, sensitive, family.by_state(hidden))
+            for family, (product, credit), (here, sensitive) in zip(self.families, carried, left.steps, strict=True)
         ]
         shifts = [jnp.zeros_like(x[0]) for x in self.reverse.variables(self.given, 1)[0]]
         sent = self._sent(shifts, [given for _, given in swept])
@@ -321,10 +300,11 @@ class OneScan:
         moved, found, steps = list[Any](), list[Any](), list[Any]()
         for family, actions, (product, credit) in zip(self.families, self.actions, units, strict=True):
             jacobians, sensitive = family.linearised(scene, lambda own, actions=actions: self._act(own, actions))
-            steps.append((family.unit.algebra.here(jacobians), sensitive))
+            here = family.unit.algebra.here(jacobians)
+            steps.append((here, sensitive))
             arrived = None if arriving is None else family.by_state(arriving)
             begun = last if self.ahead else None
-            carried, given = swept_step(family.unit, product, credit, *steps[-1], arrived, begun)
+            carried, given = swept_step(family.unit, product, credit, here, sensitive, arrived, begun)
             moved.append(carried)
             found.append(given)
         sent = self._sent(shifts, found)
@@ -422,16 +402,3 @@ def _parted(entering: Arrays, begins: Any, way: Way) -> tuple[Arrays | None, Arr
 def _derivatives_of(unit: Unit) -> list[Value]:
     """The Jacobians and the sensitivities of a unit."""
     return [*unit.jacobians.values(), *(f for sweep in unit.sweeps for f in sweep.factors.values())]
-
-
-def _only(chosen: list[bool], tree: Any) -> list[Any]:
-    """The leaves that are chosen."""
-    return [x for is_chosen, x in zip(chosen, jax.tree.leaves(tree), strict=True) if is_chosen]
-
-
-def _filled(chosen: list[bool], leaves: list[Any], kinds: Any) -> Any:
-    """The tree of which `_only` took `leaves`; zeros, which nothing reads, in the place of the others."""
-    remaining = iter(leaves)
-    whole, structure = jax.tree.flatten(kinds)
-    pairs = zip(chosen, whole, strict=True)
-    return jax.tree.unflatten(structure, [next(remaining) if c else jnp.zeros(k.shape, k.dtype) for c, k in pairs])
