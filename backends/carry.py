@@ -15,6 +15,7 @@ class _Fields(NamedTuple):
     traces: Any
     """One array for each trace of the plan; then, in a tuple, what the last step left for the next one to add to them.
 
+    `()` stands for a trace that follows from the others and that last step, and is not carried.
     `learner.traces(carry)` has them as they are after the last step.
     """
     cut: Any = None

@@ -35,8 +35,8 @@ class Engine:
         self.program = Program(transition, self.calls.plan, backend)
         self.windows = Windows(self.calls, self.program, self._reverse())
         hidden = [state.before.type for state in transition.hidden]
-        self.lag = Lag(self.program.sweeps, self.calls.plan.traces, hidden)
         self.held = [trace.held_as(trace_dtype).dtype for trace in self.calls.plan.traces]
+        self.lag = Lag(self.program.sweeps, self.calls.plan.traces, hidden, self.held)
 
     def _reverse(self) -> Reverse:
         vjp = self.program.vjp
@@ -75,7 +75,7 @@ class Engine:
             own = jax.random.bits(jax.random.fold_in(given, k), (2,), jnp.uint32)
             (value,) = jx.evaluate(self.transition.region(trace.start).body, [own])
             found.append(value.astype(dtype))
-        return self.lag.ready(tuple(found), 1)
+        return self.lag.begun(tuple(found))
 
     def window(
         self, params: Arrays, states: Arrays, traces: Traces, inputs: Arrays, signals: Arrays, steps: int, seal: Any
@@ -134,7 +134,7 @@ class Engine:
         self.windows.act(scene, self.program.slice(self.program.at_window, self._window_afters()))
         deferred = self.lag.close(self._deferred(given), record, steps).traces
         traces = self.traces(given.traces, self.windows.stepped(found), late, scene.values, deferred)
-        return found.states, self.lag.behind(traces, record) if steps == 1 else traces, found.outputs
+        return found.states, self.lag.after(traces, record, steps), found.outputs
 
     def _deferred(self, given: Given) -> dict[Trace, Any]:
         """The traces, as they entered, that the end of a window or of a fold advances."""

@@ -64,7 +64,8 @@ class SequenceGradient:
         self.program, self.reverse = engine.program, engine.windows.reverse
         self.run_ = Run(engine.calls, params)
         one_scan = OneScan.takes(self.program, self.reverse)
-        self.one_scan = OneScan(engine.calls, self.program, self.reverse, self.run_, loss) if one_scan else None
+        own = engine.calls, self.program, engine.lag, self.reverse, self.run_, loss
+        self.one_scan = OneScan(*own) if one_scan else None
         self.pullback = self.program.pullback
         self.operands: list[Value] = [*self.pullback.on_weights, *self.pullback.on_params]
         self.weight_of = dict(zip(self.pullback.on_weights, self.pullback.weights, strict=True))
@@ -93,7 +94,8 @@ class SequenceGradient:
         lag, longest = self.engine.lag, self._longest_fold()
         if self.one_scan is not None and length > 1:
             way = Way.through(length, self.program.plan.window, longest)
-            found = self.one_scan.run(given.states, lag.settled(given.traces), sums, arrays, way, self._end)
+            traces = lag.ready(given.traces, length)
+            found = self.one_scan.run(given.states, traces, sums, arrays, way, self._end)
             states, traces, sums, (losses, aux) = found
         else:
             for stretch in schedule(length, self.program.plan.window, longest):
@@ -150,7 +152,7 @@ class SequenceGradient:
         sums = self._added(sums, closed, held, record, result)
         deferred = closed.traces | {f.trace: f.advanced(held[f.trace], record[f.data]) for f in self.filters}
         new: Traces = tuple(deferred.get(t, x) for t, x in zip(self.program.plan.traces, moved, strict=True))
-        new = self.engine.lag.behind(new, record) if windows * window == 1 else new
+        new = self.engine.lag.after(new, record, windows * window)
         return (states, new, sums), jax.tree.map(merged, (result.losses, result.aux))
 
     @cached_property

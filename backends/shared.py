@@ -31,6 +31,12 @@ class Shared(Generic[T]):
                 unique.append(leaf)
         return unique, (structure, tuple(place[id(leaf)] for leaf in leaves))
 
+    def alike(self, tree: Any) -> Shared[Any]:
+        """Another tree of the same structure, whose arrays are shared as those of this one are."""
+        leaves, (_, (_, places)) = jax.tree.leaves(tree), self.tree_flatten()
+        first = [places.index(k) for k in places]
+        return Shared(jax.tree.unflatten(jax.tree.structure(self.tree), [leaves[k] for k in first]))
+
     @classmethod
     def tree_unflatten(cls, where: Any, unique: list[Any]) -> Shared[Any]:
         """The tree again, its shared arrays shared."""

@@ -100,8 +100,12 @@ class Algebra(ABC):
         """A product of no Jacobian, and no credit, in the element type that holds every state of the unit."""
         dtype = reduce(jnp.promote_types, [x.dtype for x in like.values()])
         credit = {k: jnp.zeros(self.shape(x.shape), dtype) for k, x in like.items()}
-        one = {k: self.one(self.shape(x.shape), dtype) for k, x in like.items()}
-        return {(i, j): one[i] if i == j else jnp.zeros_like(one[i]) for i, j in pattern}, credit
+        return self.identity(pattern, credit), credit
+
+    def identity(self, pattern: Sequence[Pair], credit: Mapping[int, Any]) -> Jacobians:
+        """The product of no Jacobian, for credit of such shapes and element types."""
+        one = {k: self.one(x.shape, x.dtype) for k, x in credit.items()}
+        return {(i, j): one[i] if i == j else jnp.zeros_like(one[i]) for i, j in pattern}
 
     def times(self, product: Jacobians, here: Jacobians) -> Jacobians:
         """`product @ here`."""

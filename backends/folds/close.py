@@ -35,8 +35,9 @@ def close_fold(
     states: Sequence[Any],
     record: Mapping[Value, Any],
     entering: Mapping[int, Any] | None = None,
+    behind: bool = False,
 ) -> Closed:
-    """Advance every swept trace over a fold, and contract it.
+    """Advance every swept trace over a fold, and contract it; with `behind` over all of its steps but the last.
 
     Args:
         sweeps: the matched traces.
@@ -45,6 +46,7 @@ def close_fold(
         record: the values of every step of the fold, `[time, ...]`.
         entering: for each hidden state the cotangents that its windows send back, `[windows, *state]`; None where
             nothing is to be contracted.
+        behind: whether the last step is left pending. Traces that are not carried are then contracted alone.
     """
     windows = 1 if entering is None else next(iter(entering.values())).shape[0]
     stretches: list[Stretch] = []
@@ -52,17 +54,20 @@ def close_fold(
         of_unit = {k: entering[k] for k in unit.states} if entering is not None else None
         arriving = _arrivals(of_unit, record, windows) if of_unit is not None and windows > 1 else None
         stretches.append(Stretch(unit, record, arriving, {k: states[k] for k in unit.states}))
-    swept = backward(stretches)
+    swept = backward(stretches, behind)
     if entering is not None and windows == 1:
         swept = [replace(c, cotangents=_first(s.unit, entering)) for s, c in zip(stretches, swept, strict=True)]
     closed = Closed({}, {}, [])
     for unit, of_unit in zip(sweeps.units, swept, strict=True):
         cotangents = None if entering is None else of_unit.cotangents
         for sweep, factors, credit in zip(unit.sweeps, of_unit.factors, of_unit.credit, strict=True):
-            old = {k: held[trace] for k, trace in zip(sweep.states, sweep.traces, strict=True)}
+            carried = unit.carried(sweep)
+            old = {k: held[trace] for k, trace in (carried if entering is None else sweep.trace_of).items()}
+            if not old:
+                continue
             data = None if sweep.data is None else record[sweep.data]
             new, read = trace_pass(unit.algebra, sweep, old, of_unit.product, factors, data, cotangents)
-            closed.traces.update({t: new[k] for k, t in zip(sweep.states, sweep.traces, strict=True)})
+            closed.traces.update({trace: new[k] for k, trace in carried.items()})
             if read is not None:
                 closed.reads[sweep.contract] = read
             if credit is not None:

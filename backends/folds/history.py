@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from ...ir.values import Value
 from ..shared import Shared
@@ -61,42 +62,79 @@ def closure(pattern: Iterable[Pair], states: Iterable[int]) -> list[Pair]:
         pairs |= new
 
 
-def backward(stretches: Sequence[Stretch]) -> list[Carried]:
-    """Sweep backwards over the steps of a stretch, all units side by side in one loop."""
+def columns(unit: Unit) -> list[Pair]:
+    """The pairs of states that a single step may couple: a Jacobian's, and each state with itself that is carried."""
+    return sorted({*unit.jacobians, *((k, k) for k in unit.states if k not in unit.derived)})
+
+
+def here_at(unit: Unit, jacobians: Mapping[Pair, Any], like: Mapping[int, Any]) -> Jacobians:
+    """A step's Jacobians as the unit's algebra has them, for all of `columns`."""
+    found = unit.algebra.here(jacobians)
+    zeros = jax.tree.map(jnp.zeros_like, unit.algebra.start(columns(unit), like)[0])
+    return {pair: found[pair].astype(zero.dtype) if pair in found else zero for pair, zero in zeros.items()}
+
+
+def backward(stretches: Sequence[Stretch], behind: bool) -> list[Carried]:
+    """Sweep backwards over the steps of a stretch, all units side by side in one loop.
+
+    With `behind` the traces stay one step behind: the last step is no part of the products, nor of what is added.
+    """
     if not stretches:
         return []
-    start = [no_steps(s.unit, s.like) for s in stretches]
+    start = [no_steps(s.unit, s.like, behind) for s in stretches]
 
     def step(carry: Any, at: Any) -> tuple[Any, Any]:
-        moved = [swept_step(s.unit, *c, *x) for s, c, x in zip(stretches, carry, at.tree, strict=True)]
+        (of_each, last), moved = at, list[Any]()
+        for s, (product, credit), (here, *rest) in zip(stretches, carry, of_each.tree, strict=True):
+            moved.append(swept_step(s.unit, product, credit, s.unit.algebra.here(here), *rest, last=last))
         return [c for c, _ in moved], Shared([found for _, found in moved])
 
     scanned = Shared([(s.jacobians, s.sensitivities, s.arriving) for s in stretches])
-    ends, found = jax.lax.scan(step, start, scanned, reverse=True)
+    steps = jax.tree.leaves(scanned)[0].shape[0]
+    last = jnp.arange(steps) == steps - 1 if behind else None
+    ends, found = jax.lax.scan(step, start, (scanned, last), reverse=True)
     return [
         Carried(product=product, cotangents=credit, factors=factors, credit=sent)
         for (product, credit), (factors, sent) in zip(ends, found.tree, strict=True)
     ]
 
 
-def no_steps(unit: Unit, like: Mapping[int, Any]) -> tuple[Jacobians, Cotangents]:
-    """What a sweep over one unit begins with: no Jacobian, and no credit. `like` has each state's shape."""
-    return unit.algebra.start(closure(unit.jacobians, unit.states), like)
+def no_steps(unit: Unit, like: Mapping[int, Any], behind: bool) -> tuple[Jacobians, Cotangents]:
+    """What a sweep over one unit begins with: no Jacobian, and no credit. `like` has each state's shape.
+
+    The product is of the states whose traces are carried. Where it stays `behind`, it is zero until the last step.
+    """
+    carried = [k for k in unit.states if k not in unit.derived]
+    pairs = [(of, on) for of, on in unit.jacobians if of in carried and on in carried]
+    product, credit = unit.algebra.start(closure(pairs, carried), like)
+    return jax.tree.map(jnp.zeros_like, product) if behind else product, credit
 
 
 def swept_step(
-    unit: Unit, product: Jacobians, credit: Cotangents, here: Jacobians, sensitive: Any, arrived: Any
+    unit: Unit,
+    product: Jacobians,
+    credit: Cotangents,
+    here: Jacobians,
+    sensitive: Any,
+    arrived: Any,
+    last: Any = None,
 ) -> tuple[Any, Any]:
-    """One step of the sweep, for one unit."""
+    """One step of the sweep, for one unit, from its Jacobians as the algebra has them.
+
+    `last`, where traces stay one step behind, says whether the product begins before this step.
+    """
     algebra, pairs = unit.algebra, list(zip(unit.sweeps, sensitive, strict=True))
     shared = isinstance(algebra, OnSlots)
     factors = _once_each(pairs, shared, lambda sweep, f: algebra.carried_on(sweep, product, f))
     sent = [None] * len(pairs)
-    here = algebra.here(here)
     if arrived is not None:
         sent = _once_each(pairs, shared, lambda sweep, f: algebra.sent(sweep, credit, f))
         credit = algebra.sent_back(credit, here, arrived)
-    return (algebra.times(product, here), credit), (factors, sent)
+    moved = algebra.times(product, here)
+    if last is not None:
+        one = algebra.identity(list(moved), credit)
+        moved = {pair: jnp.where(last, one[pair], x) for pair, x in moved.items()}
+    return (moved, credit), (factors, sent)
 
 
 def _once_each(pairs: Sequence[tuple[Sweep, Any]], shared: bool, compute: Callable[[Sweep, Any], Any]) -> list[Any]:

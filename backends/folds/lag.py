@@ -6,13 +6,17 @@ advances its traces itself, once, and leaves nothing pending.
 
 Two forms are handed from window to window: the traces alone (`settled`), or followed by what is pending. A carry always
 has the second.
+
+A trace of a state whose column of `D` is zero is not carried at all: what it is after a step follows from the other
+states' traces before it. So a plan with such a state always has the second form, and its folds leave their last step
+pending.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -22,39 +26,48 @@ from ...ir.plan.contract import contraction
 from ...ir.values import Value
 from .algebra import Algebra, Cotangents, Held, Jacobians, OnPositions, added
 from .close import Closed, close_fold
-from .history import Stretch, backward, closure
+from .history import columns, here_at
 from .pattern import Sweep, Sweeps, Unit
 from .trace_pass import trace_pass
 
 Traces: TypeAlias = tuple[Any, ...]
-"""One array for each trace of the plan, in order; then what is pending, a tuple of arrays, where anything can be."""
+"""One array for each trace of the plan, in order; then what is pending, a tuple of arrays, where anything can be.
+
+Where that is there, `()` stands for a trace that is not carried.
+"""
 
 AT_ONCE = 16
 """Entries of the first axis of a large trace that one loop contracts: so few that their lines stay near."""
 
 
-class Pending:
-    """What one step leaves: for each unit the product `P` and each sweep's sensitivities `s`, and the data `x`."""
+class Pending(NamedTuple):
+    """What one step leaves, arrays without a time axis."""
 
-    def __init__(self, products: list[Jacobians], factors: list[list[Cotangents]], data: list[Any]) -> None:
-        """Hold arrays without a time axis; `data` in the order of `Lag.data`."""
-        self.products, self.factors, self.data = products, factors, data
-
-    @property
-    def tree(self) -> Any:
-        """Everything, as a pytree."""
-        return self.products, self.factors, self.data
+    jacobians: list[Jacobians]
+    """Of each unit `D`, as its algebra has it."""
+    sensitivities: list[list[Cotangents]]
+    """Of each unit and sweep `f`."""
+    data: list[Any]
+    """`x`, in the order of `Lag.data`."""
 
 
 class Lag:
     """Holds the traces of one plan's sweeps a step behind."""
 
-    def __init__(self, sweeps: Sweeps, traces: Sequence[Trace], states: Sequence[Any]) -> None:
-        """Prepare for `traces`, all of the plan's; `states` are the hidden states' shapes and element types."""
-        self.sweeps, self.units = sweeps, sweeps.units
+    def __init__(self, sweeps: Sweeps, traces: Sequence[Trace], states: Sequence[Any], held: Sequence[Any]) -> None:
+        """Prepare for `traces`, all of the plan's, `held` as these element types.
+
+        `states` are the hidden states' shapes and element types.
+        """
+        self.sweeps, self.units, self.held = sweeps, sweeps.units, held
         self.place = {trace: k for k, trace in enumerate(traces)}
         self.states = states
         self.data: list[Value] = list(dict.fromkeys(s.data for s in sweeps.sweeps if s.data is not None))
+        derived = {t for u in self.units for s in u.sweeps for k, t in s.trace_of.items() if k in u.derived}
+        self.carried = [trace not in derived for trace in traces]
+        """For each trace whether it is carried."""
+        self.stays_behind = bool(derived)
+        """Whether something is always pending."""
 
     def share_held(self, held: Sequence[Any]) -> float:
         """The smallest share of its own bits that a swept trace is held in, of the element types of all traces."""
@@ -66,31 +79,42 @@ class Lag:
         """The traces after the last step, nothing pending."""
         if len(traces) == len(self.place):
             return traces
-        *found, arrays = traces
-        pending, before = self._pending(arrays), dict(zip(self.place, traces, strict=False))
-        for unit, product, factors in zip(self.units, pending.products, pending.factors, strict=True):
-            for sweep, sensitive in zip(unit.sweeps, factors, strict=True):
-                held = _of(sweep, before)
+        found, pending = list(traces[:-1]), self.pending(traces)
+        for unit, here, of_unit in zip(self.units, pending.jacobians, pending.sensitivities, strict=True):
+            _, like = unit.algebra.start((), self._states_of(unit))
+            one = unit.algebra.identity([(k, k) for k in unit.states], like)
+            for sweep, sensitive in zip(unit.sweeps, of_unit, strict=True):
+                held = {k: traces[self.place[trace]] for k, trace in unit.carried(sweep).items()}
                 data = None if sweep.data is None else pending.data[self.data.index(sweep.data)]
-                new = _advanced(unit.algebra, sweep, held, product, sensitive, data)
-                for state, trace in zip(sweep.states, sweep.traces, strict=True):
-                    found[self.place[trace]] = new[state]
+                factors = unit.algebra.carried_on(sweep, one, sensitive)
+                new = _advanced(unit.algebra, sweep, held, here, factors, data)
+                for state, trace in sweep.trace_of.items():
+                    at = self.place[trace]
+                    found[at] = new[state].astype(self.held[at])
         return tuple(found)
+
+    def begun(self, traces: Traces) -> Traces:
+        """The form of a carry at the beginning of a sequence, of zeros and of what others begin as."""
+        return (*self._only_carried(traces), self._nothing()) if self.units else traces
 
     def ready(self, traces: Traces, steps: int) -> Traces:
         """The traces in the form that windows or folds of so many steps hand on: settled where they advance them."""
-        if not self.units or (steps == 1 and len(traces) > len(self.place)):
+        if not self.units or self.stays_behind or (steps == 1 and len(traces) > len(self.place)):
             return traces
         return (*traces, self._nothing()) if steps == 1 else self.settled(traces)
 
-    def behind(self, traces: Traces, record: Mapping[Value, Any]) -> Traces:
-        """Settled traces followed by what one step leaves pending; `record` has its values, `[1, ...]`."""
-        return (*traces, self._arrays(record)) if self.units else traces
+    def after(self, traces: Traces, record: Mapping[Value, Any], steps: int) -> Traces:
+        """The same form, of what a window or a fold leaves: `close` gave the traces; `record` has its values."""
+        leaves_some = bool(self.units) and (steps == 1 or self.stays_behind)
+        return (*self._only_carried(traces), self._arrays(record)) if leaves_some else traces
+
+    def _only_carried(self, traces: Traces) -> Traces:
+        return tuple(x if carried else () for carried, x in zip(self.carried, traces, strict=True))
 
     def read(self, held: Mapping[Trace, Any], cotangents: Any) -> dict[Contract, Any]:
         """The contraction of every settled trace with cotangents of the hidden states, indexed by place."""
         sweeps = [sweep for unit in self.units for sweep in unit.sweeps]
-        return {s.contract: _contracted(s, _of(s, held), cotangents) for s in sweeps}
+        return {s.contract: _contracted(s, {k: held[t] for k, t in s.trace_of.items()}, cotangents) for s in sweeps}
 
     def close(
         self,
@@ -101,68 +125,78 @@ class Lag:
     ) -> Closed:
         """The end of a fold of so many steps, of settled traces: `close_fold`; a single step advances nothing."""
         if steps > 1:
-            return close_fold(self.sweeps, held, self.states, record, entering or None)
+            return close_fold(self.sweeps, held, self.states, record, entering or None, self.stays_behind)
         reads = self.read(held, {k: bars[0] for k, bars in entering.items()}) if entering else {}
         return Closed(dict(held), reads, [])
 
     def _nothing(self) -> tuple[Any, ...]:
         """What is pending where nothing is."""
-        ones = [u.algebra.start(closure(u.jacobians, u.states), self._states_of(u))[0] for u in self.units]
-        _, factors, data = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), self._kinds.tree)
-        return tuple(jax.tree.leaves((ones, factors, data)))
+        ones = [u.algebra.start(columns(u), self._states_of(u))[0] for u in self.units]
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), self.kinds)
+        return tuple(jax.tree.leaves(zeros._replace(jacobians=ones)))
 
     @cached_property
-    def _kinds(self) -> Pending:
+    def kinds(self) -> Pending:
         """The shapes and element types of what a step leaves."""
         values = self.sweeps.needs
         record = [jax.ShapeDtypeStruct((1, *v.type.shape), v.type.dtype) for v in values]
-        left = jax.eval_shape(lambda arrays: self._left(dict(zip(values, arrays, strict=True))).tree, record)
-        return Pending(*left)
+        return jax.eval_shape(lambda arrays: self._left(dict(zip(values, arrays, strict=True))), record)
 
-    def _pending(self, arrays: Sequence[Any]) -> Pending:
-        return Pending(*jax.tree.unflatten(jax.tree.structure(self._kinds.tree), arrays))
+    def pending(self, traces: Traces) -> Pending:
+        """What is pending behind some traces."""
+        return jax.tree.unflatten(jax.tree.structure(self.kinds), traces[-1])
 
     def _arrays(self, record: Mapping[Value, Any]) -> tuple[Any, ...]:
-        kinds = jax.tree.leaves(self._kinds.tree)
-        return tuple(
-            x.astype(kind.dtype) for x, kind in zip(jax.tree.leaves(self._left(record).tree), kinds, strict=True)
-        )
+        kinds = jax.tree.leaves(self.kinds)
+        return tuple(x.astype(kind.dtype) for x, kind in zip(jax.tree.leaves(self._left(record)), kinds, strict=True))
 
     def _left(self, record: Mapping[Value, Any]) -> Pending:
-        """What the step of this record leaves."""
-        swept = backward([Stretch(unit, record, None, self._states_of(unit)) for unit in self.units])
-        factors = jax.tree.map(lambda x: x[0], [one.factors for one in swept])
-        return Pending([one.product for one in swept], factors, [record[v][0] for v in self.data])
+        """What the last step of this record leaves."""
+        jacobians = [
+            here_at(u, {pair: record[v][-1] for pair, v in u.jacobians.items()}, self._states_of(u)) for u in self.units
+        ]
+        sensitivities = [[{k: record[f][-1] for k, f in s.factors.items()} for s in u.sweeps] for u in self.units]
+        return Pending(jacobians, sensitivities, [record[v][-1] for v in self.data])
 
     def _states_of(self, unit: Unit) -> dict[int, Any]:
         return {k: self.states[k] for k in unit.states}
 
 
-def _of(sweep: Sweep, traces: Mapping[Trace, Any]) -> Held:
-    """The arrays of a sweep, by state."""
-    return {k: traces[trace] for k, trace in zip(sweep.states, sweep.traces, strict=True)}
-
-
 def _advanced(
-    algebra: Algebra, sweep: Sweep, held: Held, product: Jacobians, factors: Mapping[int, Any], data: Any
+    algebra: Algebra, sweep: Sweep, held: Held, here: Jacobians, factors: Mapping[int, Any], data: Any
 ) -> Held:
-    """`P E + s (x) x`.
+    """`D E + s (x) x` of every state, from the traces that are carried.
 
-    Where positions and states do not meet it is an element-wise loop for each array, which XLA runs in place by itself.
+    Where positions and carried states do not meet it is an element-wise loop for each array, which XLA runs in place by
+    itself.
     """
-    pairs = {p: x for p, x in product.items() if p[0] in held and p[1] in held}
-    if not isinstance(algebra, OnPositions) or any(of != on for of, on in pairs):
-        rows = {k: s[None] for k, s in factors.items()}
-        return trace_pass(algebra, sweep, held, product, rows, None if data is None else data[None], None)[0]
-    pairs = {p: algebra.placed(sweep, x) for p, x in pairs.items()}
+    derived = [k for k in sweep.states if k not in held]
+    new = _element_wise(algebra, sweep, derived, held, here, factors, data)
+    if isinstance(algebra, OnPositions) and all(of == on for of, on in here if of in held and on in held):
+        return new | _element_wise(algebra, sweep, list(held), held, here, factors, data)
+    rows = {k: s[None] for k, s in factors.items()}
+    return new | trace_pass(algebra, sweep, held, here, rows, None if data is None else data[None], None)[0]
+
+
+def _element_wise(
+    algebra: Algebra,
+    sweep: Sweep,
+    states: Sequence[int],
+    held: Held,
+    here: Jacobians,
+    factors: Mapping[int, Any],
+    data: Any,
+) -> Held:
+    """`D E + s (x) x` of some states."""
+    pairs = {p: algebra.placed(sweep, x) for p, x in here.items() if p[0] in states and p[1] in held}
     moved, _ = algebra.passed(sweep, held, pairs, None, "")
     new: Held = {}
-    for k, old in held.items():
+    for k in states:
         terms = [
             *([moved[k]] if k in moved else []),
             *([sweep.placement.outer(factors[k], data)] if k in factors else []),
         ]
-        new[k] = added(terms).astype(old.dtype) if terms else jnp.zeros_like(old)
+        new[k] = added(terms) if terms else jnp.zeros(sweep.placement.shape, sweep.trace_of[k].before.type.dtype)
     return new
 
 

@@ -24,12 +24,14 @@ from ..shared import Shared
 from . import tape
 from .algebra import Held, added
 from .family import Family, families
+from .handed_on import HandedOn, Left, with_last
 from .history import no_steps, swept_step
+from .lag import Lag
 from .pattern import Unit
 from .replay import Replay
 from .schedule import Way
 from .trace_pass import trace_pass
-from .traced import Traced
+from .traced import Traced, filled, only
 
 
 class Kept(NamedTuple):
@@ -80,9 +82,10 @@ Add: TypeAlias = Callable[[Any, Back], Any]
 class OneScan:
     """The folds of a program all of whose traces are swept, for one call of the driver."""
 
-    def __init__(self, calls: Calls, program: Program, reverse: BySites, run: Run, loss: Any) -> None:
+    def __init__(self, calls: Calls, program: Program, lag: Lag, reverse: BySites, run: Run, loss: Any) -> None:
         """Prepare for fixed parameters."""
         self.calls, self.program, self.reverse, self.given, self.loss = calls, program, reverse, run, loss
+        self.lag = lag
         self.transition, self.region = calls.transition, calls.forward_region
         self.replay = Replay(self.region.body, self._moved())
         self.families = families(self.transition, program.plan, program.sweeps.units)
@@ -95,6 +98,9 @@ class OneScan:
         self.actions = [program.slice(program.early, _derivatives_of(f.unit)) for f in self.families]
         self.together = self._together()
         self.computed = {v for action in program.early for v in action.results}
+        self.handed_on = HandedOn(lag, self.families, self.data)
+        self.ahead = int(lag.stays_behind)
+        """Rows of a fold before its first step: that of the step which the fold before it left pending."""
 
     def _moved(self) -> set[int]:
         """The places, among the arguments of a step, of what is differentiated by."""
@@ -119,82 +125,97 @@ class OneScan:
     def run(self, states: Arrays, traces: Any, sums: Any, arrays: Any, way: Way, add: Add) -> Any:
         """States, traces and sums after a sequence, with losses and what else the loss returns, `[time, ...]`.
 
-        `arrays` are inputs, signals and targets, `[time, ...]`. `add` gives the sums after a fold.
+        `traces` are settled, unless they always stay behind, and so are those returned. `arrays` are inputs, signals
+        and targets, `[time, ...]`. `add` gives the sums after a fold.
         """
         first = tape.row(arrays, 0)
         fixed = {t.before: traces[self.program.place[t]] for t in self.program.fixed_traces}
         forwards = Traced(self._forwards, states, first)
         _, kinds, *others = forwards.kinds
 
-        def backward_step(carry: Any, kept: Any, inputs: Arrays, signals: Arrays, begins: Any) -> Any:
-            return self._backwards(carry, kept, inputs, signals, begins, fixed, way)
+        def backward_step(carry: Any, kept: Any, inputs: Arrays, signals: Arrays, begins: Any, last: Any) -> Any:
+            return self._backwards(carry, kept, inputs, signals, begins, last, fixed, way)
 
-        backwards = Traced(backward_step, self._start(states), kinds, *first[:2], jnp.bool_(0))
-        read = backwards.reads[1]
-        held = self._held(traces)
+        left = self.handed_on.pending(traces)
+        backwards = Traced(backward_step, self._start(states, left), kinds, *first[:2], jnp.bool_(0), jnp.bool_(0))
+        read, ahead = backwards.reads[1], self.ahead
+        held = self.handed_on.arrays(traces)
 
         def fold(k: Any, now: Any) -> Any:
-            states, held, sums, kept, data, found, out = now
+            states, held, left, sums, kept, data, found, out = now
             begin, steps = k * way.rows, way.steps(k)
 
             def forward(i: Any, now: Any) -> Any:
                 states, kept, data, out = now
                 states, left, used, given = forwards(states, tape.row(arrays, begin + i))
-                kept = tape.written(kept, i, _only(read, left))
-                return states, kept, tape.written(data, i, used), tape.written(out, begin + i, given)
+                kept = tape.written(kept, i, only(read, left))
+                return states, kept, tape.written(data, ahead + i, used), tape.written(out, begin + i, given)
 
             def backward(j: Any, now: Any) -> Any:
                 carry, found = now
                 i = steps - 1 - j
-                at = _filled(read, tape.row(kept, i), kinds), *tape.row(arrays[:2], begin + i), i % way.window == 0
-                carry, given = backwards(carry, *at)
-                return carry, tape.written(found, i, given)
+                at = filled(read, tape.row(kept, i), kinds), *tape.row(arrays[:2], begin + i)
+                carry, given = backwards(carry, *at, i % way.window == 0, j == 0)
+                return carry, tape.written(found, ahead + i, given)
 
             states, kept, data, out = jax.lax.fori_loop(0, steps, forward, (states, kept, data, out))
-            end, found = jax.lax.fori_loop(0, steps, backward, (self._start(states), found))
+            end, found = jax.lax.fori_loop(0, steps, backward, (self._start(states, left), found))
             if not isinstance(steps, int):
-                found = jax.lax.fori_loop(steps, way.rows, lambda i, rows: tape.cleared(rows, i), found)
-            held, back = self._back(way, held, data.tree, end, found.tree)
-            return states, held, add(sums, back), kept, data, found, out
+                past = steps + ahead, way.rows + ahead
+                found = jax.lax.fori_loop(*past, lambda i, rows: tape.cleared(rows, i), found)
+            end = self._arrived(way, end)
+            if left is not None:
+                end, data, found, left = self._with_pending(end, data, found, left, states, steps)
+            held, back = self._back(held, data.tree, end, found.tree)
+            return states, held, left, add(sums, back), kept, data, found, out
 
-        rows = [tape.blank(of, way.rows) for of in (_only(read, kinds), others[0], backwards.kinds[1])]
-        now = (states, held, sums, *rows, tape.blank(others[1], way.length))
-        states, held, sums, _, _, _, out = jax.lax.fori_loop(0, way.folds, fold, now)
-        return states, self._released(traces, held), sums, out
+        kept = tape.blank(only(read, kinds), way.rows)
+        rows = [tape.blank(of, ahead + way.rows) for of in (others[0], backwards.kinds[1])]
+        now = (states, held, left, sums, kept, *rows, tape.blank(others[1], way.length))
+        states, held, left, sums, _, _, _, out = jax.lax.fori_loop(0, way.folds, fold, now)
+        return states, self.handed_on.released(traces, held, left), sums, out
 
-    def _held(self, traces: Any) -> list[list[Held]]:
-        """The traces of each family and sweep, by state."""
-
-        def of(family: Family, place: int) -> Held:
-            sweeps = [unit.sweeps[place] for unit in family.units]
-            arrays = [[traces[self.program.place[trace]] for trace in sweep.traces] for sweep in sweeps]
-            stacked = [family.stacked(of_state) for of_state in zip(*arrays, strict=True)]
-            return dict(zip(sweeps[0].states, stacked, strict=True))
-
-        return [[of(family, place) for place, _ in enumerate(family.unit.sweeps)] for family in self.families]
-
-    def _released(self, traces: Any, held: list[list[Held]]) -> tuple[Any, ...]:
-        """All traces, those that are held in families by their own places again."""
-        new = list(traces)
-        for family, of_family in zip(self.families, held, strict=True):
-            for place, arrays in enumerate(of_family):
-                for k, state in enumerate(family.unit.sweeps[place].states):
-                    for unit, x in zip(family.units, family.apart(arrays[state]), strict=True):
-                        new[self.program.place[unit.sweeps[place].traces[k]]] = x
-        return tuple(new)
-
-    def _start(self, states: Arrays) -> Any:
-        """What the way back begins with: no credit, and a product of no Jacobian."""
+    def _start(self, states: Arrays, left: Left | None) -> Any:
+        """What the way back begins with: no credit, a product of no Jacobian, and what the last step will replace."""
         hidden = [states[k] for k in self.calls.hidden_places]
         return (
             [jnp.zeros_like(states[k]) for k in self.calls.credit_places],
             [jnp.zeros_like(self.given.weights[k]) for k in self.calls.plain_weights],
-            [no_steps(family.unit, family.by_state(hidden)) for family in self.families],
+            [no_steps(family.unit, family.by_state(hidden), self.lag.stays_behind) for family in self.families],
+            [] if left is None else left.steps,
         )
 
-    def _back(self, way: Way, held: list[list[Held]], kept: dict[int, Any], end: Any, found: Found) -> Any:
+    def _arrived(self, way: Way, end: Any) -> Any:
+        """What the way back comes to, with the credit of a fold's one window where it has but one."""
+        entering, plain, carried, steps = end
+        if way.windows == 1:
+            arrived = [family.by_state(self._of_hidden(entering)) for family in self.families]
+            carried = [
+                (product, {k: family.unit.algebra.arriving(x) for k, x in own.items()})
+                for family, (product, _), own in zip(self.families, carried, arrived, strict=True)
+            ]
+        return plain, carried, steps
+
+    def _with_pending(self, end: Any, data: Any, found: Any, left: Left, states: Arrays, steps: Any) -> Any:
+        """The step that was left pending taken in, as the first one of the fold; and what the last one leaves."""
+        plain, carried, last = end
+        hidden = [jnp.zeros_like(states[k]) for k in self.calls.hidden_places]
+        swept = [
+            swept_step(family.unit, product, credit, here, sensitive, family.by_state(hidden))
+            for family, (product, credit), (here, sensitive) in zip(self.families, carried, left.steps, strict=True)
+        ]
+        shifts = [jnp.zeros_like(x[0]) for x in self.reverse.variables(self.given, 1)[0]]
+        sent = self._sent(shifts, [given for _, given in swept])
+        new = Left(last, {k: tape.row((data.tree | found.tree.data)[k], steps) for k in left.data})
+        first = Found(*sent, {k: left.data[k] for k in found.tree.data})
+        found = tape.written(found, 0, found.alike(first))
+        same = {id(data.tree[k]): x for k, x in left.data.items() if k in data.tree}
+        rows = {k: same.get(id(x), jnp.zeros_like(x[0])) for k, x in data.tree.items()}
+        return (plain, [moved for moved, _ in swept], last), tape.written(data, 0, data.alike(rows)), found, new
+
+    def _back(self, held: list[list[Held]], kept: dict[int, Any], end: Any, found: Found) -> Any:
         """The traces after a fold, and what the way back comes to."""
-        entering, plain, carried = end
+        plain, carried, _ = end
         data = {bundle: (kept | found.data)[k] for k, bundle in enumerate(self.data)}
         values: dict[Value, Any] = {}
         for bundle, rows in data.items():
@@ -209,18 +230,15 @@ class OneScan:
         new: list[list[Held]] = []
         parts = zip(self.families, held, carried, found.by_family, strict=True)
         for family, of_family, (product, credit), (factors, rows) in parts:
-            if way.windows == 1:
-                credit = {
-                    k: family.unit.algebra.arriving(x) for k, x in family.by_state(self._of_hidden(entering)).items()
-                }
             new.append([])
             for place, sweep in enumerate(family.unit.sweeps):
                 x = data.get(self._data_of(family, place))
                 algebra, old, members = family.unit.algebra, of_family[place], family.members
-                moved, read = trace_pass(algebra, sweep, old, product, factors[place], x, credit, members)
-                new[-1].append(moved)
                 sweeps = [unit.sweeps[place] for unit in family.units]
-                back.reads.update(zip((s.contract.results[0] for s in sweeps), family.apart(read), strict=True))
+                new[-1].append(old)
+                if old:
+                    new[-1][-1], read = trace_pass(algebra, sweep, old, product, factors[place], x, credit, members)
+                    back.reads.update(zip((s.contract.results[0] for s in sweeps), family.apart(read), strict=True))
                 if rows[place] is not None:
                     credits = zip(sweeps, family.apart(rows[place], 1), strict=True)
                     back.rows.extend((s.site, None if s.data is None else values[s.data], c) for s, c in credits)
@@ -260,10 +278,18 @@ class OneScan:
         return known | dict(zip(self.region.inputs, given, strict=True)) | self.given.constants
 
     def _backwards(
-        self, carry: Any, kept: Any, inputs: Arrays, signals: Arrays, begins: Any, fixed: Mapping[Value, Any], way: Way
+        self,
+        carry: Any,
+        kept: Any,
+        inputs: Arrays,
+        signals: Arrays,
+        begins: Any,
+        last: Any,
+        fixed: Mapping[Value, Any],
+        way: Way,
     ) -> tuple[Any, Any]:
-        """One step back; `begins` says whether a window begins with it."""
-        bars, plain, units = carry
+        """One step back; `begins` says whether a window begins with it, `last` whether it is the fold's last."""
+        bars, plain, units, left = carry
         entering, shifts, more, known = self._pulled(kept.tree, inputs, bars)
         scene = Scene(
             transition=self.transition,
@@ -271,11 +297,14 @@ class OneScan:
         )
         arriving, entering = _parted(entering, begins, way)
         arriving = None if arriving is None else self._of_hidden(arriving)
-        moved, found = list[Any](), list[Any]()
+        moved, found, steps = list[Any](), list[Any](), list[Any]()
         for family, actions, (product, credit) in zip(self.families, self.actions, units, strict=True):
-            here, sensitive = family.linearised(scene, lambda own, actions=actions: self._act(own, actions))
+            jacobians, sensitive = family.linearised(scene, lambda own, actions=actions: self._act(own, actions))
+            here = family.unit.algebra.here(jacobians)
+            steps.append((here, sensitive))
             arrived = None if arriving is None else family.by_state(arriving)
-            carried, given = swept_step(family.unit, product, credit, here, sensitive, arrived)
+            begun = last if self.ahead else None
+            carried, given = swept_step(family.unit, product, credit, here, sensitive, arrived, begun)
             moved.append(carried)
             found.append(given)
         sent = self._sent(shifts, found)
@@ -283,7 +312,8 @@ class OneScan:
         for bundle in late.values():
             self._act(scene, self.program.slice(self.program.early, bundle))
         plain = [x + y for x, y in zip(plain, more, strict=True)]
-        return (entering, plain, moved), Shared(Found(*sent, {k: scene[v] for k, (v,) in late.items()}))
+        left = [with_last(old, new, last) for old, new in zip(left, steps, strict=False)]
+        return (entering, plain, moved, left), Shared(Found(*sent, {k: scene[v] for k, (v,) in late.items()}))
 
     def _act(self, scene: Scene, actions: list[Action]) -> None:
         """Run actions that have not been run in this scene yet."""
@@ -372,16 +402,3 @@ def _parted(entering: Arrays, begins: Any, way: Way) -> tuple[Arrays | None, Arr
 def _derivatives_of(unit: Unit) -> list[Value]:
     """The Jacobians and the sensitivities of a unit."""
     return [*unit.jacobians.values(), *(f for sweep in unit.sweeps for f in sweep.factors.values())]
-
-
-def _only(chosen: list[bool], tree: Any) -> list[Any]:
-    """The leaves that are chosen."""
-    return [x for is_chosen, x in zip(chosen, jax.tree.leaves(tree), strict=True) if is_chosen]
-
-
-def _filled(chosen: list[bool], leaves: list[Any], kinds: Any) -> Any:
-    """The tree of which `_only` took `leaves`; zeros, which nothing reads, in the place of the others."""
-    remaining = iter(leaves)
-    whole, structure = jax.tree.flatten(kinds)
-    pairs = zip(chosen, whole, strict=True)
-    return jax.tree.unflatten(structure, [next(remaining) if c else jnp.zeros(k.shape, k.dtype) for c, k in pairs])

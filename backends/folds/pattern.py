@@ -56,6 +56,11 @@ class Sweep:
         """The site whose weight the trace is of."""
         return self.placement.association.site
 
+    @property
+    def trace_of(self) -> dict[int, Trace]:
+        """The array of each state."""
+        return dict(zip(self.states, self.traces, strict=True))
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Unit:
@@ -71,6 +76,20 @@ class Unit:
         """How its Jacobians are multiplied."""
         first = self.sweeps[0]
         return OnPositions() if first.couplings is None else OnSlots(first.placement, first.couplings)
+
+    @cached_property
+    def derived(self) -> frozenset[int]:
+        """The states whose column of `D` is zero: the trace before a step has no part in that after it.
+
+        What it is after a step, `D E + f (x) x`, is had from the other states' before it. Such a trace is not carried.
+        """
+        read = {on for _, on in self.jacobians}
+        begun = {k for s in self.sweeps for k, trace in s.trace_of.items() if trace.start is not None}
+        return frozenset(self.states) - read - begun
+
+    def carried(self, sweep: Sweep) -> dict[int, Trace]:
+        """The traces of a sweep that are carried from step to step, by state."""
+        return {k: trace for k, trace in sweep.trace_of.items() if k not in self.derived}
 
     @property
     def room(self) -> int | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from ...ir import jaxpr as jx
 
@@ -41,3 +42,16 @@ class Traced:
         jx.run_equations(self.equations, env, located=False)
         found = [jx.read(env, atom) for atom in self.results]
         return jax.tree.unflatten(jax.tree.structure(self.kinds), found)
+
+
+def only(chosen: list[bool], tree: Any) -> list[Any]:
+    """The leaves that are chosen."""
+    return [x for is_chosen, x in zip(chosen, jax.tree.leaves(tree), strict=True) if is_chosen]
+
+
+def filled(chosen: list[bool], leaves: list[Any], kinds: Any) -> Any:
+    """The tree of which `only` took `leaves`; zeros, which nothing reads, in the place of the others."""
+    remaining = iter(leaves)
+    whole, structure = jax.tree.flatten(kinds)
+    pairs = zip(chosen, whole, strict=True)
+    return jax.tree.unflatten(structure, [next(remaining) if c else jnp.zeros(k.shape, k.dtype) for c, k in pairs])

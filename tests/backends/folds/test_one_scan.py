@@ -45,7 +45,7 @@ def outcome(window: int, backend: str = "xla") -> Any:
     options: Any = {"window": window, "backend": backend, "on_truncated": "ignore"}
     learner = etir.compile(stack((0.5,) * LAYERS), params, states, xs[0], **options)
     grads, losses, carry = driver(learner)(params, states, xs, ts)
-    return by_path(grads) | {"losses": losses} | {f"trace {k}": x for k, x in enumerate(carry.traces)}
+    return by_path(grads) | {"losses": losses} | {f"trace {k}": x for k, x in enumerate(learner.traces(carry))}
 
 
 @pytest.mark.parametrize(("window", "fold", "entries"), [(2, 128, False), (2, 4, True), (1, 3, False), (5, 128, True)])
