@@ -22,7 +22,7 @@ from ...ir.plan.contract import contraction
 from ...ir.values import Value
 from .algebra import Algebra, Cotangents, Held, Jacobians, OnPositions, added
 from .close import Closed, close_fold
-from .history import Stretch, backward, closure
+from .history import closure, no_steps, swept_step
 from .pattern import Sweep, Sweeps, Unit
 from .trace_pass import trace_pass
 
@@ -124,9 +124,14 @@ class Lag:
 
     def _left(self, record: Mapping[Value, Any]) -> Pending:
         """What the step of this record leaves."""
-        swept = backward([Stretch(unit, record, None, self._states_of(unit)) for unit in self.units])
-        factors = jax.tree.map(lambda x: x[0], [one.factors for one in swept])
-        return Pending([one.product for one in swept], factors, [record[v][0] for v in self.data])
+        products, factors = list[Jacobians](), list[list[Cotangents]]()
+        for unit in self.units:
+            here = {pair: record[value][0] for pair, value in unit.jacobians.items()}
+            sensitive = [{k: record[f][0] for k, f in sweep.factors.items()} for sweep in unit.sweeps]
+            (product, _), (found, _) = swept_step(unit, *no_steps(unit, self._states_of(unit)), here, sensitive, None)
+            products.append(product)
+            factors.append(found)
+        return Pending(products, factors, [record[v][0] for v in self.data])
 
     def _states_of(self, unit: Unit) -> dict[int, Any]:
         return {k: self.states[k] for k in unit.states}
