@@ -30,7 +30,7 @@ def row(rows: Any, at: Any) -> Any:
 
 def taken(array: jax.Array, at: Any, axis: int = 0) -> jax.Array:
     """One entry along an axis, of a place that is not negative."""
-    start = [at if k == axis else 0 for k in range(array.ndim)]
+    start = _alike([at if k == axis else 0 for k in range(array.ndim)], at)
     sizes = [1 if k == axis else n for k, n in enumerate(array.shape)]
     found = jax.lax.dynamic_slice(array, start, sizes, allow_negative_indices=False)
     return jax.lax.squeeze(found, (axis,))
@@ -38,8 +38,13 @@ def taken(array: jax.Array, at: Any, axis: int = 0) -> jax.Array:
 
 def put(array: jax.Array, part: jax.Array, *at: Any) -> jax.Array:
     """An array with a part of it replaced, which begins at places that are not negative: given ones, then zeros."""
-    start = [*at, *[0] * (array.ndim - len(at))]
+    start = _alike([*at, *[0] * (array.ndim - len(at))], at[0])
     return jax.lax.dynamic_update_slice(array, part.astype(array.dtype), start, allow_negative_indices=False)
+
+
+def _alike(places: list[Any], one: Any) -> list[jax.Array]:
+    """Places in the integer type of one of them."""
+    return [jnp.asarray(place, jnp.asarray(one).dtype) for place in places]
 
 
 def hidden_number(k: int) -> jax.Array:
