@@ -20,6 +20,7 @@ from ...ir.transition import Transition
 from ...ir.values import Value
 from ..backend import Uses
 from .pattern import Sweep, Unit
+from .tape import hidden_number, taken
 
 MANY = 4
 """So many like units are taken as one; fewer are written out, and their traces lie where they are."""
@@ -49,9 +50,7 @@ class Family:
 
     def apart(self, array: Any, axis: int = 0) -> list[Any]:
         """The arrays of the units."""
-        if self.members is None:
-            return [array]
-        return [jax.lax.index_in_dim(array, k, axis, keepdims=False) for k in range(len(self.units))]
+        return [array] if self.members is None else apart(array, len(self.units), axis)
 
     def by_state(self, arrays: Sequence[Any]) -> dict[int, Any]:
         """Of arrays of all hidden states, those of the units', by the first one's states."""
@@ -72,6 +71,11 @@ class Family:
             return _derivatives(self.unit, own)
 
         return jax.vmap(of_one)([self.stacked(scene.read(of)) for of in self.operands.values()])
+
+
+def apart(array: Any, count: int, axis: int = 0) -> list[Any]:
+    """The entries along an axis. Each is read in the same way, at a number that XLA does not see: compiled once."""
+    return [taken(array, hidden_number(k), axis) for k in range(count)]
 
 
 def _derivatives(unit: Unit, scene: Scene) -> tuple[Any, Any]:

@@ -38,6 +38,8 @@ class HandedOn:
         def of(family: Family, at: int) -> Held:
             carried = [unit.carried(unit.sweeps[at]) for unit in family.units]
             found = [[traces[self.lag.place[trace]] for trace in of_unit.values()] for of_unit in carried]
+            # Settled before they are stacked: else what settles them is compiled once more, and larger, for the stack.
+            found = found if family.members is None else jax.lax.optimization_barrier(found)
             stacked = [family.stacked(of_state) for of_state in zip(*found, strict=True)]
             return dict(zip(carried[0], stacked, strict=True))
 

@@ -23,7 +23,7 @@ from ..reverse import BySites, Reverse, Run, stacked_product
 from ..shared import Shared
 from . import tape
 from .algebra import Held, added
-from .family import Family, families
+from .family import Family, apart, families
 from .handed_on import HandedOn, Left, with_last
 from .history import no_steps, swept_step
 from .lag import Lag
@@ -219,7 +219,7 @@ class OneScan:
         data = {bundle: (kept | found.data)[k] for k, bundle in enumerate(self.data)}
         values: dict[Value, Any] = {}
         for bundle, rows in data.items():
-            parts = [rows] if len(bundle) == 1 else [rows[:, k] for k, _ in enumerate(bundle)]
+            parts = [rows] if len(bundle) == 1 else apart(rows, len(bundle), 1)
             values |= dict(zip(bundle, parts, strict=True))
         back = Back(plain=plain, data=values, sent=found.sent, products=[], reads={}, rows=[])
         for (family, place), sent in zip(self.together, found.together, strict=True):
@@ -295,14 +295,14 @@ class OneScan:
             transition=self.transition,
             values={**known, **dict(zip(self.program.signals, signals, strict=True)), **fixed},
         )
-        arriving, entering = _parted(entering, begins, way)
-        arriving = None if arriving is None else self._of_hidden(arriving)
+        crossing = self._of_hidden(entering) if way.windows > 1 else None
+        entering = _inside(entering, begins, way)
         moved, found, steps = list[Any](), list[Any](), list[Any]()
         for family, actions, (product, credit) in zip(self.families, self.actions, units, strict=True):
             jacobians, sensitive = family.linearised(scene, lambda own, actions=actions: self._act(own, actions))
             here = family.unit.algebra.here(jacobians)
             steps.append((here, sensitive))
-            arrived = None if arriving is None else family.by_state(arriving)
+            arrived = None if crossing is None else _crossing(family.by_state(crossing), begins, way)
             begun = last if self.ahead else None
             carried, given = swept_step(family.unit, product, credit, here, sensitive, arrived, begun)
             moved.append(carried)
@@ -389,14 +389,18 @@ def _once(known: dict[Any, Any], terms: list[Any]) -> Any:
     return known[key]
 
 
-def _parted(entering: Arrays, begins: Any, way: Way) -> tuple[Arrays | None, Arrays]:
-    """What crosses a window's border at this step, None where nothing ever does, and what stays in its window."""
+def _crossing(sent: dict[int, Any], begins: Any, way: Way) -> dict[int, Any]:
+    """Of what a step sends back to states, what crosses a window's border."""
+    return sent if way.window == 1 else {k: jnp.where(begins, x, jnp.zeros_like(x)) for k, x in sent.items()}
+
+
+def _inside(entering: Arrays, begins: Any, way: Way) -> Arrays:
+    """What stays in its window."""
     if way.windows == 1:
-        return None, entering
+        return entering
     if way.window == 1:
-        return entering, [jnp.zeros_like(x) for x in entering]
-    crossing = [jnp.where(begins, x, jnp.zeros_like(x)) for x in entering]
-    return crossing, [jnp.where(begins, jnp.zeros_like(x), x) for x in entering]
+        return [jnp.zeros_like(x) for x in entering]
+    return [jnp.where(begins, jnp.zeros_like(x), x) for x in entering]
 
 
 def _derivatives_of(unit: Unit) -> list[Value]:

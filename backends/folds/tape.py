@@ -15,16 +15,38 @@ def blank(kinds: Any, length: int) -> Any:
 
 def written(rows: Any, at: Any, values: Any) -> Any:
     """The rows, one of them replaced."""
-    return jax.tree.map(lambda r, x: jax.lax.dynamic_update_index_in_dim(r, x, at, 0), rows, values)
+    return jax.tree.map(lambda r, x: put(r, x[None], at), rows, values)
 
 
 def cleared(rows: Any, at: Any) -> Any:
     """The rows, one of them zero."""
-    return jax.tree.map(
-        lambda r: jax.lax.dynamic_update_index_in_dim(r, jnp.zeros_like(r, shape=r.shape[1:]), at, 0), rows
-    )
+    return jax.tree.map(lambda r: put(r, jnp.zeros_like(r, shape=(1, *r.shape[1:])), at), rows)
 
 
 def row(rows: Any, at: Any) -> Any:
     """One of the rows."""
-    return jax.tree.map(lambda r: jax.lax.dynamic_index_in_dim(jnp.asarray(r), at, keepdims=False), rows)
+    return jax.tree.map(lambda r: taken(jnp.asarray(r), at), rows)
+
+
+def taken(array: jax.Array, at: Any, axis: int = 0) -> jax.Array:
+    """One entry along an axis, of a place that is not negative."""
+    start = _alike([at if k == axis else 0 for k in range(array.ndim)], at)
+    sizes = [1 if k == axis else n for k, n in enumerate(array.shape)]
+    found = jax.lax.dynamic_slice(array, start, sizes, allow_negative_indices=False)
+    return jax.lax.squeeze(found, (axis,))
+
+
+def put(array: jax.Array, part: jax.Array, *at: Any) -> jax.Array:
+    """An array with a part of it replaced, which begins at places that are not negative: given ones, then zeros."""
+    start = _alike([*at, *[0] * (array.ndim - len(at))], at[0])
+    return jax.lax.dynamic_update_slice(array, part.astype(array.dtype), start, allow_negative_indices=False)
+
+
+def _alike(places: list[Any], one: Any) -> list[jax.Array]:
+    """Places in the integer type of one of them."""
+    return [jnp.asarray(place, jnp.asarray(one).dtype) for place in places]
+
+
+def hidden_number(k: int) -> jax.Array:
+    """A number that XLA takes for unknown: what differs in such a number alone is compiled once."""
+    return jax.lax.optimization_barrier(jnp.int32(k))

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from .algebra import Algebra, Cotangents, Held, Jacobians, added
 from .pattern import Sweep
+from .tape import put, taken
 
 
 def trace_pass(
@@ -68,14 +69,15 @@ def _member_by_member(
 
     def entry(at: jax.Array, carry: tuple[Held, Any]) -> tuple[Held, Any]:
         whole, read = carry
-        member, b = at // entries, at % entries
+        count = jnp.asarray(entries, at.dtype)
+        member, b = jax.lax.div(at, count), jax.lax.rem(at, count)
 
         def pick(x: jax.Array, labels: str, lead: int = 0, inside: bool = True) -> jax.Array:
-            x = jax.lax.dynamic_index_in_dim(x, member, lead, keepdims=False)
+            x = taken(x, member, lead)
             place = labels.index(axis) + lead if axis and inside else None
-            return x if place is None else jax.lax.dynamic_index_in_dim(x, b, place, keepdims=False)
+            return x if place is None else taken(x, b, place)
 
-        own = {p: jax.lax.dynamic_index_in_dim(x, member, 0, keepdims=False) for p, x in pairs.items()}
+        own = {p: taken(x, member) for p, x in pairs.items()}
         bars = None if chosen is None else {k: pick(x, layout.output) for k, x in chosen.items()}
         new, more = _advance(
             algebra,
@@ -96,8 +98,8 @@ def _member_by_member(
             if axis:
                 start[1 + layout.trace.index(axis)] = b
                 value = jnp.expand_dims(value, 1 + layout.trace.index(axis))
-            updated[k] = jax.lax.dynamic_update_slice(old, value, start)
-        return updated, None if more is None else read.at[member].add(more)
+            updated[k] = put(old, value, *start)
+        return updated, None if more is None else put(read, (taken(read, member) + more)[None], member)
 
     start = None if chosen is None else jnp.zeros((members, *weight.shape), weight.dtype)
     return jax.lax.fori_loop(0, members * entries, entry, (held, start))
