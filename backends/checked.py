@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from ..ir.diagnostics import EtirError
+from .meshes import Like, Method, Total
 
 
 class Checked:
@@ -17,12 +18,29 @@ class Checked:
     looks at. So a call whose like was made before costs a look-up.
     """
 
-    def __init__(self, check: Callable[..., tuple[Any, ...]], run: Callable[..., Any], static: int = 0) -> None:
-        """Prepare; the first `static` arguments are hashed instead of traced, and are given to both."""
+    def __init__(
+        self,
+        check: Callable[..., tuple[Any, ...]],
+        run: Callable[..., Any],
+        static: int = 0,
+        *,
+        like: Like,
+        totals: int = 0,
+    ) -> None:
+        """Prepare; the first `static` arguments are hashed instead of traced, and are given to both.
+
+        `like` and `totals` are `Method`'s; `run` is given its `Total` last, as `total`, where it has `totals`.
+        """
         self._check = check
 
         def method(*given: Any) -> Any:
-            return run(*given[:static], *check(*given))
+            first, traced = given[:static], given[static:]
+
+            def whole(total: Total, *arrays: Any) -> Any:
+                checked = check(*first, *arrays)
+                return run(*first, *checked, total=total) if totals else run(*first, *checked)
+
+            return Method(whole, like, totals)(*traced)
 
         method.__name__ = run.__name__
         self._compiled = jax.jit(method, static_argnums=range(static))

@@ -23,6 +23,7 @@ from .drivers import scan_windows, train_by_windows
 from .engine import Engine
 from .guards import refuse_by_initial_states, refuse_through_driver, warn_of_input_credit
 from .losses import Key, StepLoss, check_loss, check_opt_state, check_optimizer, check_order, check_targets
+from .meshes import Total
 
 
 class Carry(NamedTuple):
@@ -227,7 +228,7 @@ class Learner:
             states, traces, outputs = self._engine.window(params, carry[0], carry[1], xs, given, 1)
             return self._carry(states, traces), self._outputs([y[0] for y in outputs])
 
-        return Checked(check, step)
+        return Checked(check, step, like=lambda params, carry, *_: (carry, None))
 
     @cached_property
     def _window(self) -> Checked:
@@ -250,7 +251,7 @@ class Learner:
             now, outputs = scan_windows(body, enter, carry, arrays, length, self.window_size)
             return self._carry(*now), self._outputs(outputs)
 
-        return Checked(check, window)
+        return Checked(check, window, like=lambda params, carry, *_: (carry, None))
 
     @cached_property
     def _predict(self) -> Checked:
@@ -264,7 +265,7 @@ class Learner:
             states, outputs = jax.lax.scan(lambda now, x: model(params, now, x), states, inputs, length=length)
             return jax.tree.unflatten(self._signature.states, states), self._outputs(outputs)
 
-        return Checked(check, predict, static=1)
+        return Checked(check, predict, static=1, like=lambda params, states, _: (states, None))
 
     @cached_property
     def _gradient(self) -> Checked:
@@ -275,15 +276,15 @@ class Learner:
             given = of.params(params), *of.carry(carry), *of.sequence(xs, targets, signals)[:2], targets
             return refuse_through_driver(given, "grad")
 
-        def gradient(loss: Key, reduction: str, *given: Any) -> Result:
+        def gradient(loss: Key, reduction: str, *given: Any, total: Total) -> Result:
             flat = StepLoss(loss.value, self._signature.outputs)
-            grads, losses, states, traces, aux = self._engine.gradient(flat, *given)
+            grads, losses, states, traces, aux = total(partial(self._engine.gradient, flat))(*given)
             if reduction == "mean":
                 grads = _divided(grads, losses.shape[0])
             tree = jax.tree.unflatten(self._signature.params, grads)
             return refuse_through_driver(Result(tree, losses, self._carry(states, traces), aux), "grad")
 
-        return Checked(check, gradient, static=2)
+        return Checked(check, gradient, 2, like=lambda params, carry, *_: Result(params, None, carry, None), totals=1)
 
     @cached_property
     def _train(self) -> Checked:
@@ -306,7 +307,7 @@ class Learner:
             check_opt_state(optimizer.value, jax.tree.unflatten(structure, flat), opt_state)
             return refuse_through_driver(((flat, opt_state, states, traces), arrays), "train")
 
-        def train(loss: Key, optimizer: Key, reduction: str, carry: Any, arrays: Any) -> Trained:
+        def train(loss: Key, optimizer: Key, reduction: str, carry: Any, arrays: Any, *, total: Total) -> Trained:
             def update(grads: Arrays, opt_state: Any, params: Arrays, steps: int) -> tuple[Arrays, Any]:
                 ascent = [jnp.conj(g) for g in (_divided(grads, steps) if reduction == "mean" else grads)]
                 tree = jax.tree.unflatten(structure, params)
@@ -314,14 +315,16 @@ class Learner:
                 moved = jax.tree.map(_moved, updates, tree, is_leaf=lambda x: x is None)
                 return refuse_through_driver((jax.tree.leaves(moved), opt_state), "train")
 
-            gradient = partial(self._engine.gradient, StepLoss(loss.value, self._signature.outputs))
+            gradient = total(partial(self._engine.gradient, StepLoss(loss.value, self._signature.outputs)))
             ready = self._engine.lag.ready
             now, losses, aux = train_by_windows(gradient, update, ready, carry, arrays, self.window_size)
             params, opt_state, states, traces = now
             tree = jax.tree.unflatten(structure, params)
             return refuse_through_driver(Trained(tree, opt_state, self._carry(states, traces), losses, aux), "train")
 
-        return Checked(check, train, static=3)
+        return Checked(
+            check, train, 3, like=lambda params, opt, carry, *_: Trained(params, opt, carry, None, None), totals=2
+        )
 
     def _warned_of(self, inputs: Arrays) -> Arrays:
         """The inputs; a warning for each by which JAX differentiates, where credit would pass through states."""

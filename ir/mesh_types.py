@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Generator
 from typing import Any
 
 import jax
@@ -21,6 +23,28 @@ def explicit_mesh(value: Any) -> Any | None:
     return mesh if mesh is not None and AxisType.Explicit in mesh.axis_types else None
 
 
+def explicit_names(mesh: Any) -> tuple[str, ...]:
+    """The Explicit axes of a mesh."""
+    kinds = zip(mesh.axis_names, mesh.axis_types, strict=True)
+    return tuple(name for name, kind in kinds if kind is AxisType.Explicit)
+
+
+def automatic(mesh: Any) -> Any:
+    """A mesh whose Explicit axes are Auto."""
+    return mesh.update_axis_types(dict.fromkeys(explicit_names(mesh), AxisType.Auto))
+
+
+@contextlib.contextmanager
+def without_explicit_axes() -> Generator[None]:
+    """Trace as if the mesh that JAX is told to use had Auto axes alone: a program for any mesh."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if not explicit_names(mesh):
+        yield
+        return
+    with jax.sharding.use_abstract_mesh(automatic(mesh)):
+        yield
+
+
 def says_more(aval: Any) -> bool:
     """Whether a type says more of a mesh than that an array is there."""
     return bool(varying(aval)) or explicit_mesh(aval) is not None
@@ -30,9 +54,7 @@ def struct_of(aval: Any) -> jax.ShapeDtypeStruct:
     """A stand-in of an array for tracing: of its shape and element type, and of what its type says of a mesh."""
     if not says_more(aval):
         return jax.ShapeDtypeStruct(aval.shape, aval.dtype)
-    return jax.ShapeDtypeStruct(
-        aval.shape, aval.dtype, sharding=aval.sharding, manual_axis_type=aval.manual_axis_type
-    )
+    return jax.ShapeDtypeStruct(aval.shape, aval.dtype, sharding=aval.sharding, manual_axis_type=aval.manual_axis_type)
 
 
 def said_of(found: jax.ShapeDtypeStruct) -> dict[str, Any]:
