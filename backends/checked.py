@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from ..ir.diagnostics import EtirError
+from .layout import Layout, Roles
 from .meshes import Like, Method, Total
 
 
@@ -26,12 +27,15 @@ class Checked:
         *,
         like: Like,
         totals: int = 0,
+        roles: Roles = (),
+        layout: Layout | None = None,
     ) -> None:
         """Prepare; the first `static` arguments are hashed instead of traced, and are given to both.
 
-        `like` and `totals` are `Method`'s; `run` is given its `Total` last, as `total`, where it has `totals`.
+        `like` and `totals` are `Method`'s; `run` is given its `Total` last, as `total`, where it has `totals`. With a
+        `layout`, arguments are put where it says, by their `roles`, and what results are like them stays there.
         """
-        self._check = check
+        self._check, self._layout, self._roles, self._static = check, layout, roles, static
 
         def method(*given: Any) -> Any:
             first, traced = given[:static], given[static:]
@@ -40,7 +44,10 @@ class Checked:
                 checked = check(*first, *arrays)
                 return run(*first, *checked, total=total) if totals else run(*first, *checked)
 
-            return Method(whole, like, totals)(*traced)
+            results = Method(whole, like, totals)(*traced)
+            if layout is None:
+                return results
+            return layout.keep(like(*map(layout.shardings, roles, traced)), results)
 
         method.__name__ = run.__name__
         self._compiled = jax.jit(method, static_argnums=range(static))
@@ -48,8 +55,15 @@ class Checked:
     def __call__(self, *given: Any) -> Any:
         """What `run` returns. Raises EtirError for wrong arguments: what JAX cannot trace is looked at as it is."""
         try:
-            return self._compiled(*given)
+            return self._compiled(*self._put(given))
         except (EtirError, TypeError) as found:
             wrong = found
         self._check(*given)
         raise wrong
+
+    def _put(self, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The arguments, where a layout says that they belong."""
+        if self._layout is None:
+            return given
+        first, arrays = given[: self._static], given[self._static :]
+        return *first, *map(self._layout.put, self._roles, arrays)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from ..ir.diagnostics import error
 from ..ir.plan import Cost
@@ -16,65 +17,29 @@ from ..ir.step import Signature
 from ..ir.transition import Certificate, Transition
 from ..view import summary, write_graph
 from .arguments import Arguments, checked_key
+from .beginning import started
 from .calls import Arrays
-from .carry_summary import carry_summary
 from .checked import Checked
 from .drivers import scan_windows, train_by_windows
 from .engine import Engine
 from .guards import refuse_by_initial_states, refuse_through_driver, warn_of_input_credit
+from .layout import Layout, layout
 from .losses import Key, StepLoss, check_loss, check_opt_state, check_optimizer, check_order, check_targets
 from .meshes import Total
-
-
-class Carry(NamedTuple):
-    """What a learner carries from step to step: the model's states and the traces."""
-
-    states: Any
-    traces: Any
-    """One array for each trace of the plan; then, in a tuple, what the last step left for the next one to add to them.
-
-    `learner.traces(carry)` has them as they are after the last step.
-    """
-
-    def __repr__(self) -> str:
-        return carry_summary(self)
-
-
-class Result(NamedTuple):
-    """What `learner.grad` returns."""
-
-    grads: Any
-    """The gradient, in the structure of the parameters."""
-    losses: jax.Array
-    """The loss of each step, `[time]`."""
-    carry: Carry
-    """States and traces after the last step."""
-    aux: Any
-    """What else the loss function returned, each with a leading time axis; None if nothing."""
-
-
-class Trained(NamedTuple):
-    """What `learner.train` returns."""
-
-    params: Any
-    opt_state: Any
-    carry: Carry
-    losses: jax.Array
-    """The loss of each step, `[time]`."""
-    aux: Any
-    """What else the loss function returned, each with a leading time axis; None if nothing."""
+from .results import TRAINING, Carry, Result, Trained, like_training
 
 
 class Learner:
     """An online learner: every method is a pure function, usable under jit, grad, vmap and scan."""
 
-    def __init__(self, engine: Engine, transition: Transition, signature: Signature) -> None:
-        """Wrap `engine`, emitted from `transition`, in the pytrees of `signature`."""
-        self._engine = engine
+    def __init__(
+        self, engine: Engine, transition: Transition, signature: Signature, layout: Layout | None = None
+    ) -> None:
+        """Wrap `engine`, emitted from `transition`, in the pytrees of `signature`; its arrays lie as `layout` says."""
+        self._engine, self.layout = engine, layout
         self.transition = transition
         self._signature = signature
-        key = jax.random.key(0)
-        self._arguments = Arguments(transition, signature, jax.eval_shape(lambda: engine.start(key)))
+        self._arguments = Arguments(transition, signature, engine.kinds)
 
     @property
     def certificate(self) -> Certificate:
@@ -119,7 +84,9 @@ class Learner:
         """
         given = self._arguments.beginning(params, self.states if states is None else states)
         copies = [jnp.copy(x) for x in refuse_by_initial_states(given)]
-        return Carry(jax.tree.unflatten(self._signature.states, copies), self._engine.start(checked_key(key)))
+        traces = started(self._engine, checked_key(key), copies, self.layout)
+        carry = Carry(jax.tree.unflatten(self._signature.states, copies), traces)
+        return carry if self.layout is None else self.layout.put("carry", carry)
 
     def step(self, params: Any, carry: Carry, *inputs: Any, **signals: Any) -> tuple[Carry, Any]:
         """One step: the new carry and the outputs. `jax.grad` through it gives the gradient of a window of one.
@@ -202,6 +169,12 @@ class Learner:
         assert self.transition.plan is not None
         return self.transition.plan.cost()
 
+    def shard(self, mesh: Mesh, batch: str | None, weights: str | None) -> Self:
+        """`etir.shard`."""
+        engine = self._engine
+        found = layout(self.transition, engine.kinds, len(engine.lag.data), mesh, batch, weights)
+        return type(self)(engine, self.transition, self._signature, found)
+
     def show_graph(self, path: str | Path | None = None) -> None:
         """Print the hidden groups and the weights associated with each; with a path, write the picture there instead.
 
@@ -228,7 +201,9 @@ class Learner:
             states, traces, outputs = self._engine.window(params, carry[0], carry[1], xs, given, 1)
             return self._carry(states, traces), self._outputs([y[0] for y in outputs])
 
-        return Checked(check, step, like=lambda params, carry, *_: (carry, None))
+        return self._checked(
+            check, step, roles=["params", "carry", "now", "now"], like=lambda params, carry, *_: (carry, None)
+        )
 
     @cached_property
     def _window(self) -> Checked:
@@ -251,7 +226,9 @@ class Learner:
             now, outputs = scan_windows(body, enter, carry, arrays, length, self.window_size)
             return self._carry(*now), self._outputs(outputs)
 
-        return Checked(check, window, like=lambda params, carry, *_: (carry, None))
+        return self._checked(
+            check, window, roles=["params", "carry", "time", "time"], like=lambda params, carry, *_: (carry, None)
+        )
 
     @cached_property
     def _predict(self) -> Checked:
@@ -265,7 +242,9 @@ class Learner:
             states, outputs = jax.lax.scan(lambda now, x: model(params, now, x), states, inputs, length=length)
             return jax.tree.unflatten(self._signature.states, states), self._outputs(outputs)
 
-        return Checked(check, predict, static=1, like=lambda params, states, _: (states, None))
+        return self._checked(
+            check, predict, 1, roles=["params", "states", "time"], like=lambda params, states, _: (states, None)
+        )
 
     @cached_property
     def _gradient(self) -> Checked:
@@ -284,7 +263,7 @@ class Learner:
             tree = jax.tree.unflatten(self._signature.params, grads)
             return refuse_through_driver(Result(tree, losses, self._carry(states, traces), aux), "grad")
 
-        return Checked(check, gradient, 2, like=lambda params, carry, *_: Result(params, None, carry, None), totals=1)
+        return self._checked(check, gradient, 2, roles=SEQUENCE, like=like_gradient, totals=1)
 
     @cached_property
     def _train(self) -> Checked:
@@ -322,9 +301,10 @@ class Learner:
             tree = jax.tree.unflatten(structure, params)
             return refuse_through_driver(Trained(tree, opt_state, self._carry(states, traces), losses, aux), "train")
 
-        return Checked(
-            check, train, 3, like=lambda params, opt, carry, *_: Trained(params, opt, carry, None, None), totals=2
-        )
+        return self._checked(check, train, 3, roles=TRAINING, like=like_training, totals=2)
+
+    def _checked(self, *functions: Any, **options: Any) -> Checked:
+        return Checked(*functions, **options, layout=self.layout)
 
     def _warned_of(self, inputs: Arrays) -> Arrays:
         """The inputs; a warning for each by which JAX differentiates, where credit would pass through states."""

@@ -79,7 +79,8 @@ def _under_explicit(method: Method, given: tuple[Any, ...], mesh: Any) -> Any:
     specs = [_spec(source, kind, leaves) for source, kind in _pairs(method.like(*given), shapes)]
     placed = jax.sharding.auto_axes(jx.function(closed), axes=explicit_names(mesh), out_sharding=specs)
     with contextlib.nullcontext() if _context() else jax.sharding.use_abstract_mesh(mesh):
-        return jax.tree.unflatten(jax.tree.structure(shapes), placed(*leaves))
+        found: Any = placed(*leaves)
+        return jax.tree.unflatten(jax.tree.structure(shapes), found)
 
 
 def _pairs(sources: Any, results: Any) -> Iterator[tuple[Any, Any]]:
@@ -203,7 +204,7 @@ def _differentiable(flat: Callable[[list[Any]], Any], axes: frozenset[str], leav
 def _pulled(pull: Any, cotangents: Any, own: list[frozenset[str]], axes: frozenset[str]) -> list[Any]:
     """The cotangents of arguments that vary over `own` axes each, added up over the others."""
     bars, structure = jax.tree.flatten(cotangents, is_leaf=lambda x: isinstance(x, SymbolicZero))
-    floats = [jnp.zeros(x.shape, x.dtype) if isinstance(x, SymbolicZero) else x for x in bars if _is_float(x)]
+    floats = [_zeros(x) if isinstance(x, SymbolicZero) else x for x in bars if _is_float(x)]
 
     def pulled(pull: Any, floats: list[Any]) -> list[Any]:
         remaining = iter(floats)
@@ -212,6 +213,10 @@ def _pulled(pull: Any, cotangents: Any, own: list[frozenset[str]], axes: frozens
         return [_sum(x, axes - over) for x, over in zip(found, own, strict=True)]
 
     return [_varied(x, over) for x, over in zip(_unchecked(pulled, axes)(pull, floats), own, strict=True)]
+
+
+def _zeros(like: Any) -> jax.Array:
+    return jnp.zeros(like.shape, like.dtype)
 
 
 def _is_float(x: Any) -> bool:

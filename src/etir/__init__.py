@@ -22,6 +22,7 @@ from .ir.weight_operations import bias, einsum, matmul, scale
 from .judgement import Check
 from .passes import Pass, PassManager
 from .rules import Rule
+from .sharding import shard
 from .stateful import D_RTRL, HiddenGroup, OnlineLearner, find_hidden_groups_from_module, show_graph, write_graph
 
 __version__ = "0.1.0"
@@ -64,6 +65,7 @@ __all__ = [
     "plan",
     "random",
     "scale",
+    "shard",
     "show_graph",
     "transform",
     "write_graph",
