@@ -27,7 +27,7 @@ def started(engine: Engine, key: jax.Array | None, states: Arrays, layout: Layou
         return engine.start(key)
     kinds = engine.kinds
     groups = _groups(engine.transition, states)
-    found = trace_axes(engine.transition, kinds, len(engine.lag.data), groups, dict(mesh.shape))
+    found = trace_axes(engine.transition, kinds, engine.lag.data, groups, dict(mesh.shape))
     return _made(engine, key, [NamedSharding(mesh, PartitionSpec(*axes)) for axes in found])
 
 

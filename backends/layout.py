@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -13,8 +13,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ..ir.diagnostics import did_you_mean, error
 from ..ir.mesh_types import explicit_names
-from ..ir.plan.axes import Axes, batch_size, of_traces, of_weights
+from ..ir.plan.axes import Axes, batch_size, of_data, of_traces, of_weights
 from ..ir.transition import Group, Transition
+from ..ir.values import Value
 
 Role: TypeAlias = str
 """What an argument is: `params`, `carry`, `states`, `optimizer`, `now` (arrays of a step) or `time` (of a sequence)."""
@@ -39,6 +40,8 @@ class Layout:
     """Of every leaf of a carry's traces."""
     shapes: tuple[tuple[int, ...], ...]
     """The shapes of the parameters."""
+    groups: Mapping[Group, Axes]
+    """Of the positions of every group."""
 
     def shardings(self, role: Role, tree: Any) -> Any:
         """A tree of shardings for an argument; replicated where nothing is known of it."""
@@ -81,9 +84,9 @@ class Layout:
 
 
 def layout(
-    transition: Transition, traces: Any, data: int, mesh: Mesh, batch: str | None, weights: str | None
+    transition: Transition, traces: Any, data: Sequence[Value], mesh: Mesh, batch: str | None, weights: str | None
 ) -> Layout:
-    """The layout of a planned transition whose carry's traces are `traces`, the last `data` of them held data.
+    """The layout of a planned transition whose carry's traces are `traces`, the last of them those of `data`.
 
     The batch is the leading axis of hidden states, where sites have it and weights do not. Raises EtirError for axes
     that the mesh does not have, and for a batch that does not divide.
@@ -104,6 +107,7 @@ def layout(
         states=states,
         traces=trace_axes(transition, traces, data, groups, dict(mesh.shape)),
         shapes=tuple(param.value.type.shape for param in transition.params),
+        groups=groups,
     )
 
 
@@ -167,23 +171,24 @@ def _largest(shape: tuple[int, ...], mesh: Mesh, weights: str | None) -> Axes:
 
 
 def trace_axes(
-    transition: Transition, traces: Any, data: int, groups: dict[Group, Axes], sizes: dict[str, int]
+    transition: Transition, traces: Any, data: Sequence[Value], groups: dict[Group, Axes], sizes: dict[str, int]
 ) -> tuple[Axes, ...]:
     """The axes of every leaf of a carry's traces: as the states that they are followed to lie.
 
-    What no positional operation reads, and what the last step left pending, lies along the axes of states that are as
-    long, in order; of the last `data` leaves, which are sites' data, only the leading one.
+    The last leaves are `data` of sites. What no positional operation reads, and what the last step left pending, lies
+    along the axes of states that are as long, in order.
     """
     assert transition.plan is not None
     found, leaves = of_traces(transition, groups), jax.tree.leaves(traces)
-    known = [found.get(trace.before) for trace in transition.plan.traces]
+    plan, of_sites = transition.plan, of_data(transition, groups)
+    known: list[Axes | None] = [found.get(trace.before) for trace in plan.traces]
+    if len(leaves) > len(known):
+        known += [None] * (len(leaves) - len(known) - len(data)) + [of_sites.get(value) for value in data]
     by_size = [(size, axis) for group, axes in groups.items() for size, axis in zip(group.shape, axes, strict=True)]
     result: list[Axes] = []
     for k, leaf in enumerate(leaves):
-        axes = known[k] if k < len(known) else None
-        if axes is None:
-            limit = 1 if k >= len(leaves) - data or k < len(known) else len(leaf.shape)
-            axes = _as_long(leaf.shape, by_size, limit)
+        limit = 1 if k < len(plan.traces) or k >= len(leaves) - len(data) else len(leaf.shape)
+        axes = known[k] or _as_long(leaf.shape, by_size, limit)
         result.append(tuple(a if a and _divides(n, sizes[a]) else None for n, a in zip(leaf.shape, axes, strict=True)))
     return tuple(result)
 

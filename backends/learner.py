@@ -20,13 +20,14 @@ from .arguments import Arguments, checked_key
 from .beginning import started
 from .calls import Arrays
 from .checked import Checked
+from .communication import on_a_device
 from .drivers import scan_windows, train_by_windows
 from .engine import Engine
 from .guards import refuse_by_initial_states, refuse_through_driver, warn_of_input_credit
 from .layout import Layout, layout
 from .losses import Key, StepLoss, check_loss, check_opt_state, check_optimizer, check_order, check_targets
 from .meshes import Total
-from .results import TRAINING, Carry, Result, Trained, like_training
+from .results import ALONE, SEQUENCE, STEP, TRAINING, Carry, Result, Trained, like_gradient, like_step, like_training
 
 
 class Learner:
@@ -165,14 +166,18 @@ class Learner:
         return self._engine.lag.settled(self._arguments.carry(carry)[1])
 
     def cost(self) -> Cost:
-        """Operations, and bytes of traces read, written and held, that the plan takes for each step."""
+        """Operations, and bytes of traces read, written and held, that the plan takes for each step.
+
+        Of a learner that lies over a mesh: those of one device, and the bytes that it is sent; `train`'s update is one
+        for each window.
+        """
         assert self.transition.plan is not None
-        return self.transition.plan.cost()
+        return self.transition.plan.cost() if self.layout is None else on_a_device(self.transition, self.layout)
 
     def shard(self, mesh: Mesh, batch: str | None, weights: str | None) -> Self:
         """`etir.shard`."""
         engine = self._engine
-        found = layout(self.transition, engine.kinds, len(engine.lag.data), mesh, batch, weights)
+        found = layout(self.transition, engine.kinds, engine.lag.data, mesh, batch, weights)
         return type(self)(engine, self.transition, self._signature, found)
 
     def show_graph(self, path: str | Path | None = None) -> None:
@@ -201,9 +206,7 @@ class Learner:
             states, traces, outputs = self._engine.window(params, carry[0], carry[1], xs, given, 1)
             return self._carry(states, traces), self._outputs([y[0] for y in outputs])
 
-        return self._checked(
-            check, step, roles=["params", "carry", "now", "now"], like=lambda params, carry, *_: (carry, None)
-        )
+        return self._checked(check, step, roles=STEP, like=like_step)
 
     @cached_property
     def _window(self) -> Checked:
@@ -226,9 +229,7 @@ class Learner:
             now, outputs = scan_windows(body, enter, carry, arrays, length, self.window_size)
             return self._carry(*now), self._outputs(outputs)
 
-        return self._checked(
-            check, window, roles=["params", "carry", "time", "time"], like=lambda params, carry, *_: (carry, None)
-        )
+        return self._checked(check, window, roles=SEQUENCE, like=like_step)
 
     @cached_property
     def _predict(self) -> Checked:
@@ -242,9 +243,7 @@ class Learner:
             states, outputs = jax.lax.scan(lambda now, x: model(params, now, x), states, inputs, length=length)
             return jax.tree.unflatten(self._signature.states, states), self._outputs(outputs)
 
-        return self._checked(
-            check, predict, 1, roles=["params", "states", "time"], like=lambda params, states, _: (states, None)
-        )
+        return self._checked(check, predict, 1, roles=ALONE, like=like_step)
 
     @cached_property
     def _gradient(self) -> Checked:

@@ -38,6 +38,7 @@ def of_traces(transition: Transition, states: Mapping[Group, Axes]) -> dict[Valu
     """The axes of the traces that positional operations read, from those of each group's states."""
     assert transition.plan is not None
     found: dict[Value, Axes] = {}
+    data = of_data(transition, states)
     for operation in transition.plan.operations:
         if isinstance(operation, (Contract, Project)):
             place = Placement(operation.association, getattr(operation, "reach", None))
@@ -45,11 +46,8 @@ def of_traces(transition: Transition, states: Mapping[Group, Axes]) -> dict[Valu
             reads = operation.trace if isinstance(operation, Contract) else operation.factors
             labels = place.trace if isinstance(operation, Contract) else place.output
             found |= {value: _along(labels, axes) for value in reads if value is not None}
-        elif isinstance(operation, Product) and operation.data is not None:
-            association = next((a for a in transition.associations if a.site is operation.site), None)
-            if association is not None:
-                axes = of_labels(association, states)
-                found[operation.data] = _along(operation.site.data_labels or "", axes)
+        elif isinstance(operation, Product) and operation.data is not None and operation.site.data in data:
+            found[operation.data] = data[operation.site.data]
     return found
 
 
