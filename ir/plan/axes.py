@@ -51,6 +51,17 @@ def of_traces(transition: Transition, states: Mapping[Group, Axes]) -> dict[Valu
     return found
 
 
+def of_data(transition: Transition, states: Mapping[Group, Axes]) -> dict[Value, Axes]:
+    """The axes of the data of sites with a trace: those of the output's positions, and whole along what is summed."""
+    found: dict[Value, Axes] = {}
+    for association in transition.associations:
+        site = association.site
+        if site.data is not None and association.union is not None:
+            own = of_labels(association, states)
+            found.setdefault(site.data, _along(site.data_labels or "", own))
+    return found
+
+
 def of_labels(association: Association, states: Mapping[Group, Axes], place: Placement | None = None) -> dict[str, str]:
     """The mesh axes of a site's labels: those of the state positions that its output's positions are followed to."""
     place = place or Placement(association)
