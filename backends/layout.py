@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import jax
 import numpy as np
+from jax.core import Tracer
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ..ir.diagnostics import did_you_mean, error
@@ -55,8 +56,16 @@ class Layout:
         return NamedSharding(self.mesh, PartitionSpec(*axes))
 
     def put(self, role: Role, tree: Any) -> Any:
-        """The arrays of an argument where they belong."""
-        return jax.device_put(tree, self.shardings(role, tree))
+        """The arrays of an argument where they belong; over several processes, each of which has them whole."""
+        given = jax.tree.map(self._from_host, tree)
+        return jax.device_put(given, self.shardings(role, given))
+
+    def _from_host(self, x: Any) -> Any:
+        """An array that this process alone has, as the host's: JAX sends none from process to process to place it."""
+        own = isinstance(x, jax.Array) and not isinstance(x, Tracer) and x.is_fully_addressable
+        if not own or len({device.process_index for device in self.mesh.devices.flat}) == 1:
+            return x
+        return np.asarray(x)
 
     def keep(self, shardings: Any, results: Any) -> Any:
         """Results with those shardings that are given of them; None for what XLA chooses."""

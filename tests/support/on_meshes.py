@@ -20,7 +20,7 @@ def step(params: Any, states: Any, x: Any) -> Any:
     driven = etir.matmul(x, params["Wx"]) + etir.matmul(states["h"], params["Wh"], params["b"])
     h = jnp.tanh(driven)
     c = etir.scale(states["c"], jax.nn.sigmoid(params["decay"])) + h
-    return {"c": c, "h": h, "steps": states["steps"] + 1}, c @ params["Wy"]
+    return {"c": c, "h": h, "steps": states["steps"] + 1}, etir.matmul(c, params["Wy"])
 
 
 def params() -> Any:

@@ -1,5 +1,4 @@
 import jax
-import jax.numpy as jnp
 import numpy as np
 import on_meshes as model
 import optax
@@ -8,60 +7,77 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import etir
 
-RULES = [("d_rtrl", 2), ("pp_prop", 1)]
-KINDS = [AxisType.Explicit, AxisType.Auto]
+over_batch = PartitionSpec(None, "data")
+whole = PartitionSpec()
 
 
-@pytest.fixture(scope="module", params=RULES, ids=[rule for rule, _ in RULES])
-def known(request):
+def everything(learner, *given):
+    return jax.jit(model.everything, static_argnums=0)(learner, *given)
+
+
+def gradients(learner, params, states, xs, ys):
+    """Of all that a learner makes, the gradient over the sequence alone."""
+    return {"grads": learner.grad(model.loss)(params, learner.init(params, states), xs, ys).grads}
+
+
+@pytest.fixture(scope="module")
+def known():
     """A learner on one device, and what it makes of a sequence."""
-    learner = model.compiled(*request.param)
-    return learner, jax.jit(model.everything, static_argnums=0)(
-        learner, model.params(), model.states(), *model.sequences()
-    )
+    learner = model.compiled()
+    return learner, everything(learner, model.params(), model.states(), *model.sequences())
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_arrays_that_are_cut_over_the_batch(known, kind):
+@pytest.fixture(scope="module")
+def factored():
+    """Another, by a rule whose traces are vectors."""
+    learner = model.compiled("pp_prop", 1)
+    return learner, gradients(learner, model.params(), model.states(), *model.sequences())
+
+
+@pytest.mark.parametrize("kind", [AxisType.Explicit, AxisType.Auto])
+def test_arrays_that_are_cut_over_the_batch(known, factored, kind):
+    (learner, wanted), of = (known, everything) if kind is AxisType.Explicit else (factored, gradients)
     mesh = jax.make_mesh((8,), ("data",), axis_types=(kind,))
     put = lambda tree, *spec: jax.device_put(tree, NamedSharding(mesh, PartitionSpec(*spec)))  # noqa: E731
     with jax.set_mesh(mesh):
         states = {name: put(x, "data") if x.ndim else put(x) for name, x in model.states().items()}
         given = put(model.params()), states, *put(model.sequences(), None, "data")
-        carry = known[0].init(*given[:2])
+        again = etir.compile(model.step, *given[:2], given[2][0], on_truncated="ignore")
+        carry = learner.init(*given[:2])
         assert all(x.sharding.spec[0] == "data" for x in jax.tree.leaves(carry.traces) if x.ndim > 1)
-        found = jax.jit(model.everything, static_argnums=0)(known[0], *given)
-        compiled = etir.compile(model.step, given[0], states, given[2][0], on_truncated="ignore")
-        made = model.collectives(known[0].grad(model.loss), given[0], carry, *given[2:])
-        jax.block_until_ready(compiled.step(given[0], compiled.init(), given[2][0]))
-    model.assert_same(found, known[1])
+        made = model.collectives(learner.grad(model.loss), given[0], carry, *given[2:])
+        found = of(learner, *given)
+    model.assert_same(found, wanted)
     assert {what for what, _ in made} == {"all-reduce"}
+    assert again.certificate["Wh"] == known[0].certificate["Wh"]
 
 
 @pytest.mark.parametrize("checked", [True, False])
 def test_inside_shard_map(known, checked):
-    plan = known[0].transition.plan
-    learner = model.compiled(plan.rule, plan.window, batch=1)
+    learner = model.compiled(batch=1)
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
-    summed = optax.stateless(lambda grads, _: jax.lax.psum(grads, "data"))
-    optimizer = model.OPTIMIZER if checked else optax.chain(summed, model.OPTIMIZER)
 
     def local(params, xs, ys):
-        states = model.states(1)
-        if checked:
-            states = {k: jax.lax.pcast(x, "data", to="varying") if x.ndim else x for k, x in states.items()}
-        found = model.everything(learner, params, states, xs, ys, optimizer)
-        if not checked:
-            found |= {name: jax.lax.psum(found[name], "data") for name in ("grads", "bptt", "step")}
-        total = {"losses": jax.lax.psum(found["losses"], "data")}
-        whole = {name: found[name] for name in ("grads", "bptt", "step", "trained")}
-        return whole | total, {name: found[name] for name in ("predicted", "window")}
+        found = everything(learner, params, _varying(model.states(1)), xs, ys)
+        one = {name: found[name] for name in ("grads", "bptt", "step", "trained")}
+        one["losses"] = jax.lax.psum(found["losses"], "data")
+        return one, {name: found[name] for name in ("predicted", "window")}
 
-    over_time, whole = PartitionSpec(None, "data"), PartitionSpec()
-    specs = {"in_specs": (whole, over_time, over_time), "out_specs": (whole, over_time)}
-    mapped = jax.shard_map(local, mesh=mesh, check_vma=checked, **specs)
+    def unchecked(params, xs, ys):
+        summed = optax.chain(optax.stateless(lambda grads, _: jax.lax.psum(grads, "data")), model.OPTIMIZER)
+        carry = learner.init(params, model.states(1))
+        grads = learner.grad(model.loss)(params, carry, xs, ys).grads
+        trained = learner.train(model.loss, summed)(params, summed.init(params), carry, xs, ys)
+        return {"grads": jax.lax.psum(grads, "data"), "trained": trained.params}, {}
+
+    specs = {"in_specs": (whole, over_batch, over_batch), "out_specs": (whole, over_batch)}
+    mapped = jax.shard_map(local if checked else unchecked, mesh=mesh, check_vma=checked, **specs)
     one, two = jax.jit(mapped)(model.params(), *model.sequences())
     model.assert_same(one | two, known[1])
+
+
+def _varying(states):
+    return {k: jax.lax.pcast(x, "data", to="varying") if x.ndim else x for k, x in states.items()}
 
 
 def test_a_loss_that_communicates_inside_shard_map_is_refused():
@@ -69,23 +85,21 @@ def test_a_loss_that_communicates_inside_shard_map_is_refused():
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
 
     def local(params, xs, ys):
-        states = {k: jax.lax.pcast(x, "data", to="varying") if x.ndim else x for k, x in model.states(1).items()}
         mean = lambda y, target: jax.lax.pmean(model.loss(y, target), "data")  # noqa: E731
-        return learner.grad(mean)(params, learner.init(params, states), xs, ys).grads
+        return learner.grad(mean)(params, learner.init(params, _varying(model.states(1))), xs, ys).grads
 
-    over_time, whole = PartitionSpec(None, "data"), PartitionSpec()
-    mapped = jax.shard_map(local, mesh=mesh, in_specs=(whole, over_time, over_time), out_specs=whole)
+    mapped = jax.shard_map(local, mesh=mesh, in_specs=(whole, over_batch, over_batch), out_specs=whole)
     with pytest.raises(etir.EtirError, match="communicates over mesh axes"):
         jax.jit(mapped)(model.params(), *model.sequences())
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_shard(known, kind):
+@pytest.mark.parametrize("kind", [AxisType.Explicit, AxisType.Auto])
+def test_shard(known, factored, kind):
+    (single, wanted), of = (known, everything) if kind is AxisType.Explicit else (factored, gradients)
     mesh = jax.make_mesh((4, 2), ("data", "model"), axis_types=(kind,) * 2)
-    learner = etir.shard(known[0], mesh, batch="data", weights="model")
+    learner = etir.shard(single, mesh, batch="data", weights="model")
     with jax.set_mesh(mesh):
-        found = jax.jit(model.everything, static_argnums=0)(learner, model.params(), model.states(), *model.sequences())
-    model.assert_same(found, known[1])
+        model.assert_same(of(learner, model.params(), model.states(), *model.sequences()), wanted)
     after = learner.step(model.params(), learner.init(), model.sequences()[0][0])[0]
     for x, axes in zip(jax.tree.leaves(after), (*learner.layout.states, *learner.layout.traces), strict=True):
         assert x.sharding.is_equivalent_to(learner.layout.sharding(axes), x.ndim)
@@ -117,4 +131,3 @@ def test_shard_refuses_what_does_not_fit():
         etir.shard(model.compiled(batch=3), mesh, batch="data")
     with pytest.raises(etir.EtirError, match="of type NoneType for a mesh"):
         etir.shard(learner, None)
-    assert jnp.ndim(learner.init().states["h"]) == 2
