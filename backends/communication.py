@@ -29,18 +29,17 @@ def exchange(transition: Transition, layout: Layout) -> Exchange:
     is cut along its output's positions wants data that are cut, as its own layer's states are, whole: they are
     gathered, and their cotangents added up.
     """
-    forward = reverse = 0.0
+    forward = reverse = update = 0.0
     for site, axes in of_weights(transition, layout.groups):
         cut = {label for label, axis in zip(site.weight_labels, axes, strict=True) if axis == layout.weights}
-        if layout.weights is None or not cut:
+        if _devices(layout, layout.weights) == 1 or not cut:
             continue
         if cut <= set(site.expression.output):
             gathered = _gathered(transition, site, layout)
             forward, reverse = forward + gathered, reverse + gathered
         else:
-            forward += site.output.type.bytes / _over_batch(layout)
-    update = 0.0
-    if layout.batch is not None:
+            forward += site.output.type.bytes / _devices(layout, layout.batch)
+    if _devices(layout, layout.batch) > 1:
         pairs = zip(transition.params, layout.params, strict=True)
         update = sum(param.value.type.bytes / devices_of(layout, axes) for param, axes in pairs)
     return Exchange(forward=forward, reverse=reverse, update=update)
@@ -54,11 +53,11 @@ def _gathered(transition: Transition, site: Site, layout: Layout) -> float:
         return 0.0
     pairs = zip(site.data_labels or "", layout.groups[states[data]], strict=True)
     summed = any(axis == layout.weights and label not in output for label, axis in pairs)
-    return data.type.bytes / _over_batch(layout) if summed else 0.0
+    return data.type.bytes / _devices(layout, layout.batch) if summed else 0.0
 
 
-def _over_batch(layout: Layout) -> int:
-    return 1 if layout.batch is None else layout.mesh.shape[layout.batch]
+def _devices(layout: Layout, axis: str | None) -> int:
+    return 1 if axis is None else layout.mesh.shape[axis]
 
 
 def on_a_device(transition: Transition, layout: Layout) -> Cost:
