@@ -95,11 +95,11 @@ def test_a_loss_that_communicates_inside_shard_map_is_refused():
 
 @pytest.mark.parametrize("kind", [AxisType.Explicit, AxisType.Auto])
 def test_shard(known, factored, kind):
-    (single, wanted), of = (known, everything) if kind is AxisType.Explicit else (factored, gradients)
+    single, wanted = known if kind is AxisType.Explicit else factored
     mesh = jax.make_mesh((4, 2), ("data", "model"), axis_types=(kind,) * 2)
     learner = etir.shard(single, mesh, batch="data", weights="model")
     with jax.set_mesh(mesh):
-        model.assert_same(of(learner, model.params(), model.states(), *model.sequences()), wanted)
+        model.assert_same(gradients(learner, model.params(), model.states(), *model.sequences()), wanted)
     after = learner.step(model.params(), learner.init(), model.sequences()[0][0])[0]
     for x, axes in zip(jax.tree.leaves(after), (*learner.layout.states, *learner.layout.traces), strict=True):
         assert x.sharding.is_equivalent_to(learner.layout.sharding(axes), x.ndim)

@@ -40,13 +40,12 @@ def digests(processes):
     return [line for text in texts for line in text.splitlines() if line.startswith("digest")]
 
 
-def test_a_run_that_lost_a_process_resumes_bit_for_bit(tmp_path):
+def test_a_run_that_loses_a_process_resumes_bit_for_bit(tmp_path):
     whole = digests(start(tmp_path, "whole"))
-    digests(start(tmp_path, "begin"))
-    lost = start(tmp_path, "whole")
-    lost[1].kill()
-    lost[0].kill()
-    for process in lost:
+    lost = start(tmp_path, "lost")
+    assert any(line.startswith("saved") for line in lost[1].stdout)
+    for process in reversed(lost):
+        process.kill()
         process.communicate()
     assert digests(start(tmp_path, "resume")) == whole
     assert whole[0] != whole[1]
