@@ -10,7 +10,7 @@ PYTEST = $(BIN)/python -m pytest -n auto --maxprocesses $(WORKERS) --dist workst
 
 # Make would delete stamps that only pattern rules mention.
 .SECONDARY:
-.PHONY: help test test-all test-newest demo bench check format lint types clean
+.PHONY: help test test-all test-distributed test-newest demo bench check format lint types clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -26,6 +26,9 @@ test: $(VENV)/.installed-$(EXTRAS) ## run the tests
 
 test-all: $(VENV)/.installed-$(EXTRAS) ## run the tests and the long matrix
 	$(PYTEST) -m "" $(ARGS)
+
+test-distributed: $(VENV)/.installed-$(EXTRAS) ## run one program in two processes, and resume it from a checkpoint
+	$(BIN)/python -m pytest -q -p no:xdist -o python_files=distributed.py tests/devices/programs
 
 test-newest: ## run the tests on the newest Python and JAX, if such a Python is here
 	scripts/newest-leg

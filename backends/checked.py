@@ -8,6 +8,8 @@ from typing import Any
 import jax
 
 from ..ir.diagnostics import EtirError
+from .layout import Layout, Roles
+from .meshes import Like, Method, Total
 
 
 class Checked:
@@ -17,12 +19,35 @@ class Checked:
     looks at. So a call whose like was made before costs a look-up.
     """
 
-    def __init__(self, check: Callable[..., tuple[Any, ...]], run: Callable[..., Any], static: int = 0) -> None:
-        """Prepare; the first `static` arguments are hashed instead of traced, and are given to both."""
-        self._check = check
+    def __init__(
+        self,
+        check: Callable[..., tuple[Any, ...]],
+        run: Callable[..., Any],
+        static: int = 0,
+        *,
+        like: Like,
+        totals: int = 0,
+        roles: Roles = (),
+        layout: Layout | None = None,
+    ) -> None:
+        """Prepare; the first `static` arguments are hashed instead of traced, and are given to both.
+
+        `like` and `totals` are `Method`'s; `run` is given its `Total` last, as `total`, where it has `totals`. With a
+        `layout`, arguments are put where it says, by their `roles`, and what results are like them stays there.
+        """
+        self._check, self._layout, self._roles, self._static = check, layout, roles, static
 
         def method(*given: Any) -> Any:
-            return run(*given[:static], *check(*given))
+            first, traced = given[:static], given[static:]
+
+            def whole(total: Total, *arrays: Any) -> Any:
+                checked = check(*first, *arrays)
+                return run(*first, *checked, total=total) if totals else run(*first, *checked)
+
+            results = Method(whole, like, totals)(*traced)
+            if layout is None:
+                return results
+            return layout.keep(like(*map(layout.shardings, roles, traced)), results)
 
         method.__name__ = run.__name__
         self._compiled = jax.jit(method, static_argnums=range(static))
@@ -30,8 +55,15 @@ class Checked:
     def __call__(self, *given: Any) -> Any:
         """What `run` returns. Raises EtirError for wrong arguments: what JAX cannot trace is looked at as it is."""
         try:
-            return self._compiled(*given)
+            return self._compiled(*self._put(given))
         except (EtirError, TypeError) as found:
             wrong = found
         self._check(*given)
         raise wrong
+
+    def _put(self, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The arguments, where a layout says that they belong."""
+        if self._layout is None:
+            return given
+        first, arrays = given[: self._static], given[self._static :]
+        return *first, *map(self._layout.put, self._roles, arrays)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -54,6 +55,11 @@ class Engine:
         """Whether some trace begins as a function of a key; one that begins as a constant needs none."""
         starts = [trace.start for trace in self.calls.plan.traces if trace.start is not None]
         return any(jx.reads_arguments(self.transition.region(name).body) for name in starts)
+
+    @cached_property
+    def kinds(self) -> Any:
+        """The shapes and element types of the traces at the beginning of a sequence, as a carry holds them."""
+        return jax.eval_shape(lambda: self.start(jax.random.key(0)))
 
     def start(self, key: jax.Array | None = None) -> Traces:
         """The traces at the beginning of a sequence, from a key where some trace is drawn.

@@ -13,8 +13,9 @@ from ..ir.beginning import WithBegun, WithInitial
 from ..ir.diagnostics import error
 from ..ir.step import leaf_paths
 from .carry import Carry, InitialCarry
-from .learner import Learner, Trained
+from .learner import Learner
 from .losses import check_optimizer
+from .results import Trained
 
 
 class InitialResult(NamedTuple):
@@ -39,7 +40,7 @@ class InitialLearner(Learner):
     @property
     def whole(self) -> Learner:
         """The learner of the step itself, in whose trees initial states stand beside parameters."""
-        return Learner(self._engine, self.transition, self._signature)
+        return Learner(self._engine, self.transition, self._signature, self.layout)
 
     @property
     def params(self) -> Any:

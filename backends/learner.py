@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from ..ir.diagnostics import error
 from ..ir.plan import Cost
@@ -16,50 +17,31 @@ from ..ir.step import Signature
 from ..ir.transition import Certificate, Transition
 from ..view import summary, write_graph
 from .arguments import Arguments, checked_key
+from .beginning import started
 from .calls import Arrays
 from .carry import Carry
 from .checked import Checked
+from .communication import on_a_device
 from .drivers import scan_windows, train_by_windows
 from .engine import Engine
 from .guards import refuse_by_carry, refuse_by_initial_states, refuse_through_driver, warn_of_input_credit
+from .layout import Layout, layout
 from .losses import Key, StepLoss, check_loss, check_opt_state, check_optimizer, check_order, check_targets
-
-
-class Result(NamedTuple):
-    """What `learner.grad` returns."""
-
-    grads: Any
-    """The gradient, in the structure of the parameters."""
-    losses: jax.Array
-    """The loss of each step, `[time]`."""
-    carry: Carry
-    """States and traces after the last step."""
-    aux: Any
-    """What else the loss function returned, each with a leading time axis; None if nothing."""
-
-
-class Trained(NamedTuple):
-    """What `learner.train` returns."""
-
-    params: Any
-    opt_state: Any
-    carry: Carry
-    losses: jax.Array
-    """The loss of each step, `[time]`."""
-    aux: Any
-    """What else the loss function returned, each with a leading time axis; None if nothing."""
+from .meshes import Total
+from .results import ALONE, SEQUENCE, STEP, TRAINING, Result, Trained, like_gradient, like_step, like_training
 
 
 class Learner:
     """An online learner: every method is a pure function, usable under jit, grad, vmap and scan."""
 
-    def __init__(self, engine: Engine, transition: Transition, signature: Signature) -> None:
-        """Wrap `engine`, emitted from `transition`, in the pytrees of `signature`."""
-        self._engine = engine
+    def __init__(
+        self, engine: Engine, transition: Transition, signature: Signature, layout: Layout | None = None
+    ) -> None:
+        """Wrap `engine`, emitted from `transition`, in the pytrees of `signature`; its arrays lie as `layout` says."""
+        self._engine, self.layout = engine, layout
         self.transition = transition
         self._signature = signature
-        key = jax.random.key(0)
-        self._arguments = Arguments(transition, signature, jax.eval_shape(lambda: engine.start(key)))
+        self._arguments = Arguments(transition, signature, engine.kinds)
 
     @property
     def certificate(self) -> Certificate:
@@ -104,7 +86,9 @@ class Learner:
         """
         given = self._arguments.beginning(params, self.states if states is None else states)
         copies = [jnp.copy(x) for x in refuse_by_initial_states(given)]
-        return Carry(jax.tree.unflatten(self._signature.states, copies), self._engine.start(checked_key(key)))
+        traces = started(self._engine, checked_key(key), copies, self.layout)
+        carry = Carry(jax.tree.unflatten(self._signature.states, copies), traces)
+        return carry if self.layout is None else self.layout.put("carry", carry)
 
     def step(self, params: Any, carry: Carry, *inputs: Any, **signals: Any) -> tuple[Carry, Any]:
         """One step: the new carry and the outputs. `jax.grad` through it gives the gradient of a window of one.
@@ -183,9 +167,19 @@ class Learner:
         return self._engine.lag.settled(self._arguments.carry(carry)[1])
 
     def cost(self) -> Cost:
-        """Operations, and bytes of traces read, written and held, that the plan takes for each step."""
+        """Operations, and bytes of traces read, written and held, that the plan takes for each step.
+
+        Of a learner that lies over a mesh: those of one device, and the bytes that it is sent; `train`'s update is one
+        for each window.
+        """
         assert self.transition.plan is not None
-        return self.transition.plan.cost()
+        return self.transition.plan.cost() if self.layout is None else on_a_device(self.transition, self.layout)
+
+    def shard(self, mesh: Mesh, batch: str | None, weights: str | None) -> Self:
+        """`etir.shard`."""
+        engine = self._engine
+        found = layout(self.transition, engine.kinds, engine.lag.data, mesh, batch, weights)
+        return type(self)(engine, self.transition, self._signature, found)
 
     def show_graph(self, path: str | Path | None = None) -> None:
         """Print the hidden groups and the weights associated with each; with a path, write the picture there instead.
@@ -214,7 +208,7 @@ class Learner:
             states, traces, outputs = self._engine.window(params, states, traces, xs, given, 1, seal)
             return self._carry(states, traces), self._outputs([y[0] for y in outputs])
 
-        return Checked(check, step)
+        return self._checked(check, step, roles=STEP, like=like_step)
 
     @cached_property
     def _window(self) -> Checked:
@@ -238,7 +232,7 @@ class Learner:
             now, outputs = scan_windows(body, enter, (before, held), arrays, length, self.window_size)
             return self._carry(*now), self._outputs(outputs)
 
-        return Checked(check, window)
+        return self._checked(check, window, roles=SEQUENCE, like=like_step)
 
     @cached_property
     def _predict(self) -> Checked:
@@ -252,7 +246,7 @@ class Learner:
             states, outputs = jax.lax.scan(lambda now, x: model(params, now, x), states, inputs, length=length)
             return jax.tree.unflatten(self._signature.states, states), self._outputs(outputs)
 
-        return Checked(check, predict, static=1)
+        return self._checked(check, predict, 1, roles=ALONE, like=like_step)
 
     @cached_property
     def _gradient(self) -> Checked:
@@ -263,15 +257,15 @@ class Learner:
             given = of.params(params), *of.carry(carry)[:2], *of.sequence(xs, targets, signals)[:2], targets
             return refuse_through_driver(given, "grad")
 
-        def gradient(loss: Key, reduction: str, *given: Any) -> Result:
+        def gradient(loss: Key, reduction: str, *given: Any, total: Total) -> Result:
             flat = StepLoss(loss.value, self._signature.outputs)
-            grads, losses, states, traces, aux = self._engine.gradient(flat, *given)
+            grads, losses, states, traces, aux = total(partial(self._engine.gradient, flat))(*given)
             if reduction == "mean":
                 grads = _divided(grads, losses.shape[0])
             tree = jax.tree.unflatten(self._signature.params, grads)
             return refuse_through_driver(Result(tree, losses, self._carry(states, traces), aux), "grad")
 
-        return Checked(check, gradient, static=2)
+        return self._checked(check, gradient, 2, roles=SEQUENCE, like=like_gradient, totals=1)
 
     @cached_property
     def _train(self) -> Checked:
@@ -294,7 +288,7 @@ class Learner:
             check_opt_state(optimizer.value, jax.tree.unflatten(structure, flat), opt_state)
             return refuse_through_driver(((flat, opt_state, states, traces), arrays), "train")
 
-        def train(loss: Key, optimizer: Key, reduction: str, carry: Any, arrays: Any) -> Trained:
+        def train(loss: Key, optimizer: Key, reduction: str, carry: Any, arrays: Any, *, total: Total) -> Trained:
             def update(grads: Arrays, opt_state: Any, params: Arrays, steps: int) -> tuple[Arrays, Any]:
                 ascent = [jnp.conj(g) for g in (_divided(grads, steps) if reduction == "mean" else grads)]
                 tree = jax.tree.unflatten(structure, params)
@@ -302,14 +296,17 @@ class Learner:
                 moved = jax.tree.map(_moved, updates, tree, is_leaf=lambda x: x is None)
                 return refuse_through_driver((jax.tree.leaves(moved), opt_state), "train")
 
-            gradient = partial(self._engine.gradient, StepLoss(loss.value, self._signature.outputs))
+            gradient = total(partial(self._engine.gradient, StepLoss(loss.value, self._signature.outputs)))
             ready = self._engine.lag.ready
             now, losses, aux = train_by_windows(gradient, update, ready, carry, arrays, self.window_size)
             params, opt_state, states, traces = now
             tree = jax.tree.unflatten(structure, params)
             return refuse_through_driver(Trained(tree, opt_state, self._carry(states, traces), losses, aux), "train")
 
-        return Checked(check, train, static=3)
+        return self._checked(check, train, 3, roles=TRAINING, like=like_training, totals=2)
+
+    def _checked(self, *functions: Any, **options: Any) -> Checked:
+        return Checked(*functions, **options, layout=self.layout)
 
     def _warned_of(self, inputs: Arrays) -> Arrays:
         """The inputs; a warning for each by which JAX differentiates, where credit would pass through states."""

@@ -194,8 +194,13 @@ def evaluate(
 
 def compiled(jaxpr: Any) -> Callable[..., list[Array]]:
     """A closed jaxpr as a function under `jit`: traced and differentiated once, however often it is called."""
-    function = core.jaxpr_as_fun(jaxpr)
-    return jax.jit(lambda *args: list(function(*args)))
+    return jax.jit(function(jaxpr))
+
+
+def function(jaxpr: Any) -> Callable[..., list[Array]]:
+    """A closed jaxpr as a function, derivative rules included."""
+    run = core.jaxpr_as_fun(jaxpr)
+    return lambda *args: list(run(*args))
 
 
 def read(env: dict[Any, Array], atom: Atom) -> Array:

@@ -19,6 +19,7 @@ from jax.interpreters import ad, batching, mlir
 from .diagnostics import error
 from .expression import LABELS, Expression
 from .loc import calling_line
+from .mesh_types import said_of, says_more, struct_of
 
 etp = core.Primitive("etp")
 
@@ -159,14 +160,23 @@ def _implementation(*operands: Any, name: str, expression: Expression, precision
 
 
 def _abstract(*operands: Any, name: str, expression: Expression, precision: Any, preferred: Any) -> Any:
-    del name, precision
+    """The type of the result; on a mesh, what JAX says of the operations that it is made of."""
+    del name
+    dtype = preferred or operands[0].dtype
+    if any(says_more(aval) for aval in operands):
+
+        def evaluate(*arrays: Any) -> jax.Array:
+            return evaluate_expression(expression, *arrays, precision=precision, preferred=preferred)
+
+        found = jax.eval_shape(evaluate, *map(struct_of, operands))
+        return operands[0].update(shape=found.shape, dtype=dtype, weak_type=False, **said_of(found))
     sizes = {
         label: size
         for term, aval in zip(expression.operands, operands, strict=True)
         for label, size in zip(term, aval.shape, strict=True)
     }
     shape = tuple(sizes[label] for label in expression.output)
-    return operands[0].update(shape=shape, dtype=preferred or operands[0].dtype, weak_type=False)
+    return operands[0].update(shape=shape, dtype=dtype, weak_type=False)
 
 
 def _jvp(primals: Any, tangents: Any, **params: Any) -> tuple[Any, Any]:
@@ -188,8 +198,7 @@ def _transpose(cotangent: Any, *operands: Any, **params: Any) -> list[Any]:
     def partial(x: Any) -> jax.Array:
         return _implementation(*(x if i == index else v for i, v in enumerate(operands)), **params)
 
-    aval = operands[index].aval
-    (result,) = jax.linear_transpose(partial, jax.ShapeDtypeStruct(aval.shape, aval.dtype))(cotangent)
+    (result,) = jax.linear_transpose(partial, struct_of(operands[index].aval))(cotangent)
     return [result if on else None for on in linear]
 
 

@@ -17,6 +17,8 @@ class Cost:
     """Bytes of traces written."""
     held: float = 0.0
     """Bytes of traces held between steps."""
+    exchanged: float = 0.0
+    """Bytes that other devices send, of a learner that lies over several: what collectives leave on one of them."""
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
@@ -24,11 +26,18 @@ class Cost:
             read=self.read + other.read,
             written=self.written + other.written,
             held=self.held + other.held,
+            exchanged=self.exchanged + other.exchanged,
         )
 
     def over(self, steps: int) -> Cost:
         """The cost of something that happens once in this many steps; what is held stays."""
-        return Cost(flops=self.flops / steps, read=self.read / steps, written=self.written / steps, held=self.held)
+        return Cost(
+            flops=self.flops / steps,
+            read=self.read / steps,
+            written=self.written / steps,
+            held=self.held,
+            exchanged=self.exchanged / steps,
+        )
 
     def __str__(self) -> str:
         units = [
@@ -36,6 +45,7 @@ class Cost:
             ("read", self.read, "B"),
             ("written", self.written, "B"),
             ("held", self.held, "B"),
+            *([("exchanged", self.exchanged, "B")] if self.exchanged else []),
         ]
         return ", ".join(f"{name} {_human(value, unit)}" for name, value, unit in units)
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .judgement import Check
     from .passes import Pass, PassManager
     from .rules import Rule
+    from .sharding import shard
     from .stateful import D_RTRL, HiddenGroup, OnlineLearner, find_hidden_groups_from_module, show_graph, write_graph
 
 __version__ = "0.1.0"
@@ -71,6 +72,7 @@ __all__ = [
     "plan",
     "random",
     "scale",
+    "shard",
     "show_graph",
     "transform",
     "write_graph",
@@ -111,6 +113,7 @@ _HOME = {
     "Pass": "passes",
     "PassManager": "passes",
     "Rule": "rules",
+    "shard": "sharding",
     "D_RTRL": "stateful",
     "HiddenGroup": "stateful",
     "OnlineLearner": "stateful",

@@ -17,6 +17,7 @@ from .frontend.lower import lower as lower_function
 from .frontend.sequences import lowered_or_told
 from .ir.diagnostics import Diagnostic, EtirError, did_you_mean, error, warn
 from .ir.loc import Loc
+from .ir.mesh_types import without_explicit_axes
 from .ir.step import Signature, Step, leaf_paths
 from .ir.transition import Label, Transition, Verdict
 from .ir.types import TensorType
@@ -33,6 +34,7 @@ Sites = str | Sequence[str]
 Memory = int | float | str | None
 
 
+@without_explicit_axes()
 def lower(model: Any, *args: Any, buffers: str | Sequence[str] = (), initial: str | Sequence[str] = ()) -> Step:
     """One step of a model as a Jaxpr whose leaves have paths.
 
@@ -104,6 +106,7 @@ def too_few_arguments(model: Any) -> Diagnostic:
     )
 
 
+@without_explicit_axes()
 def analyse(
     step: Step,
     sites: Sites = "explicit",
@@ -153,6 +156,7 @@ def _inserted(passes: tuple[Pass, ...], after: Mapping[str, Pass]) -> tuple[Pass
     return tuple(each for pass_ in passes for each in (pass_, after.get(pass_.name)) if each is not None)
 
 
+@without_explicit_axes()
 def plan(
     transition: Transition,
     rule: RuleLike = "d_rtrl",
@@ -194,6 +198,7 @@ def plan(
     return planned
 
 
+@without_explicit_axes()
 def emit(
     transition: Transition, backend: str | Backend = "auto", *, signature: Signature | Step, trace_dtype: Any = None
 ) -> Learner:
@@ -208,6 +213,7 @@ def emit(
     return emit_transition(labelled, backend, tree, trace_dtype)
 
 
+@without_explicit_axes()
 def compile(
     model: Any,
     *args: Any,

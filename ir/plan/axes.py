@@ -1,0 +1,94 @@
+"""Along which mesh axes traces, weights and data lie where hidden states lie along some: by the labels of their axes.
+
+A trace lies as the state positions that it is followed to, and whole along what its site sums over. So what advances a
+trace, the Jacobian, the sensitivity and the data, is where the trace is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+from ..values import Value
+from .contract import Contract, Product, Project
+from .placement import Placement
+
+if TYPE_CHECKING:
+    from ..transition import Association, Group, Site, Transition
+
+Axes: TypeAlias = tuple[str | None, ...]
+"""For each axis of an array the mesh axis that it is cut along, or None."""
+
+
+def batch_size(transition: Transition) -> int | None:
+    """The size of the leading axis of groups whose sites have it in common with no weight; None where none has."""
+    for association in transition.associations:
+        if association.union is not None and _has_batch(association):
+            return association.group.shape[0]
+    return None
+
+
+def _has_batch(association: Association) -> bool:
+    place = Placement(association)
+    output = association.site.expression.output
+    return bool(output) and place.is_identity and output[0] in place.batch
+
+
+def of_traces(transition: Transition, states: Mapping[Group, Axes]) -> dict[Value, Axes]:
+    """The axes of the traces that positional operations read, from those of each group's states."""
+    assert transition.plan is not None
+    found: dict[Value, Axes] = {}
+    data = of_data(transition, states)
+    for operation in transition.plan.operations:
+        if isinstance(operation, (Contract, Project)):
+            place = Placement(operation.association, getattr(operation, "reach", None))
+            axes = of_labels(operation.association, states, place)
+            reads = operation.trace if isinstance(operation, Contract) else operation.factors
+            labels = place.trace if isinstance(operation, Contract) else place.output
+            found |= {value: _along(labels, axes) for value in reads if value is not None}
+        elif isinstance(operation, Product) and operation.data is not None and operation.site.data in data:
+            found[operation.data] = data[operation.site.data]
+    return found
+
+
+def of_data(transition: Transition, states: Mapping[Group, Axes]) -> dict[Value, Axes]:
+    """The axes of the data of sites with a trace: those of the output's positions, and whole along what is summed."""
+    found: dict[Value, Axes] = {}
+    for association in transition.associations:
+        site = association.site
+        if site.data is not None and association.union is not None:
+            own = of_labels(association, states)
+            found.setdefault(site.data, _along(site.data_labels or "", own))
+    return found
+
+
+def of_labels(association: Association, states: Mapping[Group, Axes], place: Placement | None = None) -> dict[str, str]:
+    """The mesh axes of a site's labels: those of the state positions that its output's positions are followed to."""
+    place = place or Placement(association)
+    axes = states[association.group]
+    output = association.site.expression.output
+    if place.is_identity:
+        pairs = zip(output, axes, strict=True)
+    else:
+        same = bool(output) and place.sizes[output[0]] == association.group.shape[0]
+        pairs = zip(output[:1], axes[:1], strict=True) if same else ()
+    return {label: axis for label, axis in pairs if axis is not None}
+
+
+def of_weights(transition: Transition, states: Mapping[Group, Axes]) -> Iterator[tuple[Site, Axes]]:
+    """The axes of each site's weight: those of its output's positions, or else of the states that are its data."""
+    by_shape = {group.shape: states[group] for group in transition.groups}
+    for site in transition.sites:
+        own = [a for a in transition.associations if a.site is site and a.union is not None]
+        if own:
+            axes = of_labels(own[0], states)
+        elif site.data is not None and site.data.type.shape in by_shape:
+            pairs = zip(site.data_labels or "", by_shape[site.data.type.shape], strict=True)
+            axes = {label: axis for label, axis in pairs if axis is not None}
+        else:
+            continue
+        yield site, _along(site.weight_labels, axes)
+
+
+def _along(labels: Sequence[str], axes: Mapping[str, str]) -> Axes:
+    return tuple(axes.get(label) for label in labels)
