@@ -9,15 +9,16 @@ import jax.numpy as jnp
 from ..ir.diagnostics import did_you_mean, error
 from ..ir.step import Signature
 from ..ir.transition import Transition
-from .backend import Backend, Fused, Kernel, Uses, check_backend
+from .backend import Backend, Choice, Fused, Kernel, Uses, check_backend
 from .carry import Carry, InitialCarry
 from .engine import Engine
 from .initial import InitialLearner, InitialResult
 from .learner import Learner, Result, Trained
+from .pallas import Pallas
 from .reference import Reference
 from .xla import Xla
 
-BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (Xla(), Reference())}
+BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (Xla(), Pallas(), Reference())}
 """The backends that can be given by name; any other `Backend` can be given as an object."""
 
 
@@ -55,12 +56,14 @@ __all__ = [
     "BACKENDS",
     "Backend",
     "Carry",
+    "Choice",
     "Fused",
     "InitialCarry",
     "InitialLearner",
     "InitialResult",
     "Kernel",
     "Learner",
+    "Pallas",
     "Result",
     "Trained",
     "Uses",
