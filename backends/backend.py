@@ -59,6 +59,8 @@ class Choice:
 
     kernel: str
     reason: str
+    emitted: str = ""
+    """What the kernel does, for people."""
     run: Callable[..., Any] | None = None
     """A function like `folds.trace_pass.xla_pass`; None for just that."""
 

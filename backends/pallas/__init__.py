@@ -7,6 +7,7 @@ twin runs on other devices. Pallas is imported where a kernel is chosen.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import ClassVar
 
 from ..backend import Choice
@@ -30,20 +31,22 @@ class Pallas(Xla):
 
     def choose(self, sweep: Sweep) -> Choice:
         """Kernel 1 for traces that are matrices."""
+        if not self.forced and not self.wins:
+            return Choice(kernel="xla", reason="no win of a kernel is on record")
+        if find_spec("absl") is None:
+            return Choice(kernel="xla", reason="Pallas for GPUs needs the package absl-py")
         from .target import interprets
-        from .trace_pass import RankKPass, fault
+        from .trace_pass import RankKPass, fault, outline
 
         reason = fault(sweep)
         if reason is not None:
             return Choice(kernel="xla", reason=reason)
-        interpreted = self.forced and interprets() if self.interpreted is None else self.interpreted
-        run = RankKPass(interpreted=interpreted)
-        if self.forced:
-            return Choice(kernel="rank-k", reason="backend 'pallas' was asked for", run=run)
         won = win_of("rank-k", sum(trace.before.type.bytes for trace in sweep.traces), self.wins)
-        if won is None:
+        if not self.forced and won is None:
             return Choice(kernel="xla", reason="no win of rank-k is on record for this size")
-        return Choice(kernel="rank-k", reason=f"{won.ratio:g} times as fast as XLA's code on {won.card}", run=run)
+        interpreted = self.forced and interprets() if self.interpreted is None else self.interpreted
+        reason = "it was asked for" if won is None else f"{won.ratio:g} times as fast as XLA's code on {won.card}"
+        return Choice(kernel="rank-k", reason=reason, emitted=outline(sweep), run=RankKPass(interpreted))
 
 
 __all__ = ["WINS", "Pallas", "Win"]

@@ -29,7 +29,10 @@ class Matrices:
             return "its trace is element-wise, which XLA fuses into one pass"
         if set(self.layout.weight) - set(self.grouped + self.sensitive + self.of_data):
             return "an axis of the weight is in neither data nor output"
-        if self.layout.weight not in {self.grouped + self.sensitive + self.of_data, self.grouped + self.of_data + self.sensitive}:
+        if self.layout.weight not in {
+            self.grouped + self.sensitive + self.of_data,
+            self.grouped + self.of_data + self.sensitive,
+        }:
             return "the axes of data and output alternate in the weight"
         return None
 
@@ -60,8 +63,8 @@ class Matrices:
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""
-        sizes = self.size(self.sensitive), self.size(self.of_data)
-        return sizes if self.along == 0 else sizes[::-1]
+        own, other = self.size(self.sensitive), self.size(self.of_data)
+        return (own, other) if self.along == 0 else (other, own)
 
     def launch(
         self, held: Mapping[int, Any], pairs: Jacobians, factors: Mapping[int, Any], members: int | None, reads: bool
@@ -107,5 +110,7 @@ class Matrices:
         lead = x.ndim - len(labels)
         x = x.transpose([*range(lead), *(lead + labels.index(label) for label in onto if label in labels)])
         sizes = [self.layout.sizes[label] for label in onto]
-        x = x.reshape(*x.shape[:lead], *(size if label in labels else 1 for label, size in zip(onto, sizes, strict=True)))
+        x = x.reshape(
+            *x.shape[:lead], *(size if label in labels else 1 for label, size in zip(onto, sizes, strict=True))
+        )
         return jnp.broadcast_to(x, (*x.shape[:lead], *sizes))

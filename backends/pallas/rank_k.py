@@ -14,7 +14,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.experimental import pallas as pl
-from jax.experimental.pallas import mosaic_gpu as plgpu
+from jax.experimental.pallas import mosaic_gpu
+
+plgpu: Any = mosaic_gpu
 
 ROWS = 64
 """Rows of a tile: those of one tensor core product."""
@@ -49,7 +51,7 @@ class RankK:
     rows: int
     columns: int
     along: int
-    """The axis of the matrices along which Jacobians, sensitivities and credit lie: 0 or 1; data lie along the other."""
+    """The axis along which Jacobians, sensitivities and credit lie: 0 or 1; data lie along the other."""
     states: int
     pairs: tuple[tuple[int, int], ...]
     """For each Jacobian the new state and the old one."""
@@ -118,7 +120,7 @@ class RankK:
         """Steps that are loaded at once."""
         if not self.on_tensor_cores:
             return self.steps
-        return 16 if self.steps <= 16 else 32
+        return 16 if self.steps <= 16 or self.width < 32 else 32
 
     @property
     def products(self) -> tuple[tuple[int, int], ...]:
@@ -126,7 +128,7 @@ class RankK:
         return PRODUCTS if self.dtype == "float32" else FEW_PRODUCTS
 
     def swizzled(self, dtype: str) -> tuple[Any, ...]:
-        """How tiles lie in shared memory: so that banks do not collide, where TMA can cut them at the matrix's edges."""
+        """How tiles lie in shared memory: without collisions of banks, where TMA can cut them at the edges."""
         found = _transforms(jnp.dtype(dtype), self.width)
         high, wide = found[0].tiling
         even = self.rows % high == 0 and (self.columns % wide == 0 or self.columns < wide)
@@ -152,6 +154,27 @@ class RankK:
         parts = self._kernel(interpret)(*refs, *self._prepared(arrays))
         read = None if not self.reads else parts[0].sum(0) if self.splits > 1 else parts[0][0]
         return [jax.freeze(ref)[..., : self.columns] for ref in refs], read
+
+    def by_definition(self, held: list[Any], arrays: dict[str, Any]) -> tuple[list[Any], Any]:
+        """What `launch` gives, in `jax.numpy`."""
+        outer, summed, grouped, samples = self.outer, self.summed, self.grouped, self.samples
+        old = [x.reshape(outer, summed, grouped, *self.matrix).astype(jnp.float32) for x in held]
+
+        def spread(vector: Any) -> Any:
+            return jnp.expand_dims(vector.reshape(outer, summed, grouped, -1), 4 - self.along)
+
+        new = [jnp.zeros_like(x) for x in old]
+        for (of, on), x in zip(self.pairs, arrays["jacobians"], strict=True):
+            new[of] += spread(x) * old[on]
+        data = arrays["data"].reshape(self.steps, outer, 1, samples, grouped, -1)
+        for of, x in zip(self.fed, arrays["sensitivities"], strict=True):
+            sensitive = x.reshape(self.steps, outer, summed // samples, samples, grouped, -1)
+            equation = "tozbgd,tozbgx->ozbg" + ("dx" if self.along == 0 else "xd")
+            new[of] += jnp.einsum(
+                equation, sensitive, jnp.broadcast_to(data, (*sensitive.shape[:-1], data.shape[-1]))
+            ).reshape(old[of].shape)
+        read = sum(spread(c) * x for c, x in zip(arrays["credit"], old, strict=True)).sum(1) if self.reads else None
+        return [x.reshape(of.shape).astype(of.dtype) for x, of in zip(new, held, strict=True)], read
 
     def _prepared(self, arrays: dict[str, Any]) -> list[Any]:
         """The small arrays, their last axis filled up to whole tiles; factors in parts where tensor cores take them."""
@@ -202,14 +225,14 @@ class _Body:
         place = [lax.axis_index(name) for name in ("row", "column")]
         window = [pl.ds(at * size, size) for at, size in zip(place, plan.tile, strict=True)]
         matrix, first = lax.axis_index("matrix"), lax.axis_index("stretch") * plan.stretch
-        outer, group = lax.div(matrix, plan.grouped), lax.rem(matrix, plan.grouped)
-        count, slots = jnp.minimum(plan.stretch, plan.summed - first), plan.slots
+        outer, group = lax.div(matrix, jnp.int32(plan.grouped)), lax.rem(matrix, jnp.int32(plan.grouped))
+        count, slots = lax.min(jnp.int32(plan.stretch), plan.summed - first), jnp.int32(plan.slots)
 
         def entry(r: Any) -> Any:
             return (outer * plan.summed + first + r) * plan.grouped + group
 
         def sample(r: Any) -> Any:
-            return (outer * plan.samples + lax.rem(first + r, plan.samples)) * plan.grouped + group
+            return (outer * plan.samples + lax.rem(first + r, jnp.int32(plan.samples))) * plan.grouped + group
 
         def fetch(r: Any, slot: Any) -> None:
             n, own = entry(r), window[plan.along]
@@ -230,11 +253,12 @@ class _Body:
             for k, of in enumerate(plan.fed):
                 new[of] = _plus(new[of], self._sum(factors, k, (n, sample(r)), place))
             for k, x in enumerate(new):
-                _store(tiles.at[slot, k], (jnp.zeros_like(old[k]) if x is None else x).astype(plan.dtype))
+                kept = jnp.zeros_like(old[k]) if x is None else x
+                plgpu.store(tiles.at[slot, k], kept.astype(plan.dtype), optimized=False)
             plgpu.commit_smem()
             for k, trace in enumerate(held):
                 plgpu.copy_smem_to_gmem(tiles.at[slot, k], trace.at[n, *window])
-            behind = min(1, slots - 1)
+            behind = min(1, plan.slots - 1)
             plgpu.wait_smem_to_gmem(behind * plan.states, wait_read_only=True)
             coming = r - behind + slots
 
@@ -244,17 +268,15 @@ class _Body:
 
             return total
 
-        for r in range(slots):
-            pl.when(r < count)(lambda r=r: fetch(jnp.int32(r), r))
+        for r in range(plan.slots):
+            pl.when(r < count)(lambda r=r: fetch(jnp.int32(r), jnp.int32(r)))
         start = _laid(jnp.zeros(plan.tile, jnp.float32)) if plan.reads else jnp.int32(0)
-        total = lax.fori_loop(0, count, work, start)
+        total = lax.fori_loop(jnp.int32(0), count, work, start)
         plgpu.wait_smem_to_gmem(0)
         if plan.reads:
-            _store(scratch["total"], total)
+            plgpu.store(scratch["total"], total, optimized=False)
             plgpu.commit_smem()
-            plgpu.copy_smem_to_gmem(
-                scratch["total"], left[0].at[lax.axis_index("stretch"), outer, group, *window]
-            )
+            plgpu.copy_smem_to_gmem(scratch["total"], left[0].at[lax.axis_index("stretch"), outer, group, *window])
             plgpu.wait_smem_to_gmem(0)
 
     def _spread(self, vector: Any, along: int | None = None) -> Any:
@@ -279,7 +301,7 @@ class _Body:
             def step(_: Any, *loaded: Any) -> None:
                 of = loaded[:parts], loaded[parts:]
                 for i, j in plan.products:
-                    plgpu.wgmma(total, plgpu.transpose_ref(of[along][i], (1, 0)), of[1 - along][j])
+                    plgpu.wgmma(total, of[along][i].transpose((1, 0)), of[1 - along][j])
                 plgpu.wgmma_wait(0)
 
             plgpu.emit_pipeline(step, grid=chunks, in_specs=specs, max_concurrent_steps=2)(*chosen)
@@ -303,17 +325,7 @@ def _laid(tile: Any) -> Any:
 
 def _loaded(tile: Any) -> Any:
     """A tile of shared memory, however it lies there."""
-    if hasattr(plgpu, "store"):
-        return plgpu.load(tile, layout=plgpu.Layout.WGMMA, optimized=False)
-    return plgpu.load(tile, ..., layout=plgpu.Layout.WGMMA, optimized=False)
-
-
-def _store(tile: Any, value: Any) -> None:
-    """Write a tile of shared memory, however it lies there."""
-    if hasattr(plgpu, "store"):
-        plgpu.store(tile, value, optimized=False)
-    else:
-        tile[...] = value
+    return plgpu.load(tile, layout=plgpu.Layout.WGMMA, optimized=False)
 
 
 def _plus(total: Any, term: Any) -> Any:

@@ -7,7 +7,9 @@ from functools import partial
 from typing import Any
 
 import jax
-from jax.experimental.pallas import mosaic_gpu as plgpu
+from jax.experimental.pallas import mosaic_gpu
+
+plgpu: Any = mosaic_gpu
 
 CAPABILITY = 9.0
 """The least compute capability: warp-group products and bulk copies."""
@@ -26,9 +28,14 @@ def on_gpu(kernel: Callable[..., Any], twin: Callable[..., Any], interpreted: bo
     return jax.lax.platform_dependent(*operands, cuda=partial(kernel, None), default=twin)
 
 
+def takes_references() -> bool:
+    """Whether this JAX's kernels write their arguments in place, and can be interpreted: 0.10's do neither."""
+    return hasattr(plgpu, "InterpretGPUParams")
+
+
 def interprets() -> bool:
-    """Whether there is no GPU, and this JAX interprets kernels for one on a CPU (0.10 does not)."""
-    return hasattr(plgpu, "InterpretGPUParams") and not _gpus()
+    """Whether there is no GPU, so that kernels that are forced are interpreted."""
+    return not _gpus()
 
 
 def _gpus() -> list[Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -12,7 +13,8 @@ from ..folds.algebra import Algebra, Cotangents, Held, Jacobians
 from ..folds.pattern import Sweep
 from ..folds.trace_pass import xla_pass
 from .matrices import Matrices
-from .target import on_gpu
+from .rank_k import ROWS, TENSOR_FROM, RankK
+from .target import on_gpu, takes_references
 
 TYPES = ("float32", "bfloat16")
 """The element types that traces may have."""
@@ -44,10 +46,9 @@ class RankKPass:
         def twin(held: Held, product: Jacobians, factors: Any, data: Any, cotangents: Any) -> Any:
             return xla_pass(algebra, sweep, held, product, factors, data, cotangents, members)
 
-        def kernel(
-            interpret: Any, held: Held, product: Jacobians, factors: Any, data: Any, cotangents: Any
-        ) -> tuple[Held, Any]:
-            return _launched(interpret, algebra, sweep, held, product, factors, data, cotangents, members)
+        def kernel(interpret: Any, held: Held, product: Jacobians, factors: Any, data: Any, cotangents: Any) -> Any:
+            launch = partial(RankK.launch, interpret=interpret)
+            return as_matrices(launch, algebra, sweep, held, product, factors, data, cotangents, members)
 
         steps = {x.shape[0] for x in factors.values()}
         kinds = {str(x.dtype) for x in held.values()}
@@ -59,6 +60,8 @@ class RankKPass:
 def fault(sweep: Sweep) -> str | None:
     """Why kernel 1 does not take a sweep; None where it does."""
     kinds = {trace.before.type.dtype for trace in sweep.traces} - set(TYPES)
+    if not takes_references():
+        return "this JAX's Pallas writes no argument in place; wanted jax 0.12 or later"
     if sweep.couplings is not None:
         return "positions meet: its Jacobians are small matrices"
     if kinds:
@@ -70,28 +73,41 @@ def fault(sweep: Sweep) -> str | None:
     return Matrices(sweep.placement).fault()
 
 
-def _launched(
-    interpret: Any,
+def outline(sweep: Sweep) -> str:
+    """What is emitted for a sweep that the kernel takes."""
+    arrays = len(sweep.states)
+    (rows, columns), dtype = Matrices(sweep.placement).shape, sweep.traces[0].before.type.dtype
+    entries = sweep.placement.size // (rows * columns)
+    whole = f"{arrays} arrays of {entries}" if arrays > 1 else str(entries)
+    return (
+        f"{whole} matrices {rows} x {columns} of {dtype}, in place, in tiles of {ROWS} rows; "
+        f"folds from 2 steps, from {TENSOR_FROM} on tensor cores"
+    )
+
+
+def as_matrices(
+    launch: Callable[[RankK, list[Any], dict[str, Any]], tuple[list[Any], Any]],
     algebra: Algebra,
     sweep: Sweep,
     held: Held,
     product: Jacobians,
-    factors: Any,
+    factors: Mapping[int, Any],
     data: Any,
     cotangents: Cotangents | None,
-    members: int | None,
+    members: int | None = None,
 ) -> tuple[Held, Any]:
-    """The pass by the kernel."""
-    as_matrices = Matrices(sweep.placement)
+    """`trace_pass` by `launch`, which is given matrices: `RankK.launch`, or `RankK.by_definition`."""
+    matrices = Matrices(sweep.placement)
     pairs = {p: algebra.placed(sweep, x) for p, x in product.items() if p[0] in held and p[1] in held}
-    plan = as_matrices.launch(held, pairs, factors, members, cotangents is not None)
-    vectors = {"jacobians": list(pairs.values())}
-    if cotangents is not None:
-        vectors["credit"] = [algebra.placed(sweep, cotangents[k]) for k in held]
-    arrays: dict[str, Any] = {k: [as_matrices.vectors(x, 0) for x in xs] for k, xs in vectors.items()}
-    arrays["sensitivities"] = [as_matrices.vectors(x, 1) for x in factors.values()]
-    arrays["data"] = as_matrices.rows_of_data(data)
-    new, read = plan.launch([x.reshape(-1, *plan.matrix) for x in held.values()], arrays, interpret)
+    plan = matrices.launch(held, pairs, factors, members, cotangents is not None)
+    credit = [] if cotangents is None else [algebra.placed(sweep, cotangents[k]) for k in held]
+    arrays: dict[str, Any] = {
+        "jacobians": [matrices.vectors(x, 0) for x in pairs.values()],
+        "credit": [matrices.vectors(x, 0) for x in credit],
+        "sensitivities": [matrices.vectors(x, 1) for x in factors.values()],
+        "data": matrices.rows_of_data(data),
+    }
+    new, read = launch(plan, [x.reshape(-1, *plan.matrix) for x in held.values()], arrays)
     shaped = {k: x.reshape(held[k].shape) for k, x in zip(held, new, strict=True)}
     if read is None:
         return shaped, None
