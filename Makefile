@@ -10,7 +10,7 @@ PYTEST = $(BIN)/python -m pytest -n auto --maxprocesses $(WORKERS) --dist workst
 
 # Make would delete stamps that only pattern rules mention.
 .SECONDARY:
-.PHONY: help test test-all test-newest demo bench check format lint types clean
+.PHONY: help test test-all test-newest test-gpu-compile demo bench check format lint types clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -29,6 +29,9 @@ test-all: $(VENV)/.installed-$(EXTRAS) ## run the tests and the long matrix
 
 test-newest: ## run the tests on the newest Python and JAX, if such a Python is here
 	scripts/newest-leg
+
+test-gpu-compile: ## compile the kernels for an H200, without one, in an environment of its own
+	scripts/gpu-compile
 
 demo: $(VENV)/.installed-demo ## train a model online, and show what the compiler made of it
 	$(BIN)/python examples/demo.py
@@ -53,4 +56,4 @@ types: $(VENV)/.installed-$(EXTRAS)
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 clean: ## remove what the targets made
-	rm -rf .venv .venv312 .cache build dist out .pytest_cache .ruff_cache .hypothesis src/etir.egg-info
+	rm -rf .venv .venv312 .venv-gpu .cache build dist out .pytest_cache .ruff_cache .hypothesis src/etir.egg-info

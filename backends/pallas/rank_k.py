@@ -6,7 +6,7 @@ summed: so the sum stays in registers. Tiles come and go by TMA, which leaves ou
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -28,12 +28,11 @@ ALIGNED = 16
 """Bytes that a row must be a multiple of for TMA; others are copied, and lie further apart in the copy."""
 ROOM = 96 << 10
 """Bytes of shared memory for tiles of the trace that are on their way."""
-PARTS = 3
-"""An element is the sum of so many bfloat16 numbers."""
-PRODUCTS = ((0, 0), (0, 1), (1, 0), (1, 1), (0, 2), (2, 0))
-"""The products of parts that reach float32's precision."""
-FEW_PRODUCTS = PRODUCTS[:3]
-"""Those that reach more than bfloat16's."""
+PRODUCTS = {
+    "float32": ((0, 0), (0, 1), (1, 0), (1, 1), (0, 2), (2, 0)),
+    "bfloat16": ((0, 0), (0, 1), (1, 0)),
+}
+"""A factor is a sum of bfloat16 numbers, its parts; which of their products reach the precision of a trace."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +63,9 @@ class RankK:
 
     @cached_property
     def width(self) -> int:
-        """Columns of a tile."""
+        """Columns of a tile: at least 32, since a copy brings 128 bytes or a multiple."""
         most = 64 if self.states <= 3 else 32
-        return next((w for w in (16, 32) if self.columns <= w <= most), most)
+        return 32 if self.columns <= 32 else most
 
     @property
     def matrix(self) -> tuple[int, int]:
@@ -108,7 +107,7 @@ class RankK:
     @property
     def parts(self) -> int:
         """Into how many arrays a factor is taken apart."""
-        return PARTS if self.on_tensor_cores else 1
+        return 1 + max(i for i, _ in self.products) if self.on_tensor_cores else 1
 
     @property
     def factors(self) -> int:
@@ -120,12 +119,12 @@ class RankK:
         """Steps that are loaded at once."""
         if not self.on_tensor_cores:
             return self.steps
-        return 16 if self.steps <= 16 or self.width < 32 else 32
+        return 16 if self.steps <= 16 else 32
 
     @property
     def products(self) -> tuple[tuple[int, int], ...]:
         """Which products of parts are taken."""
-        return PRODUCTS if self.dtype == "float32" else FEW_PRODUCTS
+        return PRODUCTS[self.dtype]
 
     def swizzled(self, dtype: str) -> tuple[Any, ...]:
         """How tiles lie in shared memory: without collisions of banks, where TMA can cut them at the edges."""
@@ -149,11 +148,14 @@ class RankK:
                 have it, `m` the same with `samples` in the place of `summed`.
             interpret: how to run where there is no GPU.
         """
-        even = self.columns * jnp.dtype(self.dtype).itemsize % ALIGNED == 0
-        refs = [jax.new_ref(x if even else _filled(x, 2, ALIGNED)) for x in held]
+        if self.columns * jnp.dtype(self.dtype).itemsize % ALIGNED:
+            wider = replace(self, columns=self.columns + -self.columns % ALIGNED)
+            new, read = wider.launch([_filled(x, 2, ALIGNED) for x in held], arrays, interpret)
+            return jax.tree.map(lambda x: x[..., : self.columns], (new, read))
+        refs = [jax.new_ref(x) for x in held]
         parts = self._kernel(interpret)(*refs, *self._prepared(arrays))
         read = None if not self.reads else parts[0].sum(0) if self.splits > 1 else parts[0][0]
-        return [jax.freeze(ref)[..., : self.columns] for ref in refs], read
+        return [jax.freeze(ref) for ref in refs], read
 
     def by_definition(self, held: list[Any], arrays: dict[str, Any]) -> tuple[list[Any], Any]:
         """What `launch` gives, in `jax.numpy`."""
@@ -183,7 +185,7 @@ class RankK:
         vectors += [jnp.stack(arrays["credit"])] if self.reads else []
         factors = [_filled(x, 2, own) for x in arrays["sensitivities"]] + [_filled(arrays["data"], 2, other)]
         if self.on_tensor_cores:
-            factors = [part for x in factors for part in _parts(_filled(x, 0, self.chunk))]
+            factors = [part for x in factors for part in _parts(_filled(x, 0, self.chunk), self.parts)]
         return [*(_filled(v, 2, own) for v in vectors), *(factors if self.fed else [])]
 
     def _kernel(self, interpret: Any) -> Any:
@@ -344,10 +346,10 @@ def _filled(x: Any, axis: int, size: int) -> Any:
     return jnp.pad(x, [(0, more if k == axis else 0) for k in range(x.ndim)]) if more else x
 
 
-def _parts(x: Any) -> list[Any]:
+def _parts(x: Any, count: int) -> list[Any]:
     """Numbers in float32 as sums of bfloat16 ones. XLA takes `x - float32(bfloat16(x))` for zero, but not this."""
     found: list[Any] = []
-    for _ in range(PARTS):
+    for _ in range(count):
         part = lax.reduce_precision(x, 8, 7)
         found.append(part.astype(jnp.bfloat16))
         x = x - part
