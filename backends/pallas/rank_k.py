@@ -1,7 +1,6 @@
 """Kernel 1: `E <- P E + sum_t s_t (x) x_t` and `<c, E>` in one pass: a trace is read once and written once, in place.
 
-A block of threads owns one tile of the matrices, and walks over the entries (slots, samples) whose contraction is
-summed: so the sum stays in registers. Tiles come and go by TMA, which leaves out what lies beyond an edge.
+What one block of threads does is in `rank_k_block.py`.
 """
 
 from __future__ import annotations
@@ -15,6 +14,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu
+
+from .rank_k_block import Block
 
 plgpu: Any = mosaic_gpu
 
@@ -83,20 +84,23 @@ class RankK:
         return pl.cdiv(self.rows, ROWS), pl.cdiv(self.columns, self.width)
 
     @cached_property
-    def splits(self) -> int:
-        """Into how many stretches the entries are cut, so that a card has enough to do."""
+    def stretch(self) -> int:
+        """Entries that one block walks over: so many that a card has enough to do."""
         blocks = self.tiles[0] * self.tiles[1] * self.outer * self.grouped
-        return min(self.summed, pl.cdiv(BLOCKS, blocks))
+        return pl.cdiv(self.summed, min(self.summed, pl.cdiv(BLOCKS, blocks)))
 
     @property
-    def stretch(self) -> int:
-        """Entries of a stretch."""
-        return pl.cdiv(self.summed, self.splits)
+    def splits(self) -> int:
+        """Stretches of the entries, each with a contraction of its own."""
+        return pl.cdiv(self.summed, self.stretch)
 
     @property
     def slots(self) -> int:
-        """Places for tiles in shared memory, one of them to come for each that is worked at."""
+        """Places for tiles in shared memory, and for what comes with them."""
         size = self.states * ROWS * self.width * jnp.dtype(self.dtype).itemsize
+        if self.comes_along:
+            width = 2 if self.on_tensor_cores else 4
+            size += self.parts * self.chunk * width * (len(self.fed) * self.blocks[0] + self.blocks[1])
         return min(self.stretch, max(2, min(4, ROOM // size)))
 
     @property
@@ -122,9 +126,24 @@ class RankK:
         return 16 if self.steps <= 16 else 32
 
     @property
+    def comes_along(self) -> bool:
+        """Whether all steps' factors are fetched with their tile; else in chunks, when it is there."""
+        return bool(self.fed) and self.steps <= TENSOR_FROM
+
+    @property
     def products(self) -> tuple[tuple[int, int], ...]:
         """Which products of parts are taken."""
         return PRODUCTS[self.dtype]
+
+    @property
+    def copies(self) -> int:
+        """What is fetched with a tile of each state, and these."""
+        return self.states + bool(self.pairs) + self.reads + (self.factors if self.comes_along else 0)
+
+    @property
+    def laid(self) -> tuple[Any, ...]:
+        """How parts of factors lie in shared memory."""
+        return _transforms(jnp.dtype("bfloat16"), self.chunk) if self.on_tensor_cores else ()
 
     def swizzled(self, dtype: str) -> tuple[Any, ...]:
         """How tiles lie in shared memory: without collisions of banks, where TMA can cut them at the edges."""
@@ -175,7 +194,8 @@ class RankK:
             new[of] += jnp.einsum(
                 equation, sensitive, jnp.broadcast_to(data, (*sensitive.shape[:-1], data.shape[-1]))
             ).reshape(old[of].shape)
-        read = sum(spread(c) * x for c, x in zip(arrays["credit"], old, strict=True)).sum(1) if self.reads else None
+        parts = [(spread(c) * x).sum(1) for c, x in zip(arrays["credit"], old, strict=False)]
+        read = jnp.stack(parts).sum(0) if self.reads else None
         return [x.reshape(of.shape).astype(of.dtype) for x, of in zip(new, held, strict=True)], read
 
     def _prepared(self, arrays: dict[str, Any]) -> list[Any]:
@@ -194,15 +214,19 @@ class RankK:
         shape = (self.splits, self.outer, self.grouped, self.rows, self.columns)
         scratch: dict[str, Any] = {
             "tiles": plgpu.SMEM((slots, self.states, *tile), dtype, transforms=self.swizzled(self.dtype)),
-            "arrived": plgpu.Barrier(num_arrivals=self.states + bool(self.pairs) + self.reads, num_barriers=slots),
+            "arrived": plgpu.Barrier(num_arrivals=self.copies, num_barriers=slots),
         }
+        if self.comes_along:
+            kind = jnp.dtype("bfloat16" if self.on_tensor_cores else "float32")
+            sizes = [own] * (self.factors - self.parts) + [self.blocks[1]] * self.parts
+            scratch["factors"] = [plgpu.SMEM((slots, self.chunk, n), kind, transforms=self.laid) for n in sizes]
         if self.pairs:
             scratch["jacobians"] = plgpu.SMEM((slots, len(self.pairs), own), jnp.float32)
         if self.reads:
             scratch["credit"] = plgpu.SMEM((slots, self.states, own), jnp.float32)
             scratch["total"] = plgpu.SMEM(tile, jnp.float32, transforms=self.swizzled("float32"))
         return plgpu.kernel(
-            _Body(self),
+            Block(self),
             out_type=[jax.ShapeDtypeStruct(shape, jnp.float32)] if self.reads else [],
             grid=(*self.tiles, self.outer * self.grouped, self.splits),
             grid_names=("row", "column", "matrix", "stretch"),
@@ -211,127 +235,6 @@ class RankK:
             interpret=interpret,
             kernel_name="rank_k",
         )
-
-
-class _Body:
-    """One block's work."""
-
-    def __init__(self, plan: RankK) -> None:
-        self.plan = plan
-
-    def __call__(self, *refs: Any, tiles: Any, arrived: Any, **scratch: Any) -> None:
-        plan, left = self.plan, list(refs)
-        held = [left.pop(0) for _ in range(plan.states)]
-        vectors = [(left.pop(0), scratch[name]) for name in ("jacobians", "credit") if name in scratch]
-        factors = [left.pop(0) for _ in range(plan.factors)]
-        place = [lax.axis_index(name) for name in ("row", "column")]
-        window = [pl.ds(at * size, size) for at, size in zip(place, plan.tile, strict=True)]
-        matrix, first = lax.axis_index("matrix"), lax.axis_index("stretch") * plan.stretch
-        outer, group = lax.div(matrix, jnp.int32(plan.grouped)), lax.rem(matrix, jnp.int32(plan.grouped))
-        count, slots = lax.min(jnp.int32(plan.stretch), plan.summed - first), jnp.int32(plan.slots)
-
-        def entry(r: Any) -> Any:
-            return (outer * plan.summed + first + r) * plan.grouped + group
-
-        def sample(r: Any) -> Any:
-            return (outer * plan.samples + lax.rem(first + r, jnp.int32(plan.samples))) * plan.grouped + group
-
-        def fetch(r: Any, slot: Any) -> None:
-            n, own = entry(r), window[plan.along]
-            for k, trace in enumerate(held):
-                plgpu.copy_gmem_to_smem(trace.at[n, *window], tiles.at[slot, k], arrived.at[slot])
-            for of, to in vectors:
-                plgpu.copy_gmem_to_smem(of.at[:, n, own], to.at[slot], arrived.at[slot])
-
-        def work(r: Any, total: Any) -> Any:
-            slot, n = lax.rem(r, slots), entry(r)
-            plgpu.barrier_wait(arrived.at[slot])
-            old = [_loaded(tiles.at[slot, k]).astype(jnp.float32) for k in range(plan.states)]
-            if plan.reads:
-                total = total + sum(e * self._spread(scratch["credit"][slot, k]) for k, e in enumerate(old))
-            new: list[Any] = [None] * plan.states
-            for k, (of, on) in enumerate(plan.pairs):
-                new[of] = _plus(new[of], old[on] * self._spread(scratch["jacobians"][slot, k]))
-            for k, of in enumerate(plan.fed):
-                new[of] = _plus(new[of], self._sum(factors, k, (n, sample(r)), place))
-            for k, x in enumerate(new):
-                kept = jnp.zeros_like(old[k]) if x is None else x
-                plgpu.store(tiles.at[slot, k], kept.astype(plan.dtype), optimized=False)
-            plgpu.commit_smem()
-            for k, trace in enumerate(held):
-                plgpu.copy_smem_to_gmem(tiles.at[slot, k], trace.at[n, *window])
-            behind = min(1, plan.slots - 1)
-            plgpu.wait_smem_to_gmem(behind * plan.states, wait_read_only=True)
-            coming = r - behind + slots
-
-            @pl.when((r >= behind) & (coming < count))
-            def _() -> None:
-                fetch(coming, lax.rem(coming, slots))
-
-            return total
-
-        for r in range(plan.slots):
-            pl.when(r < count)(lambda r=r: fetch(jnp.int32(r), jnp.int32(r)))
-        start = _laid(jnp.zeros(plan.tile, jnp.float32)) if plan.reads else jnp.int32(0)
-        total = lax.fori_loop(jnp.int32(0), count, work, start)
-        plgpu.wait_smem_to_gmem(0)
-        if plan.reads:
-            plgpu.store(scratch["total"], total, optimized=False)
-            plgpu.commit_smem()
-            plgpu.copy_smem_to_gmem(scratch["total"], left[0].at[lax.axis_index("stretch"), outer, group, *window])
-            plgpu.wait_smem_to_gmem(0)
-
-    def _spread(self, vector: Any, along: int | None = None) -> Any:
-        """A vector along one axis of a tile, over the other."""
-        axis = self.plan.along if along is None else along
-        laid = plgpu.layout_cast(vector, plgpu.Layout.WGMMA.reduce(1 - axis))
-        return lax.broadcast_in_dim(laid, self.plan.tile, (axis,))
-
-    def _sum(self, factors: list[Any], k: int, at: tuple[Any, Any], place: list[Any]) -> Any:
-        """The tile of `sum_t s_t (x) x_t`, of the sensitivity in the place `k`."""
-        plan, along = self.plan, self.plan.along
-        tensor, parts = plan.on_tensor_cores, plan.parts
-        chosen = [*factors[k * parts : (k + 1) * parts], *factors[-parts:]]
-        specs: list[Any] = []
-        for size, n, window in zip(plan.blocks, at, (place[along], place[1 - along]), strict=True):
-            laid = _transforms(jnp.dtype("bfloat16"), plan.chunk) if tensor else ()
-            index = lambda t, n=n, window=window: (t, n, window)  # noqa: E731
-            specs += [plgpu.BlockSpec((plan.chunk, None, size), index, transforms=laid)] * parts
-        chunks = (pl.cdiv(plan.steps, plan.chunk),)
-
-        def multiplied(total: Any) -> Any:
-            def step(_: Any, *loaded: Any) -> None:
-                of = loaded[:parts], loaded[parts:]
-                for i, j in plan.products:
-                    plgpu.wgmma(total, of[along][i].transpose((1, 0)), of[1 - along][j])
-                plgpu.wgmma_wait(0)
-
-            plgpu.emit_pipeline(step, grid=chunks, in_specs=specs, max_concurrent_steps=2)(*chosen)
-            return total[...]
-
-        def added(_: Any, sensitive: Any, data: Any, total: Any) -> Any:
-            for t in range(plan.chunk):
-                total = total + self._spread(sensitive[t]) * self._spread(data[t], 1 - along)
-            return total
-
-        if tensor:
-            return pl.run_scoped(multiplied, plgpu.ACC(plan.tile, jnp.float32))
-        zeros = _laid(jnp.zeros(plan.tile, jnp.float32))
-        return plgpu.emit_pipeline(added, grid=chunks, in_specs=specs, init_carry=zeros)(*chosen)
-
-
-def _laid(tile: Any) -> Any:
-    """A tile as the threads of a tensor core product hold it."""
-    return plgpu.layout_cast(tile, plgpu.Layout.WGMMA)
-
-
-def _loaded(tile: Any) -> Any:
-    """A tile of shared memory, however it lies there."""
-    return plgpu.load(tile, layout=plgpu.Layout.WGMMA, optimized=False)
-
-
-def _plus(total: Any, term: Any) -> Any:
-    return term if total is None else total + term
 
 
 def _transforms(dtype: Any, width: int) -> tuple[Any, ...]:

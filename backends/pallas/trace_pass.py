@@ -68,6 +68,8 @@ def fault(sweep: Sweep) -> str | None:
         return f"its trace is of {', '.join(sorted(kinds))}; wanted float32 or bfloat16"
     if len(sweep.states) > STATES:
         return f"it has {len(sweep.states)} arrays; at most {STATES} fit on a chip"
+    if not sweep.placement.size:
+        return "its trace is empty"
     if not sweep.factors:
         return "nothing feeds it"
     return Matrices(sweep.placement).fault()
