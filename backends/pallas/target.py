@@ -18,9 +18,12 @@ CAPABILITY = 9.0
 def on_gpu(kernel: Callable[..., Any], twin: Callable[..., Any], interpreted: bool, *operands: Any) -> Any:
     """`kernel(interpret, *operands)` on a GPU, or `twin(*operands)`, which gives the same; chosen at lowering.
 
+    Under a mesh it is the twin, which XLA partitions; a kernel it would hand whole arrays on every device.
     With `interpreted` the kernel is run on this machine's CPU instead: that is a choice of its own, since JAX lowers no
     interpreted kernel beside another.
     """
+    if not jax.sharding.get_abstract_mesh().empty:
+        return twin(*operands)
     if interpreted:
         return kernel(plgpu.InterpretGPUParams(), *operands)
     if not _capable():

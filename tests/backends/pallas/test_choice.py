@@ -97,3 +97,14 @@ def test_a_learner_has_the_same_numbers():
 
     for a, b in zip(jax.tree.leaves(learned("pallas")), jax.tree.leaves(learned("xla")), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_under_a_mesh_xla_code_runs():
+    """A kernel knows nothing of partitions."""
+    from etir.backends.pallas.target import on_gpu
+
+    def kernel(interpret: Any, x: Any) -> Any:
+        raise AssertionError("the kernel was launched")
+
+    with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((1,), ("x",))):
+        assert on_gpu(kernel, lambda x: x + 1, True, 1) == 2
