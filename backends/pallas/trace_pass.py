@@ -41,7 +41,8 @@ class RankKPass:
         members: int | None = None,
     ) -> tuple[Held, jax.Array | None]:
         """The new trace, and the contraction of the old one."""
-        operands = (held, product, dict(factors), data, cotangents)
+        factors = {k: x for k, x in factors.items() if k in held}
+        operands = (held, product, factors, data, cotangents)
 
         def twin(held: Held, product: Jacobians, factors: Any, data: Any, cotangents: Any) -> Any:
             return xla_pass(algebra, sweep, held, product, factors, data, cotangents, members)
