@@ -84,7 +84,7 @@ def test_it_equals_its_definition(plan: RankK):
 
 @interpreted
 @pytest.mark.slow
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(launches())
 def test_it_equals_its_definition_often(plan: RankK):
     assert all(x < 1 for x in differences(plan)), plan
