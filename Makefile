@@ -10,7 +10,7 @@ PYTEST = $(BIN)/python -m pytest -n auto --maxprocesses $(WORKERS) --dist workst
 
 # Make would delete stamps that only pattern rules mention.
 .SECONDARY:
-.PHONY: help test test-all test-distributed test-newest demo bench check format lint types clean
+.PHONY: help test test-all test-distributed test-gpu-compile test-newest demo bench check format lint types clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -32,6 +32,9 @@ test-distributed: $(VENV)/.installed-$(EXTRAS) ## run one program in two process
 
 test-newest: ## run the tests on the newest Python and JAX, if such a Python is here
 	scripts/newest-leg
+
+test-gpu-compile: ## compile the kernels for an H200, without one, in an environment of its own
+	scripts/gpu-compile
 
 demo: $(VENV)/.installed-demo ## train a model online, and show what the compiler made of it
 	$(BIN)/python examples/demo.py
@@ -56,4 +59,4 @@ types: $(VENV)/.installed-$(EXTRAS)
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 clean: ## remove what the targets made
-	rm -rf .venv .venv312 .cache build dist out .pytest_cache .ruff_cache .hypothesis src/etir.egg-info
+	rm -rf .venv .venv312 .venv-gpu .cache build dist out .pytest_cache .ruff_cache .hypothesis src/etir.egg-info

@@ -6,35 +6,24 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from ..ir.diagnostics import did_you_mean, error
+from ..ir.diagnostics import error
 from ..ir.step import Signature
 from ..ir.transition import Transition
-from .backend import Backend, Fused, Kernel, Uses, check_backend
+from .backend import Backend, Choice, Fused, Kernel, Uses
 from .carry import Carry, InitialCarry
 from .engine import Engine
 from .initial import InitialLearner, InitialResult
+from .kernels import kernels
 from .learner import Learner, Result, Trained
-from .reference import Reference
-from .xla import Xla
-
-BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (Xla(), Reference())}
-"""The backends that can be given by name; any other `Backend` can be given as an object."""
+from .names import BACKENDS, backend_of
+from .pallas import Pallas
 
 
 def emit(transition: Transition, backend: str | Backend, signature: Signature, trace_dtype: Any = None) -> Learner:
     """A learner for a planned transition. Raises EtirError for an unknown backend, or a type that no trace can have."""
-    chosen = _named(backend) if isinstance(backend, str) else check_backend(backend)
+    chosen = backend_of(backend)
     kind = InitialLearner if signature.initial else Learner
     return kind(Engine(transition, chosen, element_type(trace_dtype)), transition, signature)
-
-
-def _named(name: str) -> Backend:
-    if name == "auto":
-        return BACKENDS["xla"]
-    if name not in BACKENDS:
-        help = did_you_mean(name, [*BACKENDS, "auto"])
-        raise error("unknown-backend", f"there is no backend '{name}'", help=help)
-    return BACKENDS[name]
 
 
 def element_type(given: Any) -> str | None:
@@ -55,15 +44,19 @@ __all__ = [
     "BACKENDS",
     "Backend",
     "Carry",
+    "Choice",
     "Fused",
     "InitialCarry",
     "InitialLearner",
     "InitialResult",
     "Kernel",
     "Learner",
+    "Pallas",
     "Result",
     "Trained",
     "Uses",
+    "backend_of",
     "element_type",
     "emit",
+    "kernels",
 ]

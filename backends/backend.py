@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..ir.diagnostics import error
 from ..ir.plan import Operation, Plan, Scene
 from ..ir.transition import Transition
 from ..ir.values import Value
+
+if TYPE_CHECKING:
+    from .folds.pattern import Sweep
 
 Override = Callable[[Any, Scene], tuple[Any, ...]]
 """`(operation, scene) -> results`, in the place of the operation's own `evaluate`."""
@@ -50,6 +53,18 @@ class Fused:
     name: str = "kernel"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What the pass over a trace at a fold's end is run by, and why."""
+
+    kernel: str
+    reason: str
+    emitted: str = ""
+    """What the kernel does, for people."""
+    run: Callable[..., Any] | None = None
+    """A function like `folds.trace_pass.xla_pass`; None for just that."""
+
+
 class Kernel:
     """A pattern of operations that is run at once. Subclass it, and list it in a backend's `kernels`."""
 
@@ -83,6 +98,11 @@ class Backend:
         """Functions that run operations of these classes in the place of their definitions."""
         del transition
         return {}
+
+    def choose(self, sweep: Sweep) -> Choice:
+        """What runs the pass over one trace, where the backend `folds`."""
+        del sweep
+        return Choice(kernel="xla", reason=f"backend '{self.name}' has no kernel for it")
 
     def kernels(self, transition: Transition) -> Sequence[Kernel]:
         """Kernels for patterns, tried in order."""

@@ -74,7 +74,9 @@ class Program:
 
     def _sweeps(self, backend: Backend) -> Sweeps:
         """What whole folds run at once: nothing where the backend overrides an operation that a sweep stands for."""
-        found = Sweeps.of(self.transition, self.plan, self.uses) if backend.folds else Sweeps.none()
+        found = Sweeps.none()
+        if backend.folds:
+            found = Sweeps.of(self.transition, self.plan, self.uses, backend.choose)
         return found if self.overrides.keys().isdisjoint(map(type, found.operations)) else Sweeps.none()
 
     @property

@@ -125,7 +125,7 @@ def planned(arguments: argparse.Namespace) -> Transition:
     if loaded.certificate is not None and arguments.rule is None:
         return loaded
     if not has_bodies(loaded):
-        raise _no_bodies(arguments.target, "plan a rule")
+        raise no_bodies(arguments.target, "plan a rule")
     return plan(loaded, options)
 
 
@@ -150,11 +150,12 @@ def program(arguments: argparse.Namespace, what_for: str) -> Program:
     """The target as a model that can be run; EtirError where it is only a transition."""
     loaded = load(arguments.target, read(arguments).inputs)
     if not isinstance(loaded, Program):
-        raise _no_bodies(arguments.target, what_for)
+        raise no_bodies(arguments.target, what_for)
     return loaded
 
 
-def _no_bodies(target: str, what_for: str) -> Exception:
+def no_bodies(target: str, what_for: str) -> Exception:
+    """The EtirError for a transition without the program that something is wanted of."""
     return error(
         "target-bodies",
         f"cannot {what_for} for '{target}': it is a transition without the program that it was made from",

@@ -7,7 +7,8 @@ windows send back through the fold's own history comes out as cotangents of the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -28,7 +29,7 @@ from ...ir.plan import (
 )
 from ...ir.transition import Group, Site, Transition
 from ...ir.values import Value
-from ..backend import Uses
+from ..backend import Choice, Uses
 from .algebra import Algebra, OnPositions, OnSlots, Pair
 
 LITTLE = 1 << 18
@@ -50,6 +51,8 @@ class Sweep:
     placement: Placement
     couplings: dict[Pair, Coupling] | None = None
     """Where the trace is followed from position to position, the couplings of the Jacobians."""
+    choice: Choice | None = None
+    """What the backend runs the pass over it by; None for XLA code."""
 
     @property
     def site(self) -> Site:
@@ -118,10 +121,11 @@ class Sweeps:
         return cls()
 
     @classmethod
-    def of(cls, transition: Transition, plan: Plan, uses: Uses) -> Sweeps:
-        """The sweeps of a plan, gathered into units."""
+    def of(cls, transition: Transition, plan: Plan, uses: Uses, choose: Callable[[Sweep], Choice]) -> Sweeps:
+        """The sweeps of a plan, gathered into units; `choose` says what each one's pass is run by."""
         matcher = _Matcher(transition, plan, uses)
-        found = [sweep for op in plan.step if (sweep := matcher.match(op)) is not None]
+        matched = [sweep for op in plan.step if (sweep := matcher.match(op)) is not None]
+        found = [replace(sweep, choice=choose(sweep)) for sweep in matched]
         needs = [v for s in found for v in (*s.jacobians.values(), *s.factors.values(), s.data) if v is not None]
         return cls(
             units=tuple(_units(found)),

@@ -36,8 +36,23 @@ def trace_pass(
         members: how many sweeps alike it is for: arrays have a leading axis then, or one after that of time.
 
     Returns:
-        The new trace, and the contraction, of the weight's shape.
+        The new trace, and the contraction, of the weight's shape. By what the backend has chosen for the sweep.
     """
+    run = xla_pass if sweep.choice is None or sweep.choice.run is None else sweep.choice.run
+    return run(algebra, sweep, held, product, factors, data, cotangents, members)
+
+
+def xla_pass(
+    algebra: Algebra,
+    sweep: Sweep,
+    held: Held,
+    product: Jacobians,
+    factors: Mapping[int, jax.Array],
+    data: jax.Array | None,
+    cotangents: Cotangents | None,
+    members: int | None = None,
+) -> tuple[Held, jax.Array | None]:
+    """`trace_pass` as XLA code, for every sweep."""
     place = sweep.placement
     pairs = {p: algebra.placed(sweep, x) for p, x in product.items() if p[0] in held and p[1] in held}
     chosen = None if cotangents is None else {k: algebra.placed(sweep, cotangents[k]) for k in held}

@@ -26,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--steps", type=int, metavar="T", help="length of the sequence (default: at least three windows)"
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the random inputs and the random loss")
-    parser.add_argument("--backend", default="auto", metavar="NAME", help="auto, reference, xla (default: auto)")
+    parser.add_argument(
+        "--backend", default="auto", metavar="NAME", help="auto, pallas, reference, xla (default: auto)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

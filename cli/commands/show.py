@@ -1,4 +1,4 @@
-"""irdump show: a model's Jaxpr, its transition, or the plan of a rule, as text."""
+"""irdump show: a model's Jaxpr, its transition, the plan of a rule, or the kernels that run it, as text."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import argparse
 import re
 from dataclasses import replace
 
+from ...backends import kernels
 from ...ir.diagnostics import error
 from ...ir.transition import Region, Transition
 from .. import options
 
 HELP = "print a model as text"
-STAGES = ("jaxpr", "transition", "plan")
+STAGES = ("jaxpr", "transition", "plan", "kernel")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stage",
         choices=STAGES,
-        help="the lowered step, what the analysis found, or the program of --rule (default: plan if --rule is given)",
+        help="the lowered step, what the analysis found, the program of --rule, or the kernels that run it "
+        "(default: plan if --rule is given)",
+    )
+    parser.add_argument(
+        "--backend", default="auto", metavar="NAME", help="for kernels: auto, pallas, reference, xla (default: auto)"
     )
 
 
@@ -30,6 +35,11 @@ def run(arguments: argparse.Namespace) -> int:
     stage = arguments.stage or ("plan" if arguments.rule or arguments.rules else "transition")
     if stage == "plan":
         text = str(options.planned(arguments))
+    elif stage == "kernel":
+        planned = options.planned(arguments)
+        if not options.has_bodies(planned):
+            raise options.no_bodies(arguments.target, "show kernels")
+        text = kernels(planned, arguments.backend)
     else:
         transition = options.analysed(arguments)
         text = _jaxpr(transition, arguments.target) if stage == "jaxpr" else str(_as_asked(transition, arguments))

@@ -17,6 +17,18 @@ def test_show_has_three_stages(irdump):
     assert irdump("show", "model.py:exact", "--stage", "plan", "--window", "4").out == plan
 
 
+def test_show_has_the_kernels_of_a_plan(irdump, here):
+    shown = irdump("show", "model.py:exact", "--stage", "kernel", "--window", "4").out
+    assert shown.splitlines()[0] == "kernels of d_rtrl window=4 by backend 'auto'"
+    assert irdump("show", "model.py:exact", "--stage", "kernel", "--backend", "palas").err == (
+        "error: there is no backend 'palas' [unknown-backend]\n  help: did you mean 'pallas'?\n"
+    )
+    (here / "saved.etir").write_text(irdump("show", "model.py:exact", "--rule", "d_rtrl").out)
+    assert irdump("show", "saved.etir", "--stage", "kernel").err.startswith(
+        "error: cannot show kernels for 'saved.etir'"
+    )
+
+
 def test_show_names_the_arguments_of_a_jaxpr(irdump):
     out = irdump("show", "model.py:model", "--stage", "jaxpr").out
     assert out.splitlines()[:5] == ["# a  param U", "# b  param W", "# c  param out", "# d  state h", "# e  input x"]
