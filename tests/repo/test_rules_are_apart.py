@@ -7,8 +7,8 @@ from tree import package_sources
 
 from etir.rules import KNOWN
 
-WORDS = {"auto"}
-"""What sites and backends are asked for by as well."""
+WORDS = {"auto", "Auto"}
+"""What sites and backends are asked for by as well, and a kind of a mesh's axes in JAX."""
 NAMES = sorted({name for rule in KNOWN for name in (rule.name, type(rule).__name__)} - WORDS)
 BELOW = ("etir.ir", "etir.passes", "etir.backends", "etir.coupling")
 
