@@ -120,7 +120,7 @@ def stack(n: int, batch: int, steps: int, layers: int) -> Problem:
 
 
 def gated_linear_attention(n: int, batch: int, steps: int, inputs: int = 64) -> Problem:
-    """A state of [B, n, n], `S' = a S + k (x) v` with a gate for each key (Yang et al. 2024): exact, at states x data."""
+    """A state of [B, n, n], `S' = a S + k (x) v` a gate for each key (Yang et al. 2024): exact, at states x data."""
     draw = np.random.default_rng(6)
 
     def step(p: Any, s: Any, x: Array) -> tuple[Any, Array]:
@@ -137,7 +137,7 @@ def gated_linear_attention(n: int, batch: int, steps: int, inputs: int = 64) -> 
 def sparse(n: int, batch: int, steps: int, degree: int = 8) -> Problem:
     """Spiking neurons with `degree` edges into each, three states a neuron, the edges gathered by hand.
 
-    A weight [n, degree] multiplies the spikes of the neurons that `sources` names; synaptic current, voltage, adaptation.
+    A weight [n, degree] multiplies the spikes of the neurons that `sources` names; current, voltage, adaptation.
     """
     draw = np.random.default_rng(7)
     sources = jnp.asarray(draw.integers(0, n, (n, degree)), jnp.int32)

@@ -15,9 +15,9 @@ from .harness import Row
 class Record:
     """A figure of one program in one case.
 
-    `metric` says what `value` is: "time", "compile" and "bytes" are ratios to the program `against`, "error" is a relative
-    distance of gradients, "exponent" a slope on log-log axes, "accuracy" a share. `spread` is half the distance between the
-    quartiles. `most` and `least` are bounds that the project holds itself to; a case without them shows, and promises nothing.
+    `metric` says what `value` is: "time" and "compile" are ratios to the program `against`, "error" is a relative
+    distance of gradients, "exponent" a slope on log-log axes, "accuracy" a share. `spread` is half the distance between
+    the quartiles. `most` and `least` are bounds that the project holds itself to; without them nothing is promised.
     """
 
     case: str
@@ -82,7 +82,7 @@ def time_records(
                 temp_bytes=row.temp_bytes,
                 compile_seconds=row.compile_seconds,
                 bandwidth_share=share,
-            )  # fmt: skip
+            )
         )
     return records
 

@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Task(NamedTuple):
-    """Sequences [samples, T, inputs] in float32, and integer labels: [samples], or [samples, T] for one at every step."""
+    """Sequences [samples, T, inputs] in float32; integer labels: [samples], or [samples, T] for one at every step."""
 
     train: tuple[np.ndarray, np.ndarray]
     test: tuple[np.ndarray, np.ndarray]

@@ -44,7 +44,7 @@ def _stacks(settings: Settings) -> Sequence[Record]:
                 error_from="bptt",
                 compile_seconds=online_seconds,
                 note=f"bptt {bptt_seconds:.1f} s",
-            )  # fmt: skip
+            )
         )
     return records
 

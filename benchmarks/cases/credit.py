@@ -42,9 +42,16 @@ HALVED = ("residual_lru", "elstm", "spiking")
 def _record(name: str, program: str, error: float, traces: float, most: Any = None) -> Record:
     note = f"traces {traces:.2f} x d_rtrl's"
     return Record(
-        case=f"credit across layers, {name}", program=program, metric="error", value=error, against="bptt", most=most,
-        error=error, error_from="bptt", note=note,
-    )  # fmt: skip
+        case=f"credit across layers, {name}",
+        program=program,
+        metric="error",
+        value=error,
+        against="bptt",
+        most=most,
+        error=error,
+        error_from="bptt",
+        note=note,
+    )
 
 
 CASES = (Case("cascade", _cascade, ("quick", "full"), "errors of cascade and d_rtrl against BPTT, by problem"),)

@@ -44,7 +44,7 @@ def _series(
                     error=rows[-1].distance_from_first,
                     error_from="bptt",
                     note=f"{what} over {', '.join(map(str, sizes))}",
-                )  # fmt: skip
+                )
             )
     return records
 

@@ -33,7 +33,8 @@ class Model(NamedTuple):
 
     step: Callable[..., Any]
     params: Callable[[np.random.Generator, int, int], Any]
-    rest: Callable[[int], Any]
+    rest: Callable[[int, int], Any]
+    """Of a batch, for so many classes."""
 
 
 def _normal(draw: np.random.Generator, *shape: int, scale: float = 1.0) -> Array:
@@ -53,7 +54,7 @@ def gru(n: int) -> Model:
     def params(draw: np.random.Generator, inputs: int, classes: int) -> Any:
         return {k: _normal(draw, inputs + n, n) for k in "rzg"} | {"out": _normal(draw, n, classes)}
 
-    return Model(step, params, lambda batch: {"h": jnp.zeros((batch, n))})
+    return Model(step, params, lambda batch, _: {"h": jnp.zeros((batch, n))})
 
 
 def lru(n: int, width: int = 16) -> Model:
@@ -69,7 +70,7 @@ def lru(n: int, width: int = 16) -> Model:
         layers = jax.tree.map(lambda a: a.astype(jnp.float32), layers)
         return layers | {"embed": _normal(draw, inputs, width), "out": _normal(draw, width, classes)}
 
-    return Model(step, params, lambda batch: {k: jnp.zeros((batch, n), jnp.complex64) for k in ("below", "above")})
+    return Model(step, params, lambda batch, _: {k: jnp.zeros((batch, n), jnp.complex64) for k in ("below", "above")})
 
 
 def lif(n: int) -> Model:
@@ -88,7 +89,7 @@ def lif(n: int) -> Model:
     def rest(batch: int, classes: int) -> Any:
         return {"v": jnp.zeros((batch, n)), "a": jnp.zeros((batch, n)), "o": jnp.zeros((batch, classes))}
 
-    return Model(step, params, rest)  # type: ignore[arg-type]
+    return Model(step, params, rest)
 
 
 MODELS: dict[str, Callable[[int], Model]] = {"GRU": gru, "two LRU": lru, "ALIF": lif}
@@ -120,27 +121,28 @@ class Run(NamedTuple):
     seconds: float
 
 
-def train(task: Task, model: Model, rest: Any, rule: Any, window: int, seed: int, updates: int) -> Run:
+def train(task: Task, model: Model, rule: Any, window: int, seed: int, updates: int) -> Run:
     """Train one model by one rule from one seed."""
     draw = np.random.default_rng(seed)
-    (xs, labels), steps = task.train, task.train[0].shape[1]
+    xs, steps = task.train[0], task.train[0].shape[1]
     params, optimizer = model.params(draw, xs.shape[-1], task.classes), optax.adam(LEARNING_RATE)
     scored = jnp.ones(steps) / steps if task.every_step else jnp.zeros(steps).at[-1].set(1.0)
     example = jnp.asarray(xs[:BATCH, 0])
+    start = model.rest(BATCH, task.classes)
     learner = etir.compile(
-        model.step, params, rest(BATCH), example, rule=rule, window=window, sites="auto", on_truncated="ignore"
+        model.step, params, start, example, rule=rule, window=window, sites="auto", on_truncated="ignore"
     )
     slope = learner.grad(_loss, reduction="sum")
 
     @partial(jax.jit, donate_argnums=(0, 1))
     def update(params: Any, memory: Any, xs: Array, labels: Array) -> Any:
-        found = slope(params, learner.init(params, rest(BATCH)), xs, labels, scored)
+        found = slope(params, learner.init(params, start), xs, labels, scored)
         changes, memory = optimizer.update(found.grads, memory)
         return optax.apply_updates(params, changes), memory, found.losses.sum()
 
     @jax.jit
     def predicted(params: Any, xs: Array) -> Array:
-        logits = learner.predict(params, rest(BATCH), xs)[1]
+        logits = learner.predict(params, start, xs)[1]
         return logits.argmax(-1) if task.every_step else logits[-1].argmax(-1)[None]
 
     def batch(chosen: np.ndarray, of: tuple[np.ndarray, np.ndarray]) -> tuple[Array, Array]:
@@ -150,11 +152,11 @@ def train(task: Task, model: Model, rest: Any, rule: Any, window: int, seed: int
     memory = optimizer.init(params)
     keep = jax.tree.map(jnp.copy, (params, memory))
     jax.block_until_ready(update(*keep, *batch(np.arange(BATCH) % len(xs), task.train)))  # compiled, not counted
-    start, loss = time.perf_counter(), jnp.zeros(())
+    began, loss = time.perf_counter(), jnp.zeros(())
     for _ in range(updates):
         params, memory, loss = update(params, memory, *batch(draw.integers(0, len(xs), BATCH), task.train))
     jax.block_until_ready(loss)
-    seconds = time.perf_counter() - start
+    seconds = time.perf_counter() - began
 
     right = total = 0
     for first in range(0, min(len(task.test[0]), 20 * BATCH), BATCH):
@@ -174,11 +176,10 @@ def _task(name: str, model_name: str, units: int, updates: int) -> Case:
             note = f"not run: {missing.name} is not installed (pip install 'etir[bench]')"
             return [Record(case=f"learning {name}", program="-", metric="accuracy", value=float("nan"), note=note)]
         model = MODELS[model_name](8 if settings.quick else units)
-        rest = partial(model.rest, classes=task.classes) if model_name == "ALIF" else model.rest
         count, seeds = (5, 1) if settings.quick else (updates, 3)
         records: list[Record] = []
         for rule, (taken, window) in rules(task.train[0].shape[1]).items():
-            runs = [train(task, model, rest, taken, window, seed, count) for seed in range(seeds)]
+            runs = [train(task, model, taken, window, seed, count) for seed in range(seeds)]
             found = [r.accuracy for r in runs]
             note = f"loss {mean(r.loss for r in runs):.3g}, {count} updates in {mean(r.seconds for r in runs):.1f} s"
             records.append(
@@ -189,7 +190,7 @@ def _task(name: str, model_name: str, units: int, updates: int) -> Case:
                     value=mean(found),
                     spread=pstdev(found),
                     note=f"{note}, {seeds} seeds",
-                )  # fmt: skip
+                )
             )
         return records
 
