@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import median, quantiles
 from typing import Any
 
 import jax
@@ -27,20 +27,27 @@ class Program:
     same_as: str | None = None
     donate: tuple[int, ...] = ()
     """Arguments that the program may overwrite; each call gets copies, made outside the timed part."""
+    bytes_per_step: int | None = None
+    """The least that the algorithm must read and write a step, where its traffic is what bounds it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """What was measured of one program: times in ms a step, temporary bytes, distances of gradients."""
+    """What was measured of one program: times in ms a step, temporary bytes, distances of gradients.
+
+    `ratio` is the median over rounds, `spread` half the distance between the quartiles.
+    """
 
     name: str
     compile_seconds: float
     ms_per_step: float
     ratio: float
+    spread: float
     temp_bytes: int
     distance_from_first: float
     distance_from_same: float | None
     same_as: str | None
+    bytes_per_step: int | None
 
 
 def distance(gradients: Any, reference: Any) -> float:
@@ -76,19 +83,30 @@ def compare(programs: Sequence[Program], *, steps: int, rounds: int = 5) -> list
         for i in range(len(programs)):
             at = (i + shift) % len(programs)
             times[at].append(timed_call(programs[at], executables[at])[1])
+    ratios = [[mine / first for mine, first in zip(own, times[0], strict=True)] for own in times]
     return [
         Row(
             name=p.name,
             compile_seconds=seconds[i],
             ms_per_step=median(times[i]) / steps * 1e3,
-            ratio=median(mine / first for mine, first in zip(times[i], times[0], strict=True)),
+            ratio=median(ratios[i]),
+            spread=_spread(ratios[i]),
             temp_bytes=executables[i].memory_analysis().temp_size_in_bytes,
             distance_from_first=distance(gradients[p.name], gradients[programs[0].name]),
             distance_from_same=distance(gradients[p.name], gradients[p.same_as]) if p.same_as else None,
             same_as=p.same_as,
+            bytes_per_step=p.bytes_per_step,
         )
         for i, p in enumerate(programs)
     ]
+
+
+def _spread(values: Sequence[float]) -> float:
+    """Half the distance between the quartiles."""
+    if len(values) < 2:
+        return 0.0
+    low, _, high = quantiles(values, n=4)
+    return (high - low) / 2
 
 
 def table(title: str, rows: Sequence[Row]) -> str:
