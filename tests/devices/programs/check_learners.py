@@ -101,7 +101,8 @@ def test_shard(known, factored, kind):
     with jax.set_mesh(mesh):
         model.assert_same(gradients(learner, model.params(), model.states(), *model.sequences()), wanted)
     after = learner.step(model.params(), learner.init(), model.sequences()[0][0])[0]
-    for x, axes in zip(jax.tree.leaves(after), (*learner.layout.states, *learner.layout.traces), strict=True):
+    of = learner.layout
+    for x, axes in zip(jax.tree.leaves(after), (*of.states, *of.traces, *of.states), strict=True):
         assert x.sharding.is_equivalent_to(learner.layout.sharding(axes), x.ndim)
 
 
