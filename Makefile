@@ -39,11 +39,8 @@ test-gpu-compile: ## compile the kernels for an H200, without one, in an environ
 demo: $(VENV)/.installed-demo ## train a model online, and show what the compiler made of it
 	$(BIN)/python examples/demo.py
 
-bench: $(VENV)/.installed-$(EXTRAS) ## compare speed and compile time with programs written by hand
-	$(BIN)/python -m benchmarks.speed
-	$(BIN)/python -m benchmarks.calls
-	$(BIN)/python -m benchmarks.rtrl_batch
-	$(BIN)/python -m benchmarks.compile_time
+bench: $(VENV)/.installed-$(EXTRAS) ## run the quick suite of benchmarks; `python -m benchmarks --suite full` is the long one
+	$(BIN)/python -m benchmarks --suite quick
 
 check: lint types test ## what .ci/run runs first: format check, lint, types, tests
 

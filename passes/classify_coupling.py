@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ..coupling import Coupling
 from ..coupling.limits import SPREAD
 from ..ir.dataflow import OPEN, Dataflow
-from ..ir.transition import Association, Dependence, Group, Transition
+from ..ir.transition import Association, Dependence, Group, State, Transition
 from .analyses.dataflow import analyse_dataflow
 from .analyses.variables import Variables, site_variable, state_variables
 from .base import Pass
@@ -40,13 +40,14 @@ def classified(
 ) -> tuple[tuple[Group, ...], tuple[Association, ...]]:
     """Groups and associations with the couplings that a data-flow says, and whether they have a trace."""
     variables = state_variables(transition)
-    new = {group: _with_jacobian(transition, flow, group, variables) for group in groups}
+    old = {variables[state][0]: (k, state) for k, state in enumerate(transition.hidden)}
+    new = {group: _with_jacobian(flow, group, variables, old) for group in groups}
     found = [_with_couplings(transition, flow, a, new, variables) for a in associations]
     return tuple(new.values()), tuple(_with_indirect(transition, tuple(new.values()), found))
 
 
-def _with_jacobian(transition: Transition, flow: Dataflow, group: Group, variables: Variables) -> Group:
-    old = {variables[state][0]: (k, state) for k, state in enumerate(transition.hidden)}
+def _with_jacobian(flow: Dataflow, group: Group, variables: Variables, old: Mapping[Any, tuple[int, State]]) -> Group:
+    """The group with what its states depend on; `old` has the states and their places by old variables."""
     found: list[Dependence] = []
     for of in group.states:
         reached = flow.of(variables[of][1])

@@ -34,7 +34,7 @@ class Pallas(Xla):
         if not self.forced and not self.wins:
             return Choice(kernel="xla", reason="no win of a kernel is on record")
         if find_spec("absl") is None:
-            return Choice(kernel="xla", reason="Pallas for GPUs needs the package absl-py")
+            return Choice(kernel="xla", reason="Pallas for GPUs needs the package absl-py: pip install 'etir[gpu]'")
         from .target import interprets
         from .trace_pass import RankKPass, fault, outline
 

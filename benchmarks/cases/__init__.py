@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from ..suite import Case
-from . import calls, compile_cost, credit, growth, learning, windowed
+from . import calls, compile_cost, credit, growth, learning, peers, windowed
 
 CASES: tuple[Case, ...] = (
     *windowed.CASES,
     *calls.CASES,
+    *peers.CASES,
     *growth.CASES,
     *credit.CASES,
     *compile_cost.CASES,
