@@ -23,6 +23,8 @@ from golden_files import compare_with_golden
 jax.config.update("jax_enable_x64", True)
 
 GOLDENS = Path(__file__).parent / "goldens"
+LARGE = 4
+"""From so many cases on the legs share them."""
 
 # The same examples on every run: a gate does not roll dice. `--hypothesis-profile=explore` does.
 hypothesis.settings.register_profile(
@@ -34,6 +36,20 @@ hypothesis.settings.load_profile("gate")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-goldens", action="store_true", help="rewrite golden files that differ, and fail")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Share the cases of large tests between the two legs: each runs half of them, `make test-all` runs all."""
+    cases: dict[tuple[Path, str], list[pytest.Item]] = {}
+    for item in items:
+        if not any(item.get_closest_marker(name) for name in ("slow", "first_leg")):
+            cases.setdefault((item.path, item.nodeid.split("[")[0]), []).append(item)
+    for own in cases.values():
+        if len(own) >= LARGE:
+            for k, item in enumerate(own):
+                # The parity of the binary digits of `k` follows none of the axes that cases are a product of.
+                item.add_marker(pytest.mark.second_leg if k.bit_count() % 2 else pytest.mark.first_leg)
 
 
 @pytest.fixture

@@ -126,8 +126,7 @@ def matrix(rules: tuple[str, ...] = RULES, windows: tuple[int, ...] = WINDOWS) -
     """Case x rule x window. By default every case meets every learning rule, windows taking turns; the rest is slow.
 
     The rule `bptt` has no trace, and `rtrl` is tried on everything by a test of its own, so by default only the
-    representative cases meet them. Every third layer meets one other
-    rule than `d_rtrl`. On the second leg a case meets every second rule.
+    representative cases meet them. Every third layer meets one other rule than `d_rtrl`.
     """
 
     def by_default(c: int, r: int, w: int) -> bool:
@@ -150,26 +149,21 @@ def thin_matrix(rules: tuple[str, ...] = RULES, windows: tuple[int, ...] = WINDO
     return _crossed(rules, windows, by_default)
 
 
-def marks(by_default: bool, on_both_legs: bool) -> list[Any]:
+def marks(by_default: bool) -> list[Any]:
     """What is run when."""
-    return [*([] if by_default else [pytest.mark.slow]), *([] if on_both_legs else [pytest.mark.first_leg])]
-
-
-def halved(names: Sequence[str]) -> list[Any]:
-    """These cases, every second one on the first leg alone. Variants of layers are slow."""
-    return [pytest.param(name, marks=marks(name not in VARIANTS, k % 2 == 0)) for k, name in enumerate(names)]
+    return [] if by_default else [pytest.mark.slow]
 
 
 def cells_first(names: Sequence[str], but_for: Container[str] = LAYERS) -> list[Any]:
     """These cases, of which layers are slow, or some of them."""
-    return [pytest.param(name, marks=marks(name not in but_for, True)) for name in names]
+    return [pytest.param(name, marks=marks(name not in but_for)) for name in names]
 
 
 def _crossed(rules: tuple[str, ...], windows: tuple[int, ...], by_default: Callable[[int, int, int], bool]) -> Any:
     return pytest.mark.parametrize(
         ("name", "rule", "window"),
         [
-            pytest.param(case.name, rule, window, marks=marks(by_default(c, r, w), (c + r) % 2 == 0))
+            pytest.param(case.name, rule, window, marks=marks(by_default(c, r, w)))
             for c, case in enumerate(zoo.ALL)
             for r, rule in enumerate(rules)
             for w, window in enumerate(windows)

@@ -32,7 +32,7 @@ STEPS = 7
 def turns() -> list[Any]:
     """Each layer with each window: one of them by default, and none of a variant."""
     return [
-        pytest.param(name, window, marks=marks(k % 2 == w and name not in VARIANTS, k % 4 < 2))
+        pytest.param(name, window, marks=marks(k % 2 == w and name not in VARIANTS))
         for k, name in enumerate(LAYERS)
         for w, window in enumerate(WINDOWS)
     ]

@@ -52,7 +52,7 @@ def test_declared_buffers_are_short_term_states(name: str):
     assert sorted(module_of(name).states(ShortTermState)) == sorted(zoo.case(name).buffers)
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=marks(n in NATIVE, k % 2 == 0)) for k, n in enumerate(NAMES)])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=marks(n in NATIVE)) for n in NAMES])
 def test_a_module_learns_as_its_plain_step_does(name: str):
     of = problem(name)
     plain = compiled(of, "d_rtrl", 2)
