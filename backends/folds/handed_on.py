@@ -51,8 +51,8 @@ class HandedOn:
         for family, of_family in zip(self.families, held, strict=True):
             for at, arrays in enumerate(of_family):
                 carried = [list(unit.carried(unit.sweeps[at]).values()) for unit in family.units]
-                for k, array in enumerate(arrays.values()):
-                    for of_unit, x in zip(carried, family.apart(array), strict=True):
+                for k, state in enumerate(family.unit.carried(family.unit.sweeps[at])):
+                    for of_unit, x in zip(carried, family.apart(arrays[state]), strict=True):
                         new[self.lag.place[of_unit[k]]] = x
         return tuple(new) if left is None else (*new, self._of_units(left))
 

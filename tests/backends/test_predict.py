@@ -60,7 +60,7 @@ def test_a_step_without_inputs_runs_as_long_as_it_is_told():
         (
             lambda: LEARNER.predict(OF.params, LEARNER.init(), OF.xs),
             """error: the states have another structure than at compile [argument-structure]
-  note: found states.h, traces.0, traces.1.0, traces.1.1, traces.1.2
+  note: found states.h, traces.0, traces.1.0, traces.1.1, traces.1.2, cut.h
   note: wanted h
   help: give the carry's states: carry.states""",
         ),
