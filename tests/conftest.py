@@ -23,8 +23,10 @@ from golden_files import compare_with_golden
 jax.config.update("jax_enable_x64", True)
 
 GOLDENS = Path(__file__).parent / "goldens"
-LARGE = 4
-"""From so many cases on the legs share them."""
+LARGE, MANY = 4, 16
+"""From so many cases on the legs share them; from so many on, where programs are compiled, a third is slow."""
+COMPILING = frozenset({"zoo", "rules", "backends", "frameworks"})
+SHARES = (pytest.mark.first_leg, pytest.mark.second_leg, pytest.mark.slow)
 
 # The same examples on every run: a gate does not roll dice. `--hypothesis-profile=explore` does.
 hypothesis.settings.register_profile(
@@ -40,16 +42,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Share the cases of large tests between the two legs: each runs half of them, `make test-all` runs all."""
+    """Share the cases of large tests between the two legs; of many that compile programs, a third is slow."""
     cases: dict[tuple[Path, str], list[pytest.Item]] = {}
     for item in items:
-        if not any(item.get_closest_marker(name) for name in ("slow", "first_leg")):
+        if not any(item.get_closest_marker(name) for name in ("slow", "first_leg", "second_leg")):
             cases.setdefault((item.path, item.nodeid.split("[")[0]), []).append(item)
-    for own in cases.values():
-        if len(own) >= LARGE:
-            for k, item in enumerate(own):
-                # The parity of the binary digits of `k` follows none of the axes that cases are a product of.
-                item.add_marker(pytest.mark.second_leg if k.bit_count() % 2 else pytest.mark.first_leg)
+    for (path, _), own in cases.items():
+        compiling = COMPILING.intersection(path.relative_to(Path(__file__).parent).parts)
+        shares = 3 if compiling and len(own) >= MANY else 2 if len(own) >= LARGE else 1
+        for k, item in enumerate(own):
+            if shares > 1:
+                item.add_marker(SHARES[_digit_sum(k, shares) % shares])
+
+
+def _digit_sum(number: int, base: int) -> int:
+    """The sum of a number's digits: modulo the base it follows none of the axes that cases are a product of."""
+    return number % base + _digit_sum(number // base, base) if number else 0
 
 
 @pytest.fixture

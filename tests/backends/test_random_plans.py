@@ -89,7 +89,7 @@ def faults_of_rule(name: str, rule: Any, window: int) -> list[str]:
 ways = st.lists(st.sampled_from(sorted(WAYS)), min_size=1, max_size=3).map(tuple)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=7, deadline=None)
 @given(name=st.sampled_from(sorted(MODELS)), chosen=ways, window=st.sampled_from([1, 2, 3]))
 def test_drawn_rules(name: str, chosen: tuple[str, ...], window: int):
     assert faults_of_rule(name, Told(ways=chosen), window) == []

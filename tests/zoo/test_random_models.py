@@ -33,7 +33,7 @@ def faults(recipe: Recipe, rule: Any, window: int, sites: str) -> list[str]:
     return false_labels(labels, found, exact, truncated) + silent + wrong
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(recipes, st.sampled_from(["explicit", "auto"]))
 @example(Recipe(("reverse", "gather"), "leak", (), False, True), "explicit")
 @example(Recipe(("gate_halves",), "gate", ("sort",), True, False), "auto")
