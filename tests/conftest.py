@@ -23,7 +23,7 @@ from golden_files import compare_with_golden
 jax.config.update("jax_enable_x64", True)
 
 GOLDENS = Path(__file__).parent / "goldens"
-LARGE, MANY = 4, 16
+LARGE, MANY = 4, 8
 """From so many cases on the legs share them; from so many on, where programs are compiled, a third is slow."""
 COMPILING = frozenset({"zoo", "rules", "backends", "frameworks"})
 SHARES = (pytest.mark.first_leg, pytest.mark.second_leg, pytest.mark.slow)
