@@ -21,7 +21,8 @@ def _normal(draw: Draw, *shape: int, scale: float = 1.0) -> Array:
 
 
 def _sequence(draw: Draw, steps: int, batch: int, inputs: int, outputs: int) -> tuple[Array, Array]:
-    return tuple(jnp.asarray(draw.normal(size=(steps, batch, k)), jnp.float32) for k in (inputs, outputs))  # type: ignore[return-value]
+    xs, ts = (jnp.asarray(draw.normal(size=(steps, batch, k)), jnp.float32) for k in (inputs, outputs))
+    return xs, ts
 
 
 def _rest(batch: int, n: int, names: str) -> dict[str, Array]:

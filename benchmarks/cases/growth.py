@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -60,8 +61,7 @@ def _growth(settings: Settings) -> Sequence[Record]:
         records += _series(f"n, LIF, {rule}", settings, units, lambda k: models.lif(k, batch, steps), rule)
         records += _series(f"B, LIF, {rule}", settings, batches, lambda k: models.lif(n, k, steps), rule)
         records += _series(f"T, LIF, {rule}", settings, times, lambda k: models.lif(n, batch, k), rule, **flat)
-    stack = lambda k: models.stack(16, 4, 128, k)  # noqa: E731
-    records += _series("layers, LSTM, d_rtrl", settings, layers, stack, "d_rtrl")
+    records += _series("layers, LSTM, d_rtrl", settings, layers, partial(models.stack, 16, 4, 128), "d_rtrl")
     cubic = {"time": {"most": 3.2}}
     sizes = (4, 8) if quick else (32, 64, 128)
     records += _series("n, tanh RNN, rtrl", settings, sizes, lambda k: models.tanh_rnn(k, 1, 64), "rtrl", **cubic)
