@@ -55,15 +55,19 @@ def alif(n: int, batch: int, steps: int, inputs: int = 128) -> Problem:
     return Problem(step, params, _rest(batch, n, "va"), *_sequence(draw, steps, batch, inputs, n))
 
 
+def gru_cell(p: Mapping[str, Array], h: Array, x: Array) -> Array:
+    """The new state of a gated recurrent unit with the weights `r`, `z` and `g`, each of [inputs + n, n]."""
+    u = jnp.concatenate([x, h], -1)
+    r, z = jax.nn.sigmoid(u @ p["r"]), jax.nn.sigmoid(u @ p["z"])
+    return (1 - z) * h + z * jnp.tanh(jnp.concatenate([x, r * h], -1) @ p["g"])
+
+
 def gru(n: int, batch: int, steps: int, inputs: int = 128) -> Problem:
     """A gated recurrent unit, a weight a gate."""
     draw = np.random.default_rng(2)
 
     def step(p: Any, s: Any, x: Array) -> tuple[Any, Array]:
-        h = s["h"]
-        u = jnp.concatenate([x, h], -1)
-        r, z = jax.nn.sigmoid(u @ p["r"]), jax.nn.sigmoid(u @ p["z"])
-        h = (1 - z) * h + z * jnp.tanh(jnp.concatenate([x, r * h], -1) @ p["g"])
+        h = gru_cell(p, s["h"], x)
         return {"h": h}, h
 
     params = {k: _normal(draw, inputs + n, n) for k in "rzg"}

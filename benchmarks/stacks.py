@@ -22,6 +22,7 @@ import etir
 
 from .deep import bptt, loss
 from .harness import Program, distance, timed_call
+from .models import gru_cell, lstm_cell
 
 STEPS, WINDOW, BATCH = 256, 16, 4
 Array = jax.Array
@@ -30,27 +31,21 @@ Cell = Callable[[Any, Any, Array], tuple[Any, Array]]
 
 def lstm(params: Any, states: Any, x: Array) -> tuple[Any, Array]:
     """A long short-term memory with one weight."""
-    i, f, g, o = jnp.split(jnp.concatenate([x, states["h"]], -1) @ params["w"], 4, -1)
-    c = jax.nn.sigmoid(f + 1) * states["c"] + jax.nn.sigmoid(i) * jnp.tanh(g)
-    h = jax.nn.sigmoid(o) * jnp.tanh(c)
+    gates = jnp.split(jnp.concatenate([x, states["h"]], -1) @ params["w"], 4, -1)
+    c, h = lstm_cell(dict(zip("ifgo", gates, strict=True)), states["c"])
     return {"h": h, "c": c}, h
 
 
 def lstm_by_gates(params: Any, states: Any, x: Array) -> tuple[Any, Array]:
     """A long short-term memory with a weight a gate."""
     u = jnp.concatenate([x, states["h"]], -1)
-    i, f, g, o = (u @ params[k] for k in "ifgo")
-    c = jax.nn.sigmoid(f + 1) * states["c"] + jax.nn.sigmoid(i) * jnp.tanh(g)
-    h = jax.nn.sigmoid(o) * jnp.tanh(c)
+    c, h = lstm_cell({k: u @ params[k] for k in "ifgo"}, states["c"])
     return {"h": h, "c": c}, h
 
 
 def gru(params: Any, states: Any, x: Array) -> tuple[Any, Array]:
     """A gated recurrent unit, a weight a gate."""
-    h = states["h"]
-    u = jnp.concatenate([x, h], -1)
-    r, z = (jax.nn.sigmoid(u @ params[k]) for k in "rz")
-    h = (1 - z) * h + z * jnp.tanh(jnp.concatenate([x, r * h], -1) @ params["g"])
+    h = gru_cell(params, states["h"], x)
     return {"h": h}, h
 
 

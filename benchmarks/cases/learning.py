@@ -20,6 +20,7 @@ import etir
 
 from ..lif import spike
 from ..memories import lru_layer, lru_params
+from ..models import gru_cell
 from ..record import Record
 from ..suite import Case, Settings
 from ..tasks import TASKS, Task
@@ -45,10 +46,7 @@ def gru(n: int) -> Model:
     """A gated recurrent unit with a linear readout."""
 
     def step(p: Any, s: Any, x: Array) -> tuple[Any, Array]:
-        h = s["h"]
-        u = jnp.concatenate([x, h], -1)
-        r, z = jax.nn.sigmoid(u @ p["r"]), jax.nn.sigmoid(u @ p["z"])
-        h = (1 - z) * h + z * jnp.tanh(jnp.concatenate([x, r * h], -1) @ p["g"])
+        h = gru_cell(p, s["h"], x)
         return {"h": h}, h @ p["out"]
 
     def params(draw: np.random.Generator, inputs: int, classes: int) -> Any:
