@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from ..ir.diagnostics import Diagnostic, EtirError, did_you_mean, error
 from ..ir.finite import not_finite
+from ..ir.marks import MARKS
 from ..ir.step import Signature, leaf_paths
 from ..ir.transition import StateKind, Transition
 from ..ir.types import TensorType
@@ -33,7 +34,9 @@ class Arguments:
         self._params: Wanted = [(p.path, p.value.type) for p in transition.params]
         self._states: Wanted = [(s.path, s.before.type) for s in transition.states]
         self._buffers = {s.path for s in transition.states if s.kind is StateKind.BUFFER}
-        self._inputs: Wanted = [(i.path, i.value.type) for i in transition.inputs]
+        inputs: Wanted = [(i.path, i.value.type) for i in transition.inputs]
+        count = len(inputs) - len(signature.marks)
+        self._inputs, self._marks = inputs[:count], inputs[count:]
         signals = transition.plan.signals if transition.plan is not None else ()
         self._signals: Wanted = [(s.path, s.value.type) for s in signals]
         self._traces = traces
@@ -84,46 +87,56 @@ class Arguments:
             )
         return self.states(states), traces, self.states(cut)
 
-    def step(self, inputs: tuple[Any, ...]) -> Arrays:
-        """The leaves of one step's inputs."""
-        return _checked(self._input_leaves(inputs), self._inputs)
+    def step(self, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Arrays, Arrays]:
+        """The leaves of one step's inputs, its marks behind them, and of its signals."""
+        marks, signals = self._keywords(keywords)
+        return [*_checked(self._input_leaves(inputs), self._inputs), *marks], signals
 
-    def signals(self, given: dict[str, Any], *, over_time: bool = False) -> Arrays:
-        """The arrays of the signals that the learning rule reads, from keyword arguments."""
-        wanted = [path for path, _ in self._signals]
-        findings = [
-            Diagnostic(
-                code="argument-signal",
-                message=f"the learning rule reads the signal '{path}' at every step, and it was not given",
-                help=f"pass {path}=... to the learner's method",
-            )
-            for path in wanted
-            if path not in given
-        ]
-        findings += [
-            Diagnostic(
-                code="argument-signal",
-                message=f"the learner was given '{path}', a signal that its learning rule does not read",
-                help=did_you_mean(path, wanted) or "drop it, or use a rule that reads signals",
-            )
-            for path in given
-            if path not in wanted
-        ]
+    def _keywords(
+        self, given: dict[str, Any], *, over_time: bool = False, alone: bool = False
+    ) -> tuple[Arrays, Arrays]:
+        """The marks and the signals among keyword arguments; where the model runs `alone`, it takes no signals."""
+        kinds = self._marks, [] if alone else self._signals
+        marks, signals = ([path for path, _ in wanted] for wanted in kinds)
+        findings = [_missing_mark(path) for path in marks if path not in given]
+        findings += [_missing_signal(path) for path in signals if path not in given]
+        findings += [_unknown_keyword(path, [*marks, *signals]) for path in given if path not in (*marks, *signals)]
         if findings:
             raise EtirError(findings)
-        return _checked([jnp.asarray(given[path]) for path in wanted], self._signals, over_time=over_time)
+        found = [
+            _checked([jnp.asarray(given[path]) for path, _ in wanted], wanted, over_time=over_time) for wanted in kinds
+        ]
+        return found[0], found[1]
 
-    def sequence(self, xs: Any, targets: Any = (), signals: dict[str, Any] | None = None) -> tuple[Arrays, Arrays, int]:
-        """The leaves of a sequence's inputs and signals, and its length, in which the targets agree."""
+    def sequence(
+        self, xs: Any, targets: Any = (), keywords: dict[str, Any] | None = None
+    ) -> tuple[Arrays, Arrays, int]:
+        """The leaves of a sequence's inputs, with marks, and signals, and its length, in which the targets agree."""
         inputs, places = self._over_time(xs)
-        given = self.signals(signals or {}, over_time=True)
-        places += [(f"signal '{path}'", jnp.shape(x)) for (path, _), x in zip(self._signals, given, strict=True)]
+        marks, signals = self._keywords(keywords or {}, over_time=True)
+        places += [(f"{path}=", jnp.shape(x)) for (path, _), x in zip(self._marks, marks, strict=True)]
+        places += [(f"signal '{path}'", jnp.shape(x)) for (path, _), x in zip(self._signals, signals, strict=True)]
         places += [(f"target {path}", jnp.shape(x)) for path, x in leaf_paths(targets, "target")]
-        return inputs, given, _length(places)
+        return [*inputs, *marks], signals, _length(places)
 
-    def alone(self, xs: Any, steps: int | None) -> tuple[Arrays, int]:
-        """The leaves of a sequence's inputs where nothing else is given, and its length, which `steps` may say."""
+    @property
+    def masks_steps(self) -> bool:
+        """Whether each step is told if it counts, all samples alike."""
+        return any(path == "mask" and not kind.shape for path, kind in self._marks)
+
+    def with_targets(self, xs: Any, targets: Any, keywords: dict[str, Any]) -> tuple[Arrays, Arrays, Any]:
+        """The leaves of a sequence's inputs and signals, and its targets, of which a mask of steps is the first."""
+        inputs, signals, _ = self.sequence(xs, targets, keywords)
+        return inputs, signals, (inputs[len(self._inputs)], *targets) if self.masks_steps else targets
+
+    def alone(self, xs: Any, steps: int | None, keywords: dict[str, Any]) -> tuple[Arrays, int]:
+        """The leaves of a sequence's inputs, with marks, where nothing else is given, and its length.
+
+        `steps` may say the length.
+        """
         inputs, places = self._over_time(xs)
+        marks, _ = self._keywords(keywords, over_time=True, alone=True)
+        places += [(f"{path}=", jnp.shape(x)) for (path, _), x in zip(self._marks, marks, strict=True)]
         if steps is not None:
             places.append((f"steps={steps}", (steps,)))
         elif not places:
@@ -132,7 +145,7 @@ class Arguments:
                 "the step takes no inputs, so nothing says how long the sequence is",
                 help="pass steps=...",
             )
-        return inputs, _length(places)
+        return [*inputs, *marks], _length(places)
 
     def _over_time(self, xs: Any) -> tuple[Arrays, list[tuple[str, tuple[int, ...]]]]:
         inputs = _checked(self._input_leaves(self._as_inputs(xs)), self._inputs, over_time=True)
@@ -163,6 +176,36 @@ class Arguments:
         if self._count == 1:
             return (xs,)
         return () if xs is None else tuple(xs) if isinstance(xs, (tuple, list)) else (xs,)
+
+
+def _missing_mark(path: str) -> Diagnostic:
+    return Diagnostic(
+        code="argument-mark",
+        message=f"the learner was compiled with {path}=, and this call does not say {path}",
+        help=f"pass {path}=..., true or false for each step; or compile without",
+    )
+
+
+def _missing_signal(path: str) -> Diagnostic:
+    return Diagnostic(
+        code="argument-signal",
+        message=f"the learning rule reads the signal '{path}' at every step, and it was not given",
+        help=f"pass {path}=... to the learner's method",
+    )
+
+
+def _unknown_keyword(path: str, known: list[str]) -> Diagnostic:
+    if path in MARKS:
+        return Diagnostic(
+            code="argument-mark",
+            message=f"the learner was given {path}=, and was compiled without",
+            help=f"compile with {path}='step', or {path}='sample' for one of each sample",
+        )
+    return Diagnostic(
+        code="argument-signal",
+        message=f"the learner was given '{path}', a signal that its learning rule does not read",
+        help=did_you_mean(path, known) or "drop it, or use a rule that reads signals",
+    )
 
 
 def checked_key(key: Any) -> Any:

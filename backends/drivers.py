@@ -76,7 +76,7 @@ def merged(array: jax.Array) -> jax.Array:
 
 def train_by_windows(
     gradient: Callable[..., Any],
-    update: Callable[[Arrays, Any, Arrays, int], tuple[Arrays, Any]],
+    update: Callable[[Arrays, Any, Arrays], tuple[Arrays, Any]],
     ready: Enter,
     carry: tuple[Arrays, Any, Arrays, Any],
     arrays: tuple[Arrays, Arrays, Any],
@@ -86,7 +86,7 @@ def train_by_windows(
 
     Args:
         gradient: `(params, states, traces, inputs, signals, targets) -> (gradients, losses, states, traces, aux)`.
-        update: `(gradients, optimizer's state, params, steps) -> (params, optimizer's state)`.
+        update: `(gradients, optimizer's state, params) -> (params, optimizer's state)`.
         ready: the traces in the form that windows of so many steps take and return.
         carry: parameters, optimizer's state, states and traces.
         arrays: inputs, signals and targets, with a leading time axis.
@@ -97,9 +97,10 @@ def train_by_windows(
     """
 
     def body(now: Any, xt: Any, steps: int) -> tuple[Any, Any]:
+        del steps
         params, opt_state, states, traces = now
         grads, losses, states, traces, aux = gradient(params, states, traces, *xt)
-        params, opt_state = update(grads, opt_state, params, steps)
+        params, opt_state = update(grads, opt_state, params)
         return (params, opt_state, states, traces), (losses, aux)
 
     def enter(now: Any, steps: int) -> Any:

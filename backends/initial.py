@@ -65,11 +65,13 @@ class InitialLearner(Learner):
         held = [jax.lax.stop_gradient(x) if path in initial else x for path, x in leaves.items()]
         return initial, WithBegun(jax.tree.unflatten(jax.tree.structure(given), held), jnp.zeros((), bool))
 
-    def predict(self, params: Any = None, states: Any = None, xs: Any = None, *, steps: int | None = None) -> Any:
+    def predict(
+        self, params: Any = None, states: Any = None, xs: Any = None, *, steps: int | None = None, **marks: Any
+    ) -> Any:
         """The model alone: the states after the inputs, and stacked outputs. Differentiable by the states as well."""
         initial, begun = self._beginning(self.states if states is None else states)
         whole = WithInitial(self.params if params is None else params, initial)
-        after, outputs = super().predict(whole, begun, xs, steps=steps)
+        after, outputs = super().predict(whole, begun, xs, steps=steps, **marks)
         return after.given, outputs
 
     def traces(self, carry: Any) -> tuple[jax.Array, ...]:

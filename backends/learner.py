@@ -107,7 +107,9 @@ class Learner:
         """
         return self._window(params, carry, xs, signals)
 
-    def predict(self, params: Any = None, states: Any = None, xs: Any = None, *, steps: int | None = None) -> Any:
+    def predict(
+        self, params: Any = None, states: Any = None, xs: Any = None, *, steps: int | None = None, **marks: Any
+    ) -> Any:
         """The model alone over inputs with a leading time axis, no traces: the states after them and stacked outputs.
 
         It costs what `jax.lax.scan` of the step costs. Parameters and states are by default those given at compile; a
@@ -118,7 +120,7 @@ class Learner:
         if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
             raise error("sequence-length", f"steps={steps!r}; wanted a positive number of steps")
         params, states = self.params if params is None else params, self.states if states is None else states
-        return self._predict(steps, params, states, xs)
+        return self._predict(steps, params, states, xs, marks)
 
     def grad(self, loss: Callable[..., Any], *, reduction: str = "sum") -> Callable[..., Result]:
         """A function `(params, carry, xs, *targets) -> Result`: the gradient over a sequence.
@@ -200,7 +202,7 @@ class Learner:
         of = self._arguments
 
         def check(params: Any, carry: Any, inputs: Any, signals: Any) -> tuple[Any, ...]:
-            return of.params(params), refuse_by_carry(*of.carry(carry), "step"), of.step(inputs), of.signals(signals)
+            return of.params(params), refuse_by_carry(*of.carry(carry), "step"), *of.step(inputs, signals)
 
         def step(params: Arrays, carry: Any, inputs: Arrays, signals: Arrays) -> tuple[Carry, Any]:
             (states, traces, seal), arrays = carry, self._warned_of(inputs)
@@ -216,7 +218,7 @@ class Learner:
 
         def check(params: Any, carry: Any, xs: Any, signals: Any) -> tuple[Any, ...]:
             entering = refuse_by_carry(*of.carry(carry), "window")
-            return of.params(params), entering, of.sequence(xs, signals=signals)
+            return of.params(params), entering, of.sequence(xs, (), signals)
 
         def window(params: Arrays, carry: Any, sequence: tuple[Arrays, Arrays, int]) -> tuple[Carry, Any]:
             def enter(now: Any, steps: int) -> Any:
@@ -238,8 +240,8 @@ class Learner:
     def _predict(self) -> Checked:
         of, model = self._arguments, self._engine.calls.model
 
-        def check(steps: int | None, params: Any, states: Any, xs: Any) -> tuple[Any, ...]:
-            return of.params(params), of.states(states), of.alone(xs, steps)
+        def check(steps: int | None, params: Any, states: Any, xs: Any, marks: Any) -> tuple[Any, ...]:
+            return of.params(params), of.states(states), of.alone(xs, steps, marks)
 
         def predict(_: Any, params: Arrays, states: Arrays, given: tuple[Arrays, int]) -> tuple[Any, Any]:
             inputs, length = given
@@ -254,14 +256,11 @@ class Learner:
 
         def check(loss: Key, _: str, params: Any, carry: Any, xs: Any, targets: Any, signals: Any) -> tuple[Any, ...]:
             check_targets(loss.value, targets, "(params, carry, xs, *targets)")
-            given = of.params(params), *of.carry(carry)[:2], *of.sequence(xs, targets, signals)[:2], targets
+            given = of.params(params), *of.carry(carry)[:2], *of.with_targets(xs, targets, signals)
             return refuse_through_driver(given, "grad")
 
         def gradient(loss: Key, reduction: str, *given: Any, total: Total) -> Result:
-            flat = StepLoss(loss.value, self._signature.outputs)
-            grads, losses, states, traces, aux = total(partial(self._engine.gradient, flat))(*given)
-            if reduction == "mean":
-                grads = _divided(grads, losses.shape[0])
+            grads, losses, states, traces, aux = self._total(loss, reduction, total)(*given)
             tree = jax.tree.unflatten(self._signature.params, grads)
             return refuse_through_driver(Result(tree, losses, self._carry(states, traces), aux), "grad")
 
@@ -284,19 +283,19 @@ class Learner:
         ) -> tuple[Any, ...]:
             check_targets(loss.value, targets, "(params, opt_state, carry, xs, *targets)")
             flat, (states, traces) = of.params(params), of.carry(carry)[:2]
-            arrays = *of.sequence(xs, targets, signals)[:2], targets
+            arrays = of.with_targets(xs, targets, signals)
             check_opt_state(optimizer.value, jax.tree.unflatten(structure, flat), opt_state)
             return refuse_through_driver(((flat, opt_state, states, traces), arrays), "train")
 
         def train(loss: Key, optimizer: Key, reduction: str, carry: Any, arrays: Any, *, total: Total) -> Trained:
-            def update(grads: Arrays, opt_state: Any, params: Arrays, steps: int) -> tuple[Arrays, Any]:
-                ascent = [jnp.conj(g) for g in (_divided(grads, steps) if reduction == "mean" else grads)]
+            def update(grads: Arrays, opt_state: Any, params: Arrays) -> tuple[Arrays, Any]:
+                ascent = [jnp.conj(g) for g in grads]
                 tree = jax.tree.unflatten(structure, params)
                 updates, opt_state = optimizer.value.update(jax.tree.unflatten(structure, ascent), opt_state, tree)
                 moved = jax.tree.map(_moved, updates, tree, is_leaf=lambda x: x is None)
                 return refuse_through_driver((jax.tree.leaves(moved), opt_state), "train")
 
-            gradient = total(partial(self._engine.gradient, StepLoss(loss.value, self._signature.outputs)))
+            gradient = self._total(loss, reduction, total)
             ready = self._engine.lag.ready
             now, losses, aux = train_by_windows(gradient, update, ready, carry, arrays, self.window_size)
             params, opt_state, states, traces = now
@@ -304,6 +303,11 @@ class Learner:
             return refuse_through_driver(Trained(tree, opt_state, self._carry(states, traces), losses, aux), "train")
 
         return self._checked(check, train, 3, roles=TRAINING, like=like_training, totals=2)
+
+    def _total(self, loss: Key, reduction: str, total: Total) -> Callable[..., Any]:
+        """The engine's gradient of a loss, over all devices."""
+        of_step = StepLoss(loss.value, self._signature.outputs, self._arguments.masks_steps)
+        return of_step.of(total(partial(self._engine.gradient, of_step)), reduction)
 
     def _checked(self, *functions: Any, **options: Any) -> Checked:
         return Checked(*functions, **options, layout=self.layout)
@@ -333,11 +337,6 @@ def _known(tree: Any, what: str, *, code: str) -> Any:
 def _check_reduction(reduction: str) -> None:
     if reduction not in ("sum", "mean"):
         raise error("unknown-reduction", f"reduction={reduction!r}; wanted 'sum' or 'mean'")
-
-
-def _divided(grads: Arrays, steps: int) -> Arrays:
-    """Sums over steps as means; the zeros of integer parameters stay as they are."""
-    return [g / steps if jnp.issubdtype(g.dtype, jnp.inexact) else g for g in grads]
 
 
 def _moved(update: jax.Array | None, param: jax.Array) -> jax.Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,9 +24,33 @@ class StepLoss:
     """What the user gave: `loss(outputs, *target)`, a scalar or a pair of a scalar and anything else."""
     outputs: Any
     """The structure of the outputs."""
+    masked: bool = False
+    """Whether the first target says if the step counts; the loss of one that does not is zero."""
 
     def __call__(self, outputs: Arrays, target: Any) -> tuple[jax.Array, Any]:
         """The loss and the auxiliary results, None for none. Raises EtirError for a loss that is no real scalar."""
+        if not self.masked:
+            return self._of_step(outputs, target)
+        counts, *given = target
+        value, aux = self._of_step(outputs, given)
+        return jnp.where(counts, value, jnp.zeros_like(value)), aux
+
+    def of(self, gradient: Callable[..., Any], reduction: str) -> Callable[..., Any]:
+        """An engine's `gradient` of this loss, the sum over steps, as `reduction` wants it.
+
+        A mean is over the steps that count, of which there may be none.
+        """
+        if reduction == "sum":
+            return gradient
+
+        def mean(*given: Any) -> Any:
+            grads, losses, *rest = gradient(*given)
+            steps = jnp.maximum(jnp.sum(given[-1][0]), 1) if self.masked else losses.shape[0]
+            return [_divided(g, steps) for g in grads], losses, *rest
+
+        return mean
+
+    def _of_step(self, outputs: Arrays, target: Any) -> tuple[jax.Array, Any]:
         value = self.function(jax.tree.unflatten(self.outputs, outputs), *target)
         value, aux = self._pair(value) if isinstance(value, tuple) else (value, None)
         value = _array(value)
@@ -45,6 +70,11 @@ class StepLoss:
                 help="put everything but the scalar into one tuple or dictionary",
             )
         return value
+
+
+def _divided(grad: jax.Array, steps: Any) -> jax.Array:
+    """A sum over steps as a mean; the zeros of integer parameters stay as they are."""
+    return (grad / steps).astype(grad.dtype) if jnp.issubdtype(grad.dtype, jnp.inexact) else grad
 
 
 def check_loss(function: Any) -> None:

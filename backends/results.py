@@ -37,7 +37,7 @@ class Trained(NamedTuple):
 
 STEP: Roles = ("params", "carry", "now", "now")
 SEQUENCE: Roles = ("params", "carry", "time", "time", "time")
-ALONE: Roles = ("params", "states", "time")
+ALONE: Roles = ("params", "states", "time", "time")
 TRAINING: Roles = ("params", "optimizer", *SEQUENCE[1:])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import jax
@@ -16,6 +16,7 @@ from ..ir.loc import Loc, definition
 from ..ir.step import Leaf, Signature, Step, StepFunction, leaf_paths
 from ..ir.types import TensorType
 from .examples import as_arrays, check_call
+from .marks import with_marks
 
 _SUSPICIOUS_CONSTANT = 16
 """Floating-point constants of at least this many elements, in two or more axes, look like weights."""
@@ -30,20 +31,27 @@ def lower(
     *inputs: Any,
     buffers: str | Sequence[str] = (),
     declared_at: dict[str, Loc] | None = None,
+    marks: Mapping[str, str] | None = None,
     name: str | None = None,
 ) -> Step:
     """Trace `step(params, states, *inputs) -> (new_states, outputs)` on example values.
 
     `params`, `states` and each input are any pytrees of arrays, or of anything with a shape and a dtype. States of
     floating or complex type are hidden unless their path matches one of the `buffers` globs. `declared_at` says where
-    states were declared, for diagnostics. Raises EtirError, all findings at once, where the step does not return its
-    states with the structure, shapes and element types that it was given.
+    states were declared, for diagnostics. `marks` are those that the lowered step takes beside its inputs, and what
+    each is of. Raises EtirError, all findings at once, where the step does not return its states with the structure,
+    shapes and element types that it was given.
     """
     check_call(step, (params, states, *inputs), _EXAMPLE)
     params, states = as_arrays(params, "param", "parameter"), as_arrays(states, "state", "state")
     inputs = (as_arrays(inputs[0], "x", "input"),) if len(inputs) == 1 else as_arrays(inputs, "x", "input")
-    structs = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (params, states, inputs))
-    loc = definition(step)
+    loc, called = definition(step), name or getattr(step, "__name__", "step").strip("<>")
+    beside: tuple[dict[str, Any], ...] = ()
+    if marks:
+        step, kinds = with_marks(step, states, marks)
+        beside = (kinds,)
+    whole = (params, states, (*inputs, *beside))
+    structs = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), whole)
     result: list[Any] = []
 
     def flat_step(*leaves: Any) -> list[Any]:
@@ -58,14 +66,17 @@ def lower(
     declared = _declared(leaf_paths(states, "state"), buffers)
     state_leaves = _leaves(states, "state", declared, declared_at or {})
     _check_states(states, new_states, shapes, state_leaves, loc)
-    _check_constants(closed)
+    _check_constants(closed, {id(x) for x in jax.tree.leaves(states)})
     _check_numbers(params, states, declared)
     return Step(
-        name=name or getattr(step, "__name__", "step").strip("<>"),
+        name=called,
         jaxpr=closed,
         params=_leaves(params, "param"),
         states=state_leaves,
-        inputs=_leaves(inputs[0] if len(inputs) == 1 else inputs, "x"),
+        inputs=(
+            *_leaves(inputs[0] if len(inputs) == 1 else inputs, "x"),
+            *_leaves(beside[0] if beside else (), "mark"),
+        ),
         outputs=tuple(
             Leaf(path=path, type=TensorType.of(shape))
             for (path, _), shape in zip(leaf_paths(outputs, "y"), shapes[len(state_leaves) :], strict=True)
@@ -77,6 +88,7 @@ def lower(
             outputs=jax.tree.structure(outputs),
             example_params=params,
             example_states=states,
+            marks=tuple(beside[0]) if beside else (),
         ),
         loc=loc,
     )
@@ -167,15 +179,16 @@ def _structure_finding(states: Any, new: Any, loc: Loc | None) -> Diagnostic:
     )
 
 
-def _check_constants(closed: Any) -> None:
+def _check_constants(closed: Any, known: Set[int]) -> None:
     """Warn of constants that look like weights that the step closed over: they would get no gradient, and no label.
 
-    Zeros and ones that only select, as a mask does by multiplication, are no weights.
+    Not of those known, by identity, to be states that sequences begin with. Zeros and ones that only select, as a mask
+    does by multiplication, are no weights.
     """
     variables = jx.all_invars(closed)
     for var, value in zip(variables, jx.consts_of(closed), strict=False):
         kind = jx.type_of(var)
-        if not kind.carries_credit or len(kind.shape) < 2 or kind.size < _SUSPICIOUS_CONSTANT:
+        if id(value) in known or not kind.carries_credit or len(kind.shape) < 2 or kind.size < _SUSPICIOUS_CONSTANT:
             continue
         readers = [e for e in jx.equations(closed) if any(a is var for a in e.invars)]
         reader = next((e for e in readers if _sums_products(e)), None)
@@ -191,7 +204,7 @@ def _check_constants(closed: Any) -> None:
         )
         warn(finding)
     for body in (body for eqn in jx.equations(closed) for body in jx.sub_jaxprs(eqn)):
-        _check_constants(body)
+        _check_constants(body, known)
 
 
 def _check_numbers(params: Any, states: Any, declared: dict[str, str]) -> None:

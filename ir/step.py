@@ -53,6 +53,8 @@ class Signature:
     example_states: Any = None
     initial: tuple[str, ...] = ()
     """The paths of the states whose first values are learned; then the trees are those of `ir/beginning.py`."""
+    marks: tuple[str, ...] = ()
+    """The names of the marks that the step takes, in a dictionary behind its inputs; `inputs` is without them."""
 
 
 def leaf_paths(tree: Any, bare: str) -> list[tuple[str, Any]]:

@@ -14,6 +14,7 @@ from .backends.learner import Learner
 from .frontend import Functional, Module, functionalise
 from .frontend.initial import with_initial
 from .frontend.lower import lower as lower_function
+from .frontend.marks import checked_marks
 from .frontend.sequences import lowered_or_told
 from .ir.diagnostics import Diagnostic, EtirError, did_you_mean, error, warn
 from .ir.loc import Loc
@@ -26,7 +27,7 @@ from .memory import budget, refuse_excess
 from .passes import ANALYSIS, Certify, MarkSites, Pass, PassManager, PlanTraces, Reassociate, ingest
 from .passes.instruments.base import Instrument
 from .passes.plan_traces import assign_rules
-from .reports import report_silenced
+from .reports import refuse_unmarked, report_silenced
 from .rules import Rule
 
 RuleLike = str | Rule
@@ -35,26 +36,33 @@ Memory = int | float | str | None
 
 
 @without_explicit_axes()
-def lower(model: Any, *args: Any, buffers: str | Sequence[str] = (), initial: str | Sequence[str] = ()) -> Step:
+def lower(
+    model: Any,
+    *args: Any,
+    buffers: str | Sequence[str] = (),
+    initial: str | Sequence[str] = (),
+    mask: str | None = None,
+    reset: str | None = None,
+) -> Step:
     """One step of a model as a Jaxpr whose leaves have paths.
 
     `lower(step, params, states, *inputs)` takes a plain function `step(params, states, *inputs) -> (new_states,
     outputs)` over pytrees, and example values; `lower(module, *inputs)` a native module, its states as they are now.
     States that match a glob in `buffers` are carried along but are not hidden: the credit through them is dropped, and
     the certificate says so. The first values of states that match a glob in `initial` are learned: they are parameters
-    of the step, called `initial.h` for the state `h`. Raises EtirError where the step does not give its states back as
-    it got them, and for NaN and infinities.
+    of the step, called `initial.h` for the state `h`. `mask` and `reset`, `"step"` or `"sample"`, say that the step is
+    told whether it counts, and whether a sequence begins with it: see `etir.compile`. Raises EtirError where the step
+    does not give its states back as it got them, and for NaN and infinities.
     """
+    options: dict[str, Any] = {"initial": initial, "marks": checked_marks(mask=mask, reset=reset)}
     if is_module(model):
-        return lowered_or_told(lambda x: _lower_functional(functionalise(model, *x), x, buffers, initial), args)
+        return lowered_or_told(lambda x: _lower_functional(functionalise(model, *x), x, buffers, **options), args)
     if isinstance(model, Functional):
-        return lowered_or_told(lambda x: _lower_functional(model, x, buffers, initial), args)
+        return lowered_or_told(lambda x: _lower_functional(model, x, buffers, **options), args)
     if len(args) < 2:
         raise EtirError([too_few_arguments(model)])
     params, states, *inputs = args
-    return lowered_or_told(
-        lambda x: _lowered(model, params, states, *x, initial=initial, buffers=buffers), tuple(inputs)
-    )
+    return lowered_or_told(lambda x: _lowered(model, params, states, *x, buffers=buffers, **options), tuple(inputs))
 
 
 def _lowered(step: Any, params: Any, states: Any, *inputs: Any, initial: str | Sequence[str], **options: Any) -> Step:
@@ -62,6 +70,12 @@ def _lowered(step: Any, params: Any, states: Any, *inputs: Any, initial: str | S
     globs = (initial,) if isinstance(initial, str) else tuple(initial)
     if not globs:
         return lower_function(step, params, states, *inputs, **options)
+    if "reset" in options["marks"]:
+        raise error(
+            "option-pair",
+            "reset= begins sequences with the states given at compile, initial= with learned ones",
+            help="leave one out; without reset=, put an encoded state into learner.init for each sequence",
+        )
     begun, with_first, with_begun = with_initial(step, params, states, globs)
     lowered = lower_function(begun, with_first, with_begun, *inputs, **options)
     return replace(lowered, signature=replace(lowered.signature, initial=tuple(with_first.initial)))
@@ -72,9 +86,7 @@ def is_module(model: Any) -> bool:
     return isinstance(model, Module) or (callable(model) and isinstance(inspect.unwrap(model), Module))
 
 
-def _lower_functional(
-    model: Functional, inputs: tuple[Any, ...], buffers: str | Sequence[str], initial: str | Sequence[str]
-) -> Step:
+def _lower_functional(model: Functional, inputs: tuple[Any, ...], buffers: str | Sequence[str], **options: Any) -> Step:
     """A module's step: floating-point states that are no `HiddenState` are buffers."""
     states = leaf_paths(model.states, "state")
     kinds = {path: kind for path, kind in model.kinds.items() if kind != "hidden"}
@@ -85,8 +97,8 @@ def _lower_functional(
     ]
     places = {path: loc for path, _ in states if (loc := _place(model, path)) is not None}
     named = (buffers,) if isinstance(buffers, str) else buffers
-    options: dict[str, Any] = {"buffers": (*plain, *named), "declared_at": places}
-    return _lowered(model.step, model.params, model.states, *inputs, initial=initial, **options)
+    options |= {"buffers": (*plain, *named), "declared_at": places}
+    return _lowered(model.step, model.params, model.states, *inputs, **options)
 
 
 def _place(model: Functional, path: str) -> Loc | None:
@@ -210,6 +222,7 @@ def emit(
     check(transition)
     tree = signature.signature if isinstance(signature, Step) else signature
     labelled = Certify().run(transition) if transition.plan is not None else transition
+    refuse_unmarked(labelled, tree)
     return emit_transition(labelled, backend, tree, trace_dtype)
 
 
@@ -228,6 +241,8 @@ def compile(
     buffers: str | Sequence[str] = (),
     memory: Memory = None,
     initial: str | Sequence[str] = (),
+    mask: str | None = None,
+    reset: str | None = None,
 ) -> Learner:
     """An online learner for one step of a model.
 
@@ -237,14 +252,20 @@ def compile(
     parameter that reaches a hidden state has no trace: `warn`, `error` or `ignore`. `trace_dtype` is the element type
     that traces are held in. `memory` bounds what they hold: see `etir.plan`. States that match a glob in `initial`
     may be differentiated when they are given to `learner.init`: their influence is carried like a weight's, and
-    labelled as `initial.h`. Raises EtirError for anything that cannot be compiled soundly.
+    labelled as `initial.h`.
+
+    `mask` and `reset` make every method take a boolean of that name for each step, or, as `"sample"`, for each sample
+    of the first axis. A step whose `mask` is false moves no state, no trace and no gradient, and its outputs are zero.
+    A step whose `reset` is true begins with the states given at compile, and with traces of zero. Raises EtirError for
+    anything that cannot be compiled soundly.
     """
-    step = lower(model, *args, buffers=buffers, initial=initial)
+    step = lower(model, *args, buffers=buffers, initial=initial, mask=mask, reset=reset)
     options: dict[str, Any] = {"rules": rules, "credit": credit, "memory": memory, "trace_dtype": trace_dtype}
     planned = plan(analyse_for(step, sites, rule, rules), rule, window, **options)
     _report_truncated(planned, on_truncated)
     report_silenced(planned)
     check(planned)
+    refuse_unmarked(planned, step.signature)
     return emit_transition(planned, backend, step.signature, trace_dtype)
 
 

@@ -1,10 +1,24 @@
-"""What compiling a model warns of, beside weights without a trace."""
+"""What compiling a model warns of, beside weights without a trace, and what it refuses when all is planned."""
 
 from __future__ import annotations
 
 from .ir.dataflow import Crossing
-from .ir.diagnostics import Diagnostic, warn
+from .ir.diagnostics import Diagnostic, error, warn
+from .ir.plan import (
+    Advance,
+    AdvanceFull,
+    Diagonal,
+    Inflow,
+    Jacobian,
+    Neighbourhood,
+    Operation,
+    Outer,
+    Sensitivity,
+    Trace,
+)
+from .ir.step import Signature
 from .ir.transition import Transition, Verdict
+from .ir.values import Value
 from .passes.analyses.silence import STOPPED
 
 _NAMED = 3
@@ -44,3 +58,42 @@ def _finding(crossings: tuple[Crossing, ...], paths: list[str]) -> Diagnostic:
         help="give the operation a surrogate derivative, with jax.custom_jvp or jax.custom_vjp; "
         "jax.lax.stop_gradient says that no learning is meant",
     )
+
+
+def refuse_unmarked(transition: Transition, signature: Signature) -> None:
+    """Raise EtirError where steps are marked, and some trace of the plan is not bound to what states do.
+
+    A step that does not count, or that begins a sequence, is one whose states stay or start; a trace that moves by the
+    derivative of the step alone stays or starts with them.
+    """
+    plan = transition.plan
+    if plan is None or not signature.marks:
+        return
+    makers = {value: op for op in plan.operations for value in op.results}
+    free = [trace for trace in plan.traces if not _follows_states(trace, makers)]
+    if free:
+        names = " and ".join(f"{name}=" for name in signature.marks)
+        raise error(
+            "mark-rule",
+            f"{names} cannot hold rule '{plan.rule}' still: its trace '{free[0].label}' does not move by the "
+            "derivative of the step alone",
+            loc=free[0].loc,
+            help="choose d_rtrl, snap, rtrl or bptt; or leave padding out, and begin each sequence with learner.init",
+        )
+
+
+def _follows_states(trace: Trace, makers: dict[Value, Operation]) -> bool:
+    if trace.before is trace.after:
+        return True
+    advance = makers[trace.after]
+    if not isinstance(advance, Advance):
+        return isinstance(advance, AdvanceFull)
+    by, drives = advance.by, (advance.add, *advance.inflow)
+    if not isinstance(by, (Diagonal, Neighbourhood)):
+        return False
+    factors: list[Value | None] = list(by.factors)
+    for drive in drives:
+        if not isinstance(drive, (Outer, Inflow)):
+            return False
+        factors += drive.factors
+    return all(value is None or isinstance(makers.get(value), (Jacobian, Sensitivity)) for value in factors)
