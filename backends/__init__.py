@@ -17,13 +17,20 @@ from .kernels import kernels
 from .learner import Learner, Result, Trained
 from .names import BACKENDS, backend_of
 from .pallas import Pallas
+from .sizes import Sizes, sizes
 
 
-def emit(transition: Transition, backend: str | Backend, signature: Signature, trace_dtype: Any = None) -> Learner:
+def emit(
+    transition: Transition,
+    backend: str | Backend,
+    signature: Signature,
+    trace_dtype: Any = None,
+    sizes: Sizes | None = None,
+) -> Learner:
     """A learner for a planned transition. Raises EtirError for an unknown backend, or a type that no trace can have."""
     chosen = backend_of(backend)
     kind = InitialLearner if signature.initial else Learner
-    return kind(Engine(transition, chosen, element_type(trace_dtype)), transition, signature)
+    return kind(Engine(transition, chosen, element_type(trace_dtype)), transition, signature, sizes=sizes)
 
 
 def element_type(given: Any) -> str | None:
@@ -53,10 +60,12 @@ __all__ = [
     "Learner",
     "Pallas",
     "Result",
+    "Sizes",
     "Trained",
     "Uses",
     "backend_of",
     "element_type",
     "emit",
     "kernels",
+    "sizes",
 ]

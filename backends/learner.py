@@ -29,16 +29,29 @@ from .layout import Layout, layout
 from .losses import Key, StepLoss, check_loss, check_opt_state, check_optimizer, check_order, check_targets
 from .meshes import Total
 from .results import ALONE, SEQUENCE, STEP, TRAINING, Result, Trained, like_gradient, like_step, like_training
+from .sizes import Sizes
 
 
 class Learner:
-    """An online learner: every method is a pure function, usable under jit, grad, vmap and scan."""
+    """An online learner: every method is a pure function, usable under jit, grad, vmap and scan.
+
+    What it was compiled for it can be asked of at once; a batch of another size, in the states given to `init`, is
+    compiled for when it is first met.
+    """
 
     def __init__(
-        self, engine: Engine, transition: Transition, signature: Signature, layout: Layout | None = None
+        self,
+        engine: Engine,
+        transition: Transition,
+        signature: Signature,
+        layout: Layout | None = None,
+        sizes: Sizes | None = None,
     ) -> None:
-        """Wrap `engine`, emitted from `transition`, in the pytrees of `signature`; its arrays lie as `layout` says."""
-        self._engine, self.layout = engine, layout
+        """Wrap `engine`, emitted from `transition`, in the pytrees of `signature`; its arrays lie as `layout` says.
+
+        Batches of another size are left to the learners that `sizes` has for them.
+        """
+        self._engine, self.layout, self._sizes = engine, layout, sizes
         self.transition = transition
         self._signature = signature
         self._arguments = Arguments(transition, signature, engine.kinds)
@@ -84,6 +97,8 @@ class Learner:
         differentiated (`etir.compile(..., initial=...)` carries their influence), and where a rule needs a key and gets
         none.
         """
+        if states is not None and (own := self._of(states)) is not self:
+            return own.init(params, states, key=key)
         given = self._arguments.beginning(params, self.states if states is None else states)
         copies = [jnp.copy(x) for x in refuse_by_initial_states(given)]
         traces = started(self._engine, checked_key(key), copies, self.layout)
@@ -96,7 +111,7 @@ class Learner:
         A loss may read the outputs and the new states. Its gradient by the inputs is that of this step alone: what
         they do to later calls is left out, and EtirWarning says so.
         """
-        return self._step(params, carry, inputs, signals)
+        return self._of_carry(carry)._step(params, carry, inputs, signals)
 
     def window(self, params: Any, carry: Carry, xs: Any, **signals: Any) -> tuple[Carry, Any]:
         """Steps over inputs with a leading time axis, a window at a time: the new carry and stacked outputs.
@@ -105,7 +120,7 @@ class Learner:
         the outputs and the new states; for gradients over long sequences `grad` holds far less memory. The gradient by
         `xs` is that of each window alone: what they do to later windows is left out, and EtirWarning says so.
         """
-        return self._window(params, carry, xs, signals)
+        return self._of_carry(carry)._window(params, carry, xs, signals)
 
     def predict(
         self, params: Any = None, states: Any = None, xs: Any = None, *, steps: int | None = None, **marks: Any
@@ -120,7 +135,7 @@ class Learner:
         if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
             raise error("sequence-length", f"steps={steps!r}; wanted a positive number of steps")
         params, states = self.params if params is None else params, self.states if states is None else states
-        return self._predict(steps, params, states, xs, marks)
+        return self._of(states)._predict(steps, params, states, xs, marks)
 
     def grad(self, loss: Callable[..., Any], *, reduction: str = "sum") -> Callable[..., Result]:
         """A function `(params, carry, xs, *targets) -> Result`: the gradient over a sequence.
@@ -134,10 +149,10 @@ class Learner:
         _check_reduction(reduction)
         check_loss(loss)
 
-        key, compiled = Key(loss), self._gradient
+        key = Key(loss)
 
         def gradient(params: Any, carry: Carry, xs: Any, *targets: Any, **signals: Any) -> Result:
-            return compiled(key, reduction, params, carry, xs, targets, signals)
+            return self._of_carry(carry)._gradient(key, reduction, params, carry, xs, targets, signals)
 
         return gradient
 
@@ -151,13 +166,13 @@ class Learner:
         _check_reduction(reduction)
         check_loss(loss)
         check_optimizer(optimizer)
-        options, compiled = (Key(loss), Key(optimizer), reduction), self._train
+        options = Key(loss), Key(optimizer), reduction
 
         def train(params: Any, opt_state: Any, carry: Carry, xs: Any, *targets: Any, **signals: Any) -> Trained:
             check_order(opt_state, carry, Carry)
             if callable(opt_state):  # jit would refuse it before the check that is made once, when training is traced
                 check_opt_state(optimizer, params, opt_state)
-            return compiled(*options, params, opt_state, carry, xs, targets, signals)
+            return self._of_carry(carry)._train(*options, params, opt_state, carry, xs, targets, signals)
 
         return train
 
@@ -166,7 +181,8 @@ class Learner:
 
         With frozen weights they depend on the steps alone, not on which methods took them.
         """
-        return self._engine.lag.settled(self._arguments.carry(carry)[1])
+        own = self._of_carry(carry)
+        return own._engine.lag.settled(own._arguments.carry(carry)[1])
 
     def cost(self) -> Cost:
         """Operations, and bytes of traces read, written and held, that the plan takes for each step.
@@ -196,6 +212,13 @@ class Learner:
     def __repr__(self) -> str:
         rule, window = self.certificate.rule, self.window_size
         return f"Learner({self.transition.name!r}, rule={rule!r}, window={window}, backend={self.backend!r})"
+
+    def _of(self, states: Any) -> Learner:
+        """The learner for the batch that these states are: this one, or one that is compiled for that size."""
+        return self if self._sizes is None else self._sizes.of(states) or self
+
+    def _of_carry(self, carry: Any) -> Learner:
+        return self if self._sizes is None else self._of(getattr(carry, "states", ()))
 
     @cached_property
     def _step(self) -> Checked:

@@ -42,6 +42,13 @@ def lower(
     each is of. Raises EtirError, all findings at once, where the step does not return its states with the structure,
     shapes and element types that it was given.
     """
+
+    def again(states: Any, inputs: tuple[Any, ...]) -> Step:
+        return lower(
+            function, params, states, *inputs, buffers=buffers, declared_at=declared_at, marks=marks, name=name
+        )
+
+    function = step
     check_call(step, (params, states, *inputs), _EXAMPLE)
     params, states = as_arrays(params, "param", "parameter"), as_arrays(states, "state", "state")
     inputs = (as_arrays(inputs[0], "x", "input"),) if len(inputs) == 1 else as_arrays(inputs, "x", "input")
@@ -88,9 +95,11 @@ def lower(
             outputs=jax.tree.structure(outputs),
             example_params=params,
             example_states=states,
+            example_inputs=structs[2][: len(inputs)],
             marks=tuple(beside[0]) if beside else (),
         ),
         loc=loc,
+        again=again,
     )
 
 

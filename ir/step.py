@@ -39,6 +39,8 @@ class Step:
     outputs: tuple[Leaf, ...]
     signature: Signature = field(repr=False)
     loc: Loc | None = None
+    again: Callable[[Any, tuple[Any, ...]], Step] | None = field(default=None, repr=False)
+    """Lowers the same function for other example states and inputs; None where only the jaxpr is known."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -51,6 +53,8 @@ class Signature:
     outputs: Any
     example_params: Any = None
     example_states: Any = None
+    example_inputs: Any = None
+    """Their shapes and element types alone."""
     initial: tuple[str, ...] = ()
     """The paths of the states whose first values are learned; then the trees are those of `ir/beginning.py`."""
     marks: tuple[str, ...] = ()

@@ -10,6 +10,7 @@ from typing import Any
 
 from .backends import Backend, element_type
 from .backends import emit as emit_transition
+from .backends import sizes as sizes_of
 from .backends.learner import Learner
 from .frontend import Functional, Module, functionalise
 from .frontend.initial import with_initial
@@ -261,12 +262,20 @@ def compile(
     """
     step = lower(model, *args, buffers=buffers, initial=initial, mask=mask, reset=reset)
     options: dict[str, Any] = {"rules": rules, "credit": credit, "memory": memory, "trace_dtype": trace_dtype}
-    planned = plan(analyse_for(step, sites, rule, rules), rule, window, **options)
+
+    def planned_for(step: Step) -> Transition:
+        planned = plan(analyse_for(step, sites, rule, rules), rule, window, **options)
+        check(planned)
+        refuse_unmarked(planned, step.signature)
+        return planned
+
+    def of_another_size(step: Step) -> Learner:
+        return emit_transition(planned_for(step), backend, step.signature, trace_dtype)
+
+    planned = planned_for(step)
     _report_truncated(planned, on_truncated)
     report_silenced(planned)
-    check(planned)
-    refuse_unmarked(planned, step.signature)
-    return emit_transition(planned, backend, step.signature, trace_dtype)
+    return emit_transition(planned, backend, step.signature, trace_dtype, sizes_of(step, planned, of_another_size))
 
 
 def analyse_for(

@@ -39,11 +39,11 @@ CASES = {
           help: if these are batches, compile again with one of that size, or compile for a sample and jax.vmap the learner
         """,  # noqa: E501
     ),
-    "states of another batch": (
+    "states of another batch, where first values are learned": (
         """
         def many(params, states, x):
             return [0.9 * h + matmul(x, params["cell"]["w"]) for h in states], None
-        learner = etir.compile(many, params, [jnp.zeros((4, 3))] * 5, jnp.ones((4, 3)))
+        learner = etir.compile(many, params, [jnp.zeros((4, 3))] * 5, jnp.ones((4, 3)), initial="0")
         learner.init(states=[jnp.zeros((1, 3))] * 5)
         """,
         """
