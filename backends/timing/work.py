@@ -1,0 +1,340 @@
+"""The work in a traced program: kernels after fusion, what each computes and moves, and how often it runs.
+
+XLA joins element-wise operations into the kernels that need their results. So a kernel here is an array that has to be
+there (what a product, a loop or the program's end reads), with all that is computed on the way to it from arrays that
+are there already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any, TypeAlias
+
+from ...ir import jaxpr as jx
+from .fusion import FUSED, INLINED, NOTHING, SAME, SERIES, SLICES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """One kernel, or the passage from one iteration of a loop to the next."""
+
+    bytes: tuple[tuple[float, float], ...] = ()
+    """Pairs of bytes that are moved while it computes, and the bytes of the whole array that they lie in."""
+    apart: tuple[tuple[float, float], ...] = ()
+    """The same of bytes that are moved before or after."""
+    flops: float = 0.0
+    """Operations of a product of matrices."""
+    smallest: float = 1.0
+    """The smallest dimension of that product."""
+    dtype: str = "float32"
+    """The element type of that product."""
+    elements: float = 0.0
+    """Element-wise operations."""
+    series: float = 0.0
+    """Element-wise operations that take a series: `exp`, `tanh`."""
+    rewritten: float = 0.0
+    """Bytes of an array of which a slice is written, where one of it is read as well."""
+    launches: int = 1
+    iterations: int = 0
+
+
+Pieces: TypeAlias = list[tuple[float, Piece]]
+"""Pieces, and how often each runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What a program does."""
+
+    pieces: Pieces
+    fresh: float
+    """Bytes of the arrays that it makes, those of a loop's body once."""
+
+
+@dataclass(eq=False, slots=True)
+class Array:
+    """An array in a program: its size, and the bytes of the whole that it is cut from."""
+
+    size: int
+    bytes: float
+    whole: float
+    literal: bool = False
+
+    @classmethod
+    def of(cls, atom: Any, whole: float | None = None) -> Array:
+        """That of an operand or a result."""
+        kind = jx.type_of(atom)
+        try:
+            own = float(kind.bytes)
+        except (TypeError, ValueError):  # a token, a key
+            own = 8.0 * kind.size
+        return cls(kind.size, own, own if whole is None else whole, jx.is_literal(atom))
+
+
+@dataclass(eq=False, slots=True)
+class Node:
+    """An equation, the calls around it inlined."""
+
+    eqn: Any
+    name: str
+    operands: list[Array]
+    results: list[Array]
+
+    @property
+    def size(self) -> int:
+        """Numbers in its results."""
+        return sum(array.size for array in self.results)
+
+    @property
+    def fuses(self) -> bool:
+        """Whether it is computed where it is read."""
+        return self.name in FUSED or self.name in SERIES or self.is_outer
+
+    @property
+    def is_outer(self) -> bool:
+        """Whether it is a product that sums nothing: element by element."""
+        return (product := self.product) is not None and product.outer
+
+    @property
+    def reduces(self) -> bool:
+        """Whether it ends a kernel, and takes part in one."""
+        return self.name.startswith(("reduce_", "arg")) and self.name != "reduce_precision"
+
+    @property
+    def product(self) -> Product | None:
+        """What it is as a product of matrices; None where it is none."""
+        shapes = [jx.shape_of(atom) for atom in self.eqn.invars]
+        if self.name == "dot_general":
+            summed, both = self.eqn.params["dimension_numbers"]
+            return Product.of(shapes, summed, both)
+        if self.name == "etp":
+            terms, _, output = str(self.eqn.params["expression"]).partition("->")
+            first, second = terms.split(",")
+            both = [k for k in first if k in second and k in output]
+            summed = [k for k in first if k in second and k not in output]
+            named = [[[term.index(k) for k in of] for term in (first, second)] for of in (summed, both)]
+            return Product.of(shapes, named[0], named[1])
+        if self.name == "conv_general_dilated":
+            summed = prod(shapes[1]) / max(1, jx.shape_of(self.eqn.outvars[0])[1])
+            return Product(summed=summed, smallest=summed, turned=(False, False))
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Product:
+    """A product of matrices."""
+
+    summed: float
+    """Terms of each sum."""
+    smallest: float
+    turned: tuple[bool, bool]
+    """Whether an operand is summed along another axis than a product in C order wants: it is put in order first."""
+    outer: bool = False
+
+    @classmethod
+    def of(cls, shapes: Sequence[tuple[int, ...]], summed: Any, both: Any) -> Product:
+        """That of two arrays, by the axes that are summed, and those that both have in common, of each."""
+        terms = prod(shapes[0][k] for k in summed[0])
+        free = [
+            prod(n for k, n in enumerate(shape) if k not in (*own, *batch))
+            for shape, own, batch in zip(shapes, summed, both, strict=True)
+        ]
+        last = [own and max(own) == len(shape) - 1 for shape, own in zip(shapes, summed, strict=True)]
+        turned = bool(summed[0]) and not last[0] and free[0] > 1, bool(summed[1]) and bool(last[1]) and free[1] > 1
+        return cls(summed=terms, smallest=min(*free, terms), turned=turned, outer=not summed[0])
+
+
+def work_of(jaxpr: Any) -> Work:
+    """The work in a closed jaxpr. A `while` whose trips are not known is counted as one trip."""
+    body = _Body(jaxpr, [Array.of(v) for v in jx.all_invars(jaxpr)])
+    return Work(pieces=body.work(), fresh=body.fresh)
+
+
+class _Body:
+    """One jaxpr on arrays that lie somewhere, calls in it inlined."""
+
+    def __init__(self, jaxpr: Any, arguments: Sequence[Array], wholes: Sequence[float | None] = ()) -> None:
+        self.nodes: list[Node] = []
+        self.fresh = 0.0
+        self.kept: set[int] = set()
+        """The arrays that have to be there."""
+        results = self._inlined(jaxpr, arguments)
+        self.maker = {id(array): node for node in self.nodes for array in node.results}
+        for array, whole in zip(results, wholes, strict=False):
+            if whole is not None:
+                array.whole = whole
+        self._drop_dead(results)
+        self._keep(results)
+        self.copied = [a for a, whole in zip(results, wholes, strict=False) if whole and id(a) not in self.maker]
+
+    def _inlined(self, jaxpr: Any, arguments: Sequence[Array]) -> list[Array]:
+        """Add the nodes of a jaxpr; returns its results."""
+        at: dict[Any, Array] = dict(zip(jx.all_invars(jaxpr), arguments, strict=True))
+
+        def read(atom: Any) -> Array:
+            return Array.of(atom) if jx.is_literal(atom) else at[atom]
+
+        for eqn in jx.equations(jaxpr):
+            operands, name = [read(atom) for atom in eqn.invars], eqn.primitive.name
+            body = jx.callee(eqn) or (next(jx.sub_jaxprs(eqn), None) if name in INLINED else None)
+            if body is not None:
+                results = self._inlined(body, [*_constants(body), *operands])
+            elif name in SAME:
+                results = operands
+                self.kept.update(id(array) for array in operands if name == "optimization_barrier")
+            else:
+                results = [Array.of(v) for v in eqn.outvars]
+                self.nodes.append(Node(eqn, name, operands, results))
+            at.update(zip(eqn.outvars, results, strict=False))
+        return [read(atom) for atom in jx.outvars(jaxpr)]
+
+    def _drop_dead(self, results: Iterable[Array]) -> None:
+        needed, live = {id(array) for array in results}, list[Node]()
+        for node in reversed(self.nodes):
+            if any(id(array) in needed for array in node.results):
+                live.append(node)
+                needed.update(id(array) for array in node.operands)
+        self.nodes = live[::-1]
+
+    def _keep(self, results: Iterable[Array]) -> None:
+        """Find the arrays that have to be there: what leaves, what no fused operation reads, series read twice."""
+        readers: dict[int, int] = {}
+        self.kept.update(map(id, results))
+        for node in self.nodes:
+            within = node.fuses or node.reduces
+            for k, array in enumerate(node.operands):
+                readers[id(array)] = readers.get(id(array), 0) + 1
+                if not within and not (node.name == "dynamic_update_slice" and k):
+                    self.kept.add(id(array))
+        for node in self.nodes:
+            if node.name in SERIES:
+                self.kept.update(id(array) for array in node.results if readers.get(id(array), 0) > 1)
+
+    def work(self) -> Pieces:
+        """The pieces of every node that is a kernel, in program order."""
+        found = [piece for node in self.nodes for piece in self._of(node)]
+        return found + [(1.0, Piece(bytes=((a.bytes, a.whole), (a.bytes, a.whole)))) for a in self.copied]
+
+    def _of(self, node: Node) -> Iterator[tuple[float, Piece]]:
+        if node.name in _NESTED:
+            yield from _NESTED[node.name](self, node)
+        elif node.name == "dynamic_update_slice":
+            yield 1.0, self._update(node)
+        elif node.fuses:
+            kept = [array for array in node.results if id(array) in self.kept]
+            if kept and node.size > 1:
+                yield 1.0, self._made([node], kept)
+        elif node.reduces:
+            yield 1.0, self._made([node], node.results)
+        else:
+            self.fresh += sum(array.bytes for array in node.results)
+            product = node.product
+            yield 1.0, _opaque(node) if product is None else _multiplied(node, product)
+
+    def _made(self, nodes: list[Node], results: list[Array]) -> Piece:
+        self.fresh += sum(array.bytes for array in results)
+        return self._kernel(nodes, results)
+
+    def _update(self, node: Node) -> Piece:
+        """A slice written into an array that is there: what makes the slice, and its bytes."""
+        slot = node.operands[1]
+        node.results[0].whole = node.operands[0].whole
+        written = Array(slot.size, slot.bytes, node.operands[0].whole)
+        maker = self.maker.get(id(slot))
+        inside = maker is not None and maker.fuses and id(slot) not in self.kept
+        found = self._kernel([maker] if inside and maker else [], [written], () if inside else [slot])
+        base = node.operands[0]
+        read = any(base is array for other in self.nodes if other is not node for array in other.operands)
+        return replace(found, rewritten=base.bytes) if read else found
+
+    def _kernel(self, nodes: list[Node], results: Iterable[Array], leaves: Iterable[Array] = ()) -> Piece:
+        """The kernel that ends with some nodes: fused operations back to arrays that are there."""
+        seen, elements, series = set[int](), 0.0, 0.0
+        moved = [(array.bytes, array.whole) for array in results]
+        moved += [(array.bytes, array.whole) for array in leaves if array.size > 1 and not array.literal]
+        stack, first = list(nodes), set(map(id, nodes))
+        while stack:
+            node = stack.pop()
+            size = max(node.size, *(a.size for a in node.operands)) if node.reduces else node.size
+            elements += 0 if node.name in NOTHING or node.name in SERIES else size
+            series += size if node.name in SERIES else 0
+            for array in node.operands:
+                if id(array) in seen or array.literal or array.size <= 1:
+                    continue
+                seen.add(id(array))
+                maker = self.maker.get(id(array))
+                if maker is not None and maker.fuses and id(array) not in self.kept:
+                    if id(maker) not in first:
+                        stack.append(maker)
+                elif node.name in SLICES:
+                    moved.append((node.results[0].bytes, array.whole))
+                else:
+                    moved.append((array.bytes, array.whole))
+        return Piece(bytes=tuple(moved), elements=elements, series=series)
+
+
+def _multiplied(node: Node, product: Product) -> Piece:
+    """A product of matrices, which reads while it computes."""
+    turned = [a for a, is_turned in zip(node.operands, product.turned, strict=False) if is_turned]
+    apart = (*turned, *turned, *node.results)
+    return Piece(
+        bytes=tuple((a.bytes, a.whole) for a in node.operands),
+        apart=tuple((a.bytes, a.whole) for a in apart),
+        flops=2.0 * node.size * product.summed,
+        smallest=product.smallest,
+        dtype=jx.dtype_of(node.eqn.outvars[0]),
+    )
+
+
+def _opaque(node: Node) -> Piece:
+    """An operation that nothing is known of: it reads what it is given, at most as much as a gather does."""
+    most = 2 * sum(array.bytes for array in node.results) if node.name == "gather" else None
+    read = [(a.bytes if most is None else min(a.bytes, most), a.whole) for a in node.operands if a.size > 1]
+    own = [(a.bytes, a.whole) for a in node.results]
+    size = max((a.size for a in node.operands[2:]), default=0) if node.name.startswith("scatter") else node.size
+    return Piece(bytes=(*read, *own), series=float(size))
+
+
+def _scan(outer: _Body, node: Node) -> Pieces:
+    consts, carry, _ = jx.scan_split(node.eqn)
+    body, length = node.eqn.params["jaxpr"], float(node.eqn.params["length"])
+    variables = jx.all_invars(body)[len(jx.consts_of(body)) :]
+    given = [
+        given if k < consts else Array.of(var, given.whole)
+        for k, (given, var) in enumerate(zip(node.operands, variables, strict=True))
+    ]
+    stacked = node.results[carry:]
+    outer.fresh += sum(array.bytes for array in stacked)
+    return _repeated(outer, body, given, [*[None] * carry, *(array.whole for array in stacked)], length)
+
+
+def _while(outer: _Body, node: Node) -> Pieces:
+    body, skipped = node.eqn.params["body_jaxpr"], node.eqn.params["cond_nconsts"]
+    return _repeated(outer, body, node.operands[skipped:], (), 1.0)
+
+
+def _repeated(
+    outer: _Body, jaxpr: Any, given: Sequence[Array], wholes: Sequence[float | None], times: float
+) -> Pieces:
+    body = _Body(jaxpr, [*_constants(jaxpr), *given], wholes)
+    pieces = [(times * n, piece) for n, piece in body.work()]
+    outer.fresh += body.fresh
+    return [*pieces, (times, Piece(launches=0, iterations=1))]
+
+
+def _cond(outer: _Body, node: Node) -> Pieces:
+    """The branch with the most work, by the bytes that it moves."""
+    bodies = [_Body(body, [*_constants(body), *node.operands[1:]]) for body in node.eqn.params["branches"]]
+    found = [(body.work(), body.fresh) for body in bodies]
+    work, fresh = max(found, key=lambda of: sum(n * sum(b for b, _ in piece.bytes) for n, piece in of[0]))
+    outer.fresh += fresh
+    return work
+
+
+def _constants(jaxpr: Any) -> list[Array]:
+    return [Array.of(var) for var in jx.all_invars(jaxpr)[: len(jx.consts_of(jaxpr))]]
+
+
+_NESTED = {"scan": _scan, "while": _while, "cond": _cond}
