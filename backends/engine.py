@@ -13,9 +13,11 @@ from ..ir import jaxpr as jx
 from ..ir.diagnostics import error
 from ..ir.plan import Trace
 from ..ir.transition import Transition
+from ..ir.types import TensorType
 from .backend import Backend
 from .calls import Arrays, Calls
 from .folds.lag import Lag, Traces
+from .folds.longest import Longest, longest_fold
 from .guards import refuse_second_derivatives
 from .program import Program
 from .reverse import ByDefinition, BySites, Reverse, Run
@@ -55,6 +57,17 @@ class Engine:
         """Whether some trace begins as a function of a key; one that begins as a constant needs none."""
         starts = [trace.start for trace in self.calls.plan.traces if trace.start is not None]
         return any(jx.reads_arguments(self.transition.region(name).body) for name in starts)
+
+    @cached_property
+    def longest_fold(self) -> Longest:
+        """The most steps that a fold of the driver may have."""
+        return longest_fold(self.program, self.lag.share_held(self.held))
+
+    @property
+    def bytes_held(self) -> list[int]:
+        """What each of the plan's traces holds in a carry: nothing where it follows from others."""
+        pairs = zip(self.calls.plan.traces, self.lag.carried, self.held, strict=True)
+        return [TensorType(held, t.before.type.shape).bytes if carried else 0 for t, carried, held in pairs]
 
     @cached_property
     def kinds(self) -> Any:

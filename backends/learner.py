@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self
@@ -30,6 +31,7 @@ from .losses import Key, StepLoss, check_loss, check_opt_state, check_optimizer,
 from .meshes import Total
 from .results import ALONE, SEQUENCE, STEP, TRAINING, Result, Trained, like_gradient, like_step, like_training
 from .sizes import Sizes
+from .timing import device_model, predict
 
 
 class Learner:
@@ -184,14 +186,20 @@ class Learner:
         own = self._of_carry(carry)
         return own._engine.lag.settled(own._arguments.carry(carry)[1])
 
-    def cost(self) -> Cost:
+    def cost(self, *, timed: bool = False) -> Cost:
         """Operations, and bytes of traces read, written and held, that the plan takes for each step.
 
         Of a learner that lies over a mesh: those of one device, and the bytes that it is sent; `train`'s update is one
-        for each window.
+        for each window. Where the window was chosen, the reason. `timed` adds the predicted seconds of a step of
+        `grad`, the model's own included, on one device: JAX's default device is measured for that, once, in a few
+        seconds, and the result is kept in the user's cache.
         """
         assert self.transition.plan is not None
-        return self.transition.plan.cost() if self.layout is None else on_a_device(self.transition, self.layout)
+        if self.layout is not None:
+            found = on_a_device(self.transition, self.layout)
+        else:
+            found = replace(self.transition.plan.cost(), held=float(sum(self._engine.bytes_held)))
+        return replace(found, seconds=predict(self._engine, device_model()).total) if timed else found
 
     def shard(self, mesh: Mesh, batch: str | None, weights: str | None) -> Self:
         """`etir.shard`."""

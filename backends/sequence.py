@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ..ir.plan import AdvanceFull, Product, Trace
+from ..ir.plan import Product, Trace
 from ..ir.values import Value
 from .calls import Arrays
 from .drivers import merged, scan_pieces, steps_of
@@ -24,7 +24,7 @@ from .folds.close import Closed
 from .folds.filters import filters
 from .folds.lag import Traces
 from .folds.one_scan import Back, OneScan
-from .folds.schedule import FOLD, PRODUCTS, Stretch, Way, schedule
+from .folds.schedule import Stretch, Way, schedule
 from .program import Action
 from .reverse import Run, stacked_product
 from .shared import Shared
@@ -91,7 +91,7 @@ class SequenceGradient:
         pieces: list[Any] = []
         arrays = (given.inputs, given.signals, given.targets)
         carry: Any = (given.states, given.traces, sums)
-        lag, longest = self.engine.lag, self._longest_fold()
+        lag, longest = self.engine.lag, self.engine.longest_fold.steps
         if self.one_scan is not None and length > 1:
             way = Way.through(length, self.program.plan.window, longest)
             traces = lag.ready(given.traces, length)
@@ -260,20 +260,6 @@ class SequenceGradient:
         for site, data, credit in apart:
             sums = self._contributed(sums, {values[site]: stacked_product(site, data, credit)})
         return sums, [row for row in rows if self.reverse.takes_rows(row[0])]
-
-    def _longest_fold(self) -> int:
-        """The most steps that a fold may have: fewer where traces are held in fewer bits, for its history is not.
-
-        Influence matrices advance every window.
-        """
-        window, share = self.program.plan.window, self.engine.lag.share_held(self.engine.held)
-        if any(isinstance(op, AdvanceFull) for op in self.program.plan.at_window):
-            return window
-        if not self.program.sweeps.units:
-            return max(window, PRODUCTS)
-        longest = int(FOLD * share)
-        rooms = [unit.room for unit in self.program.sweeps.units if unit.room is not None]
-        return min(longest, max(window, int(min(rooms) * share))) if rooms else longest
 
 
 def _leading(tree: Any) -> int:

@@ -23,7 +23,7 @@ def parse_plan(scope: Scope, operations: Iterable[type[Operation | Part]], rule:
     loc = lexer.loc()
     lexer.expect("{")
     rules, left = _rules(scope, rule)
-    because = _because(scope)
+    because, window_because = _because(scope)
     signals: list[Signal] = []
     while lexer.accept("signal"):
         signals.append(_signal(scope))
@@ -46,6 +46,7 @@ def parse_plan(scope: Scope, operations: Iterable[type[Operation | Part]], rule:
         rules=rules,
         left=left,
         because=because,
+        window_because=window_because,
         signals=tuple(signals),
         traces=tuple(traces),
         loc=loc,
@@ -71,17 +72,23 @@ def _rules(scope: Scope, rule: str) -> tuple[tuple[str, ...], tuple[Param, ...]]
     return tuple(given.get(param, rule) for param in scope.params) if given else (), left
 
 
-def _because(scope: Scope) -> tuple[str, ...]:
-    """Why each parameter has its rule, nothing where no rule has chosen any."""
-    given: dict[Param, str] = {}
+def _because(scope: Scope) -> tuple[tuple[str, ...], str]:
+    """Why each parameter has its rule, nothing where no rule has chosen any; and why the window is so long."""
+    given, window = dict[Param, str](), ""
     while scope.lexer.accept("because"):
         text = scope.lexer.string()
-        for token in _after(scope, "for"):
+        scope.lexer.expect("for")
+        if token := scope.lexer.accept("window"):
+            if window:
+                raise scope.lexer.error("ir-name", "the window has a reason already", token)
+            window = text
+            continue
+        for token in _names(scope):
             param = scope.param(token)
             if param in given:
                 raise scope.lexer.error("ir-name", f"{token} has a reason already", token)
             given[param] = text
-    return tuple(given.get(param, "") for param in scope.params) if given else ()
+    return tuple(given.get(param, "") for param in scope.params) if given else (), window
 
 
 def _after(scope: Scope, word: str) -> list[Token]:

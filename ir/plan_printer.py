@@ -24,6 +24,8 @@ def plan_lines(plan: Any, params: tuple[Any, ...], names: Names) -> list[str]:
         return []
     head = f"plan {word(plan.rule)} window={plan.window} credit={word(plan.credit)}{loc_cell(plan)} {{"
     lines = _rules(plan, params, names)
+    chosen = getattr(plan, "window_because", "")
+    lines += [f"because {quote(str(chosen))} for window"] if chosen else []
     lines += align([_signal(node, names) for node in nodes(getattr(plan, "signals", ()))])
     lines += align([_trace(node, names) for node in nodes(plan.traces)])
     for phase, field in PHASES.items():

@@ -40,8 +40,11 @@ class DeviceModel:
 
     def seconds(self, work: Work) -> float:
         """What the work of a program takes, one piece after the other."""
-        begun = work.fresh / _between(self.fresh, work.fresh)
-        return begun + sum(times * self.of(piece) for times, piece in work.pieces)
+        return work.fresh / _between(self.fresh, work.fresh) + self.running(work)
+
+    def running(self, work: Work) -> float:
+        """The same where its arrays are there already, as in a loop's body."""
+        return sum(times * self.of(piece) for times, piece in work.pieces)
 
     def of(self, piece: Piece) -> float:
         """What one piece takes: the longer one of computing and moving bytes, and what it takes to begin.

@@ -14,7 +14,7 @@ from ...ir.types import TensorType
 from ..calls import Arrays
 from ..engine import Engine
 from .device import DeviceModel
-from .work import work_of
+from .work import Work, work_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,30 +31,32 @@ class Seconds:
         return self.forward + self.reverse + self.traces
 
 
-def predict(engine: Engine, device: DeviceModel, steps: int) -> Seconds:
-    """Seconds of a step, in one gradient over `steps` steps with the weights held; nothing runs.
+def predict(engine: Engine, device: DeviceModel) -> Seconds:
+    """Seconds of a step of the driver's gradient, with the weights held for one fold; nothing runs.
 
-    The loss stands in for the user's: the squares of the outputs. So does reverse mode by `jax.grad` of a scan, for
-    the part of the time that is not the plan's.
+    The squares of the outputs stand in for the user's loss, and `jax.grad` of a scan says what of the time is not the
+    plan's: where the plan does it with less, `reverse` is what is left of it.
     """
+    window = engine.calls.plan.window
+    steps = max(1, engine.longest_fold.steps // window) * window
     given = _arguments(engine, steps)
-    alone = (given[0], given[1], given[3])
-    forward = _seconds(lambda *a: _scanned(engine, *a), alone, device)
-    both = _seconds(lambda p, *a: _gradient(engine, p, *a), alone, device)
-    total = _seconds(lambda *a: engine.gradient(_squares, *a, ()), given, device)
-    forward, both, total = (x / steps for x in (forward, both, total))
+    alone = given[0], given[1], given[3]
+    programs = (lambda *a: _scanned(engine, *a), lambda *a: _gradient(engine, *a))
+    forward, both = (device.seconds(_work(program, alone)) / steps for program in programs)
+    total = device.seconds(_work(lambda *a: engine.gradient(_squares, *a, ()), given)) / steps
     reverse = max(0.0, min(both, total) - forward)
     return Seconds(forward=forward, reverse=reverse, traces=total - forward - reverse)
 
 
-def predict_gradient(engine: Engine, device: DeviceModel, steps: int) -> float:
-    """The total alone."""
-    return _seconds(lambda *a: engine.gradient(_squares, *a, ()), _arguments(engine, steps), device) / steps
+def window_work(engine: Engine) -> Work:
+    """The work in one window's gradient, as `train` takes it: weights change at its end."""
+    given = _arguments(engine, engine.calls.plan.window)
+    return _work(lambda *a: engine.gradient(_squares, *a, ()), given)
 
 
-def _seconds(program: Callable[..., Any], given: tuple[Any, ...], device: DeviceModel) -> float:
+def _work(program: Callable[..., Any], given: tuple[Any, ...]) -> Work:
     traced, _ = jx.trace(program, *given)
-    return device.seconds(work_of(traced))
+    return work_of(traced)
 
 
 def _arguments(engine: Engine, steps: int) -> tuple[Any, ...]:

@@ -68,6 +68,8 @@ class Plan:
     """The parameters whose rule carries no trace by its nature, for what labels say of them."""
     because: tuple[str, ...] = ()
     """Why each parameter has the rule that it has, where a rule has chosen it; nothing for one that was asked for."""
+    window_because: str = ""
+    """Why the window is as long as it is, where it was chosen; nothing for one that was asked for."""
     signals: tuple[Signal, ...] = ()
     traces: tuple[Trace, ...] = ()
     step: tuple[Operation, ...] = ()
@@ -96,7 +98,8 @@ class Plan:
 
     def cost(self) -> Cost:
         """The cost of one step, the model's own step and its reverse mode left out; windows are spread over steps."""
-        total = Cost(held=float(sum(trace.before.type.bytes for trace in self.traces)))
+        chosen = f"window {self.window}: {self.window_because}" if self.window_because else ""
+        total = Cost(held=float(sum(trace.before.type.bytes for trace in self.traces)), because=chosen)
         for operation in self.step:
             total += operation.cost(self.window)
         for operation in self.at_window:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from .backends import Backend, element_type
+from .backends import Backend, backend_of, element_type
 from .backends import emit as emit_transition
 from .backends import sizes as sizes_of
 from .backends.learner import Learner
@@ -28,12 +28,14 @@ from .memory import budget, refuse_excess
 from .passes import ANALYSIS, Certify, MarkSites, Pass, PassManager, PlanTraces, Reassociate, ingest
 from .passes.instruments.base import Instrument
 from .passes.plan_traces import assign_rules
+from .planner import chosen_window, with_window_because
 from .reports import refuse_unmarked, report_silenced
 from .rules import Rule
 
 RuleLike = str | Rule
 Sites = str | Sequence[str]
 Memory = int | float | str | None
+Window = int | str
 
 
 @without_explicit_axes()
@@ -173,12 +175,13 @@ def _inserted(passes: tuple[Pass, ...], after: Mapping[str, Pass]) -> tuple[Pass
 def plan(
     transition: Transition,
     rule: RuleLike = "d_rtrl",
-    window: int = 1,
+    window: Window = 1,
     *,
     rules: Mapping[str, RuleLike] | None = None,
     credit: str = "full",
     memory: Memory = None,
     trace_dtype: Any = None,
+    backend: str | Backend = "auto",
     instruments: Sequence[Any] = (),
 ) -> Transition:
     """The transition with a certificate and a plan for a learning rule.
@@ -187,6 +190,14 @@ def plan(
     `memory` bounds what the traces hold, in bytes or as a text such as `"2GiB"`; by default it is the device's memory,
     or the machine's. `rule="auto"` spends it; a plan that exceeds it is refused with EtirError. `trace_dtype` is what
     the traces will be held in. What `jax.vmap` multiplies is not counted.
+
+    `window="auto"` takes of 1, 2, 4, ..., 64 steps the window that is cheapest, as predicted for a step of
+    `learner.train` by `backend`: longer ones spread over more steps what happens once a window (a pass over the traces,
+    influence matrices, the optimiser's update), and hold more. A window whose history does not fit in `memory` beside
+    the traces is not considered. Among those within 5 % of the cheapest it is the longest where some label is not
+    exact, since a longer window leaves out less, else the shortest. JAX's default device is measured once, in a few
+    seconds; the result is kept in the user's cache (`$XDG_CACHE_HOME/etir`, else `~/.cache/etir`). The plan says why:
+    `plan.window_because`.
     """
     _check_stage("plan", transition, Transition, "etir.analyse(etir.lower(...))")
     if rules is not None and not isinstance(rules, Mapping):
@@ -196,19 +207,39 @@ def plan(
             f"rules= is of type {found}; wanted a mapping from globs of parameter paths to rules",
             help="write rules={'cell.w': 'rtrl'}",
         )
+    _check_window(window)
     within, held_in = budget(memory), element_type(trace_dtype)
     whole = PlanTraces(
         rule=rule,
         rules=tuple((rules or {}).items()),
-        window=window,
+        window=1 if isinstance(window, str) else window,
         credit=credit,
         memory=within.limit,
         trace_dtype=held_in,
     )
-    planned = PassManager((whole, Certify()), instruments=tuple(instruments)).run(transition)
-    smaller = replace(whole, rule="auto", rules=())
-    refuse_excess(planned, within, held_in, lambda: Certify().run(smaller.run(transition)))
-    return planned
+
+    def written(whole: PlanTraces, instruments: Sequence[Any] = ()) -> Transition:
+        planned = PassManager((whole, Certify()), instruments=tuple(instruments)).run(transition)
+        smaller = replace(whole, rule="auto", rules=())
+        refuse_excess(planned, within, held_in, lambda: Certify().run(smaller.run(transition)))
+        return planned
+
+    if window != "auto":
+        return written(whole, instruments)
+    size, because = chosen_window(written(whole), backend_of(backend), held_in, within)
+    return with_window_because(written(replace(whole, window=size), instruments), because)
+
+
+def _check_window(window: Any) -> None:
+    """Refuse a text that is not 'auto'; what else a window may be is the pass's to say."""
+    if not isinstance(window, str) or window == "auto":
+        return
+    number = window.strip().isdecimal()
+    raise error(
+        "window-size",
+        f"window={window!r}; wanted a number of steps, as an int, or 'auto'",
+        help=f"pass window={window.strip()}" if number else did_you_mean(window, ["auto"]),
+    )
 
 
 @without_explicit_axes()
@@ -232,7 +263,7 @@ def compile(
     model: Any,
     *args: Any,
     rule: RuleLike = "d_rtrl",
-    window: int = 1,
+    window: Window = 1,
     backend: str | Backend = "auto",
     sites: Sites = "explicit",
     rules: Mapping[str, RuleLike] | None = None,
@@ -249,7 +280,8 @@ def compile(
 
     `etir.compile(step, params, states, *inputs)` takes a plain function and example values;
     `etir.compile(module, *inputs)` a native module. Weights are held still for `window` steps; credit inside a window
-    is reverse mode (`credit="full"`) or the rule's own (`credit="rule"`). `on_truncated` says what happens where a
+    is reverse mode (`credit="full"`) or the rule's own (`credit="rule"`); `window="auto"` chooses the cheapest for this
+    device: see `etir.plan`. `on_truncated` says what happens where a
     parameter that reaches a hidden state has no trace: `warn`, `error` or `ignore`. `trace_dtype` is the element type
     that traces are held in. `memory` bounds what they hold: see `etir.plan`. States that match a glob in `initial`
     may be differentiated when they are given to `learner.init`: their influence is carried like a weight's, and
@@ -262,17 +294,19 @@ def compile(
     """
     step = lower(model, *args, buffers=buffers, initial=initial, mask=mask, reset=reset)
     options: dict[str, Any] = {"rules": rules, "credit": credit, "memory": memory, "trace_dtype": trace_dtype}
+    options["backend"] = backend
 
-    def planned_for(step: Step) -> Transition:
+    def planned_for(step: Step, window: Window) -> Transition:
         planned = plan(analyse_for(step, sites, rule, rules), rule, window, **options)
         check(planned)
         refuse_unmarked(planned, step.signature)
         return planned
 
     def of_another_size(step: Step) -> Learner:
-        return emit_transition(planned_for(step), backend, step.signature, trace_dtype)
+        assert planned.plan is not None
+        return emit_transition(planned_for(step, planned.plan.window), backend, step.signature, trace_dtype)
 
-    planned = planned_for(step)
+    planned = planned_for(step, window)
     _report_truncated(planned, on_truncated)
     report_silenced(planned)
     return emit_transition(planned, backend, step.signature, trace_dtype, sizes_of(step, planned, of_another_size))

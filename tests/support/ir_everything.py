@@ -128,6 +128,7 @@ def everything() -> Transition:
         rules=("all_at_once", "bptt"),
         left=(readout,),
         because=("all_at_once holds 1 kB; rtrl would hold more", ""),
+        window_because="4 takes 1 ms",
         signals=(reward,),
         traces=(e_V, e_a, near, data, noise, full),
         step=step,

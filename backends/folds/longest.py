@@ -1,0 +1,35 @@
+"""How many steps a fold may have, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...ir.plan import AdvanceFull
+from ..program import Program
+from .schedule import FOLD, PRODUCTS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Longest:
+    """The most steps of a fold; the driver takes whole windows of about as many."""
+
+    steps: int
+    because: str
+
+
+def longest_fold(program: Program, share: float) -> Longest:
+    """The most steps that a fold of a program may have, where traces are held in this share of their own bits.
+
+    Fewer where that is less than all of them, for the fold's history is not. Influence matrices advance every window.
+    """
+    window = program.plan.window
+    if any(isinstance(op, AdvanceFull) for op in program.plan.at_window):
+        return Longest(steps=window, because="influence matrices advance every window")
+    if not program.sweeps.units:
+        return Longest(steps=max(window, PRODUCTS), because="no trace is passed over; products are done together")
+    rooms = [unit.room for unit in program.sweeps.units if unit.room is not None]
+    room = min((max(window, int(room * share)) for room in rooms), default=None)
+    longest = int(FOLD * share)
+    if room is not None and room < longest:
+        return Longest(steps=room, because="a longer fold's history would hold more than the traces do")
+    return Longest(steps=longest, because="the pass over traces is cheap by then, and the history is small")
