@@ -8,10 +8,10 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from ..ir.diagnostics import EtirError
-from .commands import check, explain, graph, show
+from .commands import check, cost, explain, graph, show
 from .console import warnings_as_lines
 
-_COMMANDS = {"show": show, "graph": graph, "explain": explain, "check": check}
+_COMMANDS = {"show": show, "graph": graph, "explain": explain, "cost": cost, "check": check}
 
 _DESCRIPTION = """\
 Look at what the compiler makes of a model: its transition, the label of every weight,
@@ -31,6 +31,7 @@ examples:
   irdump show model.py:net --input 'f32[3]' --rule d_rtrl --window 16
   irdump graph zoo:two_layer_rnn -o net.svg
   irdump explain model.py:net 'cell.W*' --input 'f32[3]'
+  irdump cost model.py:net --input 'f32[8,3]' --rule d_rtrl --window auto
   irdump check model.py:net --input 'f32[8,3]' --rule rtrl
 
 exit status: 0 no label is a lie, 1 one is (check), 2 the command could not be carried out

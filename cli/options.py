@@ -25,7 +25,7 @@ class Options:
     sites: str | list[str]
     rule: str
     rules: dict[str, str]
-    window: int
+    window: int | str
     credit: str
     memory: str | None
 
@@ -53,7 +53,9 @@ def add_target(parser: argparse.ArgumentParser) -> None:
 def add_rule(parser: argparse.ArgumentParser, *, window: int = 1) -> None:
     """The learning rule."""
     parser.add_argument("--rule", metavar="RULE", help="the learning rule (default: d_rtrl)")
-    parser.add_argument("--window", type=int, default=window, metavar="K", help=f"steps a window (default: {window})")
+    parser.add_argument(
+        "--window", type=_window, default=window, metavar="K", help=f"steps a window, or 'auto' (default: {window})"
+    )
     parser.add_argument(
         "--rules",
         action="append",
@@ -67,6 +69,11 @@ def add_rule(parser: argparse.ArgumentParser, *, window: int = 1) -> None:
     parser.add_argument(
         "--memory", metavar="SIZE", help="what the traces may hold, as '2GiB': what --rule auto spends (default: all)"
     )
+
+
+def _window(text: str) -> int | str:
+    """A number where it is one; the planner says what else it may be."""
+    return int(text) if text.strip().removeprefix("-").isdecimal() else text
 
 
 def read(arguments: argparse.Namespace) -> Options:

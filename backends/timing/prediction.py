@@ -69,7 +69,8 @@ def _arguments(engine: Engine, steps: int) -> tuple[Any, ...]:
     params, states = [struct(p.value.type) for p in t.params], [struct(s.before.type) for s in t.states]
     inputs = [struct(x.value.type, steps) for x in t.inputs]
     signals = [struct(s.value.type, steps) for s in engine.calls.plan.signals]
-    return params, states, engine.kinds, inputs, signals
+    traces = jax.eval_shape(lambda held: engine.lag.ready(held, steps), engine.kinds)
+    return params, states, traces, inputs, signals
 
 
 def _squares(outputs: Arrays, _: Any = None) -> tuple[jax.Array, None]:

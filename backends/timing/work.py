@@ -111,7 +111,10 @@ class Node:
             return Product.of(shapes, summed, both)
         if self.name == "etp":
             terms, _, output = str(self.eqn.params["expression"]).partition("->")
-            first, second = terms.split(",")
+            first, *others = terms.split(",")
+            if not others:  # a bias: element by element
+                return Product(summed=1, smallest=1, turned=(False, False), outer=True)
+            second = others[0]
             both = [k for k in first if k in second and k in output]
             summed = [k for k in first if k in second and k not in output]
             named = [[[term.index(k) for k in of] for term in (first, second)] for of in (summed, both)]

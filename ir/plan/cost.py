@@ -71,6 +71,11 @@ def human_seconds(time: float) -> str:
     return f"{round(value) if value >= 100 else f'{value:.3g}'} {unit}"
 
 
+def human_number(value: float) -> str:
+    """A number for people: `9.9 T`."""
+    return _human(value, "")
+
+
 def _human(value: float, unit: str) -> str:
     prefixes = ["", "k", "M", "G", "T"]
     while abs(value) >= 999.5 and len(prefixes) > 1:

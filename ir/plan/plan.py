@@ -6,6 +6,7 @@ backend executes it, operation by operation; it is free in the schedule, never i
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -100,8 +101,11 @@ class Plan:
         """The cost of one step, the model's own step and its reverse mode left out; windows are spread over steps."""
         chosen = f"window {self.window}: {self.window_because}" if self.window_because else ""
         total = Cost(held=float(sum(trace.before.type.bytes for trace in self.traces)), because=chosen)
-        for operation in self.step:
-            total += operation.cost(self.window)
-        for operation in self.at_window:
-            total += operation.cost(self.window).over(self.window)
+        for _, cost in self.costs():
+            total += cost
         return total
+
+    def costs(self) -> Iterator[tuple[Operation, Cost]]:
+        """Each operation and its cost in one step; what happens at a window's end is spread over its steps."""
+        yield from ((operation, operation.cost(self.window)) for operation in self.step)
+        yield from ((operation, operation.cost(self.window).over(self.window)) for operation in self.at_window)
