@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from ...ir import jaxpr as jx
-from ...ir.types import TensorType
+from ...ir.regions import STEP
 from ..calls import Arrays
 from ..engine import Engine
 from .device import DeviceModel
@@ -40,10 +40,10 @@ def predict(engine: Engine, device: DeviceModel) -> Seconds:
     window = engine.calls.plan.window
     steps = max(1, engine.longest_fold.steps // window) * window
     given = _arguments(engine, steps)
-    alone = given[0], given[1], given[3]
+    alone = given[0], given[1], given[3], given[5]
     programs = (lambda *a: _scanned(engine, *a), lambda *a: _gradient(engine, *a))
     forward, both = (device.seconds(_work(program, alone)) / steps for program in programs)
-    total = device.seconds(_work(lambda *a: engine.gradient(_squares, *a, ()), given)) / steps
+    total = device.seconds(_work(lambda *a: engine.gradient(_squares, *a), given)) / steps
     reverse = max(0.0, min(both, total) - forward)
     return Seconds(forward=forward, reverse=reverse, traces=total - forward - reverse)
 
@@ -51,7 +51,7 @@ def predict(engine: Engine, device: DeviceModel) -> Seconds:
 def window_work(engine: Engine) -> Work:
     """The work in one window's gradient, as `train` takes it: weights change at its end."""
     given = _arguments(engine, engine.calls.plan.window)
-    return _work(lambda *a: engine.gradient(_squares, *a, ()), given)
+    return _work(lambda *a: engine.gradient(_squares, *a), given)
 
 
 def _work(program: Callable[..., Any], given: tuple[Any, ...]) -> Work:
@@ -60,40 +60,43 @@ def _work(program: Callable[..., Any], given: tuple[Any, ...]) -> Work:
 
 
 def _arguments(engine: Engine, steps: int) -> tuple[Any, ...]:
-    """Stand-ins for parameters, states, traces, inputs and signals."""
+    """Stand-ins for parameters, states, traces, inputs, signals and a target."""
     t = engine.transition
-
-    def struct(kind: TensorType, *lead: int) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((*lead, *kind.shape), kind.dtype)
-
-    params, states = [struct(p.value.type) for p in t.params], [struct(s.before.type) for s in t.states]
-    inputs = [struct(x.value.type, steps) for x in t.inputs]
-    signals = [struct(s.value.type, steps) for s in engine.calls.plan.signals]
+    every = [jx.struct_of(var) for var in jx.argument_vars(t.region(STEP).body)]
+    first, last = len(t.params), len(t.params) + len(t.states)
+    params, states, inputs = every[:first], every[first:last], every[last:]
+    kinds = [s.value.type for s in engine.calls.plan.signals]
+    signals = [jax.ShapeDtypeStruct(kind.shape, kind.dtype) for kind in kinds]
     traces = jax.eval_shape(lambda held: engine.lag.ready(held, steps), engine.kinds)
-    return params, states, traces, inputs, signals
+    target = jax.ShapeDtypeStruct((steps,), jnp.float32)
+    return params, states, traces, _in_time(inputs, steps), _in_time(signals, steps), target
 
 
-def _squares(outputs: Arrays, _: Any = None) -> tuple[jax.Array, None]:
+def _in_time(kinds: Sequence[Any], steps: int) -> list[Any]:
+    return [jax.ShapeDtypeStruct((steps, *kind.shape), kind.dtype) for kind in kinds]
+
+
+def _squares(outputs: Arrays, _: Any) -> tuple[jax.Array, None]:
     parts = [jnp.sum(jnp.abs(y) ** 2) for y in outputs if jnp.issubdtype(y.dtype, jnp.inexact)]
     return sum((x.astype(jnp.float32) for x in parts), jnp.float32(0)), None
 
 
-def _scanned(engine: Engine, params: Arrays, states: Arrays, inputs: Arrays) -> Any:
-    def body(now: Arrays, x: Arrays) -> tuple[Arrays, Any]:
-        states, outputs = engine.calls.model(params, now, x)
-        return states, _squares(outputs)[0]
+def _scanned(engine: Engine, params: Arrays, states: Arrays, inputs: Arrays, target: Any) -> Any:
+    def body(now: Arrays, at: Any) -> tuple[Arrays, Any]:
+        states, outputs = engine.calls.model(params, now, at[0])
+        return states, _squares(outputs, at[1])[0]
 
-    states, losses = jax.lax.scan(body, states, inputs)
+    states, losses = jax.lax.scan(body, states, (inputs, target))
     return losses.sum(), states
 
 
-def _gradient(engine: Engine, params: Arrays, states: Arrays, inputs: Arrays) -> Any:
+def _gradient(engine: Engine, params: Arrays, *given: Any) -> Any:
     carried = [k for k, p in enumerate(engine.transition.params) if p.value.type.carries_credit]
 
     def loss(chosen: Arrays) -> Any:
         every = list(params)
         for k, x in zip(carried, chosen, strict=True):
             every[k] = x
-        return _scanned(engine, every, states, inputs)
+        return _scanned(engine, every, *given)
 
     return jax.grad(loss, has_aux=True)([params[k] for k in carried])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from ..suite import Case
-from . import calls, compile_cost, credit, growth, learning, peers, windowed
+from . import calls, compile_cost, credit, growth, learning, peers, planner, windowed
 
 CASES: tuple[Case, ...] = (
     *windowed.CASES,
+    *planner.CASES,
     *calls.CASES,
     *peers.CASES,
     *growth.CASES,

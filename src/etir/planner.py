@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from .backends import Backend
 from .backends.engine import Engine
-from .backends.timing import Choosing, choose_window, device_model
+from .backends.timing import choose_window, device_model, priced_windows
 from .ir.transition import Transition, Verdict
 from .memory import Budget
 
@@ -17,17 +17,16 @@ def chosen_window(planned: Transition, backend: Backend, trace_dtype: str | None
     assert plan is not None
     assert certificate is not None
 
-    def engine(window: int) -> Engine:
+    def engine_of(window: int) -> Engine:
         return Engine(replace(planned, plan=replace(plan, window=window)), backend, trace_dtype)
 
+    device = device_model()
     inexact = any(label.label is not Verdict.EXACT for label in certificate)
     return choose_window(
-        Choosing(
-            engine=engine,
-            device=device_model(),
-            memory=within.bytes,
-            longer_drops_less=inexact and plan.credit == "full",
-        )
+        priced_windows(engine_of, device),
+        device.name,
+        memory=within.bytes,
+        longer_drops_less=inexact and plan.credit == "full",
     )
 
 

@@ -287,6 +287,24 @@ CASES = {
         error: credit='fully'; wanted 'full' or 'rule' [unknown-credit]
         """,
     ),
+    "a window by a name": (
+        """
+        etir.compile(step, params, states, x, window="atuo")
+        """,
+        """
+        error: window='atuo'; wanted a number of steps, as an int, or 'auto' [window-size]
+          help: did you mean 'auto'?
+        """,
+    ),
+    "a window as a text": (
+        """
+        etir.compile(step, params, states, x, window="16")
+        """,
+        """
+        error: window='16'; wanted a number of steps, as an int, or 'auto' [window-size]
+          help: pass window=16
+        """,
+    ),
     "half a window": (
         """
         etir.compile(step, params, states, x, window=2.5)

@@ -1,0 +1,70 @@
+"""window='auto': near the cheapest, within the memory, and the reason in the plan, its text, and the cost."""
+
+import jax.numpy as jnp
+import pytest
+from device_models import MOVES, on_device  # noqa: F401 (a fixture)
+
+import etir
+from etir.backends.timing import Price, choose_window
+from etir.ir import parse
+
+PRICES = {1: Price(seconds=9e-3, held=10), 4: Price(seconds=2.02e-3, held=40), 16: Price(seconds=2e-3, held=160)}
+HEAD = "a step predicted on D"
+
+
+@pytest.mark.parametrize(
+    ("memory", "longer", "window", "because"),
+    [
+        (
+            1e9,
+            False,
+            4,
+            f"2.02 ms {HEAD}; 1 would take 9 ms; 16 would take 2 ms; "
+            "of 4, 16, within 5 % of the cheapest, it is the shortest: a longer one leaves out no less",
+        ),
+        (
+            1e9,
+            True,
+            16,
+            f"2 ms {HEAD}; 1 would take 9 ms; "
+            "of 4, 16, within 5 % of the cheapest, it is the longest, which leaves out least",
+        ),
+        (39, True, 1, f"9 ms {HEAD}; 16 would take 2 ms; 4 would hold 40 B, more than 39 B"),
+        (9, True, 1, f"9 ms {HEAD}; 16 would take 2 ms; 1 would hold 10 B, more than 9 B"),
+    ],
+)
+def test_a_window_and_why(memory, longer, window, because):
+    assert choose_window(PRICES, "D", memory=memory, longer_drops_less=longer) == (window, because)
+
+
+def leaky(params, states, x):
+    h = 0.9 * states["h"] + etir.matmul(x, params["W"])
+    return {"h": h}, h
+
+
+MODEL = leaky, {"W": jnp.ones((3, 4))}, {"h": jnp.zeros(4)}, jnp.zeros(3)
+
+
+def test_a_compiled_learner_has_its_window_and_the_reason(on_device):  # noqa: F811
+    on_device(MOVES)
+    learner = etir.compile(*MODEL, window="auto")
+    plan = learner.transition.plan
+    assert learner.window_size == learner.certificate.window == plan.window > 1
+    assert " a step predicted on a device that moves; 1 would take " in plan.window_because
+    assert parse(str(learner.transition)).plan.window_because == plan.window_because
+    assert str(learner.cost()).endswith(f"; window {plan.window}: {plan.window_because}")
+    assert learner.cost(timed=True).seconds > 0
+
+
+def test_little_memory_means_a_short_window_and_less_a_refusal(on_device):  # noqa: F811
+    on_device(MOVES)
+    learner = etir.compile(*MODEL, window="auto", memory="100 B")
+    assert learner.window_size == 1
+    assert "more than 100 B" in learner.cost().because
+    with pytest.raises(etir.EtirError) as refused:
+        etir.compile(*MODEL, window="auto", memory="90 B")
+    assert str(refused.value) == (
+        "error: the traces of rule 'd_rtrl' would hold 96 B; the budget is 90 B, given by memory= [memory-exceeded]\n"
+        "  note: 'W on h', f64[3,4], holds 96 B\n"
+        "  help: rule='auto' fits, in 56 B: 1 of 1 weights by pp_prop; memory= moves the budget"
+    )
