@@ -44,7 +44,7 @@ def calibrate(name: str) -> DeviceModel:
     element = net(_chain(lambda x: x * 0.5 + 0.25, _LONG), flat) / (2 * _LONG * flat.size)
     series = net(_chain(jnp.tanh, 8), flat) / (8 * flat.size)
     bandwidth = tuple((float(size), 2 * size / net(jnp.negative, np.ones(size // 4, np.float32))) for size in SIZES)
-    types = [np.dtype(t) for t in (jnp.float32, jnp.bfloat16, *((jnp.float64,) if jax.config.jax_enable_x64 else ()))]
+    types = [np.dtype(t) for t in (jnp.float32, jnp.bfloat16, jnp.result_type(float))]
     thin = {str(t): 2.0 * THIN * THICK**2 / net(*_product(THIN, t)) for t in types}
     thick = {str(t): 2.0 * THICK**3 / net(*_product(THICK, t)) for t in types}
     fresh = tuple((float(size), size / _fresh(size)) for size in FRESH)
@@ -126,9 +126,11 @@ def _rewriting(bandwidth: float) -> float:
     whole = 4.0 * rows * size
 
     def step(now: Any) -> Any:
-        k, array = now
-        new, _ = jax.lax.optimization_barrier((array[k] * 0.5 + 1.0, k))
-        return (k + 1) % rows, jax.lax.dynamic_update_slice(array, new[None], (k, 0))
+        k, array, total = now
+        old = jax.lax.dynamic_index_in_dim(array, k, keepdims=False)
+        new, total = jax.lax.optimization_barrier((old * 0.5 + 1.0, total + old * 0.25))
+        return (k + 1) % rows, jax.lax.dynamic_update_index_in_dim(array, new, k, 0), total
 
-    found = _per_iteration(step, (np.int32(0), np.ones((rows, size), np.float32)))
-    return max(found - 4 * whole / rows / bandwidth, 0.0) / whole
+    found = _per_iteration(step, (np.int32(0), np.ones((rows, size), np.float32), np.ones(size, np.float32)))
+    needed = 5 * whole / rows / bandwidth
+    return found / whole if found > 2 * needed else 0.0

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from .work import Piece, Work
+
+Curve: TypeAlias = tuple[tuple[float, float], ...]
+"""Pairs of a number of bytes and a rate, small ones first."""
 
 THIN, THICK = 16, 512
 """The smallest dimension of the two products that are timed."""
@@ -19,9 +22,9 @@ class DeviceModel:
 
     name: str
     """What it is, for people: `cpu, 2 cores`."""
-    bandwidth: tuple[tuple[float, float], ...]
+    bandwidth: Curve
     """Pairs of the bytes of an array and the bytes a second that are read and written in it, small arrays first."""
-    fresh: tuple[tuple[float, float], ...]
+    fresh: Curve
     """The same of the bytes that a program allocates and the bytes of it a second that are written first."""
     thin: Mapping[str, float]
     """By element type, floating-point operations a second of a product whose smallest dimension is `THIN`."""
@@ -80,10 +83,14 @@ class DeviceModel:
     def from_json(cls, given: Any) -> DeviceModel:
         """The model that `to_json` gave. Raises ValueError for what is none."""
         try:
-            curves = {k: tuple((float(size), float(rate)) for size, rate in given[k]) for k in ("bandwidth", "fresh")}
-            rates = {k: {str(of): float(v) for of, v in given[k].items()} for k in ("thin", "thick")}
-            others = {k: float(given[k]) for k in ("element", "series", "launch", "rewriting", "iteration")}
-            found = cls(name=str(given["name"]), **curves, **rates, **others)
+            found = cls(
+                name=str(given["name"]),
+                bandwidth=_curve(given["bandwidth"]),
+                fresh=_curve(given["fresh"]),
+                thin=_rates(given["thin"]),
+                thick=_rates(given["thick"]),
+                **{key: float(given[key]) for key in ("element", "series", "launch", "rewriting", "iteration")},
+            )
         except (KeyError, TypeError, AttributeError) as wrong:
             raise ValueError(f"no model of a device: {wrong}") from wrong
         if not all(found._numbers()) or found.rewriting < 0:
@@ -93,11 +100,19 @@ class DeviceModel:
     def _numbers(self) -> list[bool]:
         numbers = [x for pair in (*self.bandwidth, *self.fresh) for x in pair]
         numbers += [*self.thin.values(), *self.thick.values(), self.element, self.series, self.launch, self.iteration]
-        there = [self.bandwidth, self.fresh, "float32" in self.thin, "float32" in self.thick]
+        there = [self.bandwidth, self.fresh, "float32" in self.thick, self.thin.keys() == self.thick.keys()]
         return [*map(bool, there), *(math.isfinite(x) and x > 0 for x in numbers)]
 
 
-def _between(curve: tuple[tuple[float, float], ...], size: float) -> float:
+def _curve(given: Any) -> Curve:
+    return tuple((float(size), float(rate)) for size, rate in given)
+
+
+def _rates(given: Any) -> dict[str, float]:
+    return {str(of): float(rate) for of, rate in given.items()}
+
+
+def _between(curve: Curve, size: float) -> float:
     """The rate at a size: between those that were measured, by logarithms; beyond them, that of the nearest."""
     (low, rate), *others = curve
     for high, next_rate in others:

@@ -7,18 +7,18 @@ SAME = frozenset({
 """Operations that leave an array where it is."""
 
 FUSED = frozenset({
-    "add", "sub", "mul", "div", "neg", "abs", "max", "min", "sign", "floor", "ceil", "round", "eq", "ne", "lt", "le", "gt",
-    "ge", "and", "or", "xor", "not", "select_n", "clamp", "integer_pow", "square", "add_any", "convert_element_type",
-    "broadcast_in_dim", "iota", "transpose", "rev", "slice", "dynamic_slice", "concatenate", "pad", "is_finite", "rem",
-    "real", "imag", "conj", "complex", "shift_left", "shift_right_logical", "shift_right_arithmetic", "nextafter",
-    "bitcast_convert_type", "population_count", "clz", "one_minus_square", "split", "reduce_precision",
+    "add", "sub", "mul", "div", "neg", "abs", "max", "min", "sign", "floor", "ceil", "round", "eq", "ne", "lt", "le",
+    "gt", "ge", "and", "or", "xor", "not", "select_n", "clamp", "integer_pow", "square", "add_any",
+    "convert_element_type", "broadcast_in_dim", "iota", "transpose", "rev", "slice", "dynamic_slice", "concatenate",
+    "pad", "is_finite", "rem", "real", "imag", "conj", "complex", "shift_left", "shift_right_logical",
+    "shift_right_arithmetic", "nextafter", "bitcast_convert_type", "population_count", "clz", "one_minus_square", "split", "reduce_precision",
 })  # fmt: skip
 """Operations that are computed where they are read."""
 
 SERIES = frozenset({
-    "exp", "exp2", "expm1", "log", "log1p", "tanh", "sin", "cos", "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh",
-    "logistic", "sqrt", "rsqrt", "cbrt", "pow", "erf", "erfc", "erf_inv", "lgamma", "digamma", "asinh", "acosh", "atanh",
-    "random_bits", "random_wrap", "random_unwrap", "threefry2x32",
+    "exp", "exp2", "expm1", "log", "log1p", "tanh", "sin", "cos", "tan", "asin", "acos", "atan", "atan2", "sinh",
+    "cosh", "logistic", "sqrt", "rsqrt", "cbrt", "pow", "erf", "erfc", "erf_inv", "lgamma", "digamma", "asinh", "acosh",
+    "atanh", "random_bits", "random_wrap", "random_unwrap", "threefry2x32",
 })  # fmt: skip
 """The same, at the cost of many operations: computed once, however often they are read."""
 

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 
 from ...ir.diagnostics import Diagnostic, warn
 from .calibration import calibrate
@@ -37,7 +38,7 @@ def device_name() -> str:
 def model_path() -> Path:
     """Where the model of JAX's default device is kept: another file for another device, jax, or set of cores."""
     device = jax.devices()[0]
-    wide = "x64" if jax.config.jax_enable_x64 else "x32"
+    wide = jnp.result_type(float)
     key = f"{device.platform}-{device.device_kind}-{_cores()}-jax{jax.__version__}-{wide}-v{_VERSION}"
     return _folder() / f"device-{re.sub(r'[^A-Za-z0-9.]+', '-', key)}.json"
 

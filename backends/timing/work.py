@@ -318,9 +318,7 @@ def _while(outer: _Body, node: Node) -> Pieces:
     return _repeated(outer, body, node.operands[skipped:], (), 1.0)
 
 
-def _repeated(
-    outer: _Body, jaxpr: Any, given: Sequence[Array], wholes: Sequence[float | None], times: float
-) -> Pieces:
+def _repeated(outer: _Body, jaxpr: Any, given: Sequence[Array], wholes: Sequence[float | None], times: float) -> Pieces:
     body = _Body(jaxpr, [*_constants(jaxpr), *given], wholes)
     pieces = [(times * n, piece) for n, piece in body.work()]
     outer.fresh += body.fresh

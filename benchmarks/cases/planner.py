@@ -40,7 +40,9 @@ def _case(name: str, make: Callable[[Settings], Problem], rules: Sequence[str]) 
         of = make(settings)
         return [record for rule in rules for record in _planned(name, of, rule, settings)]
 
-    return Case(f"planner, {name}", run, about="window='auto' beside the other windows, and predicted time beside measured")
+    return Case(
+        f"planner, {name}", run, about="window='auto' beside the other windows, and predicted time beside measured"
+    )
 
 
 def _planned(name: str, of: Problem, rule: str, settings: Settings) -> Sequence[Record]:
@@ -57,8 +59,8 @@ def _planned(name: str, of: Problem, rule: str, settings: Settings) -> Sequence[
     ]  # fmt: skip
     most = LOST if settings.suite == "full" else None
     records.append(
-        Record(case=case, program=f"window='auto', {chosen}", metric="time", value=times[chosen] / times[best], most=most,
-               against=f"train window={best}")
+        Record(case=case, program=f"window='auto', {chosen}", metric="time", value=times[chosen] / times[best],
+               against=f"train window={best}", most=most)
     )  # fmt: skip
     return [*records, *_predicted(case, of, rule, settings, sorted({1, chosen}))]
 

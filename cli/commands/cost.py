@@ -62,7 +62,8 @@ def _lines(planned: Transition, engine: Engine, device: DeviceModel) -> Iterator
     plan = planned.plan
     assert plan is not None
     costs = cost_by_weight(planned, engine.bytes_held)
-    yield f"{planned.name}: {plan.rule}, window {plan.window}, credit {plan.credit}, backend {engine.name}; a step takes"
+    settings = f"{plan.rule}, window {plan.window}, credit {plan.credit}, backend {engine.name}"
+    yield f"{planned.name}: {settings}; a step takes"
     total = sum(costs.values(), Cost())
     rows = [_row(", ".join(paths), cost, _label(planned, paths)) for paths, cost in costs.items() if paths]
     rows += [_row(_SHARED, costs[()], "")] if costs[()] != Cost() else []
@@ -78,7 +79,14 @@ def _label(planned: Transition, paths: Paths) -> str:
 
 
 def _row(title: str, cost: Cost, label: str) -> tuple[str, ...]:
-    return (title, human_bytes(cost.held), human_number(cost.flops), human_bytes(cost.read), human_bytes(cost.written), label)
+    return (
+        title,
+        human_bytes(cost.held),
+        human_number(cost.flops),
+        human_bytes(cost.read),
+        human_bytes(cost.written),
+        label,
+    )
 
 
 def _times(of: Seconds, device: DeviceModel) -> Iterator[str]:

@@ -19,7 +19,9 @@ def device(here, monkeypatch):
 def test_cost_of_a_plan(irdump):
     ran = irdump("cost", "model.py:model", "--window", "4", "--rules", "U=rtrl", "--device", "device.json")
     assert (ran.status, ran.err) == (0, "")
-    assert ran.out == """\
+    assert (
+        ran.out
+        == """\
 model: d_rtrl, window 4, credit full, backend xla; a step takes
 weight  held   flops  read   written  label
 U       512 B  580    128 B  128 B    exact
@@ -32,6 +34,7 @@ predicted on a device that multiplies: 632 us a step of the gradient
 window 4: as asked for
 fold 128: the pass over traces is cheap by then, and the history is small
 """
+    )
 
 
 def test_cost_says_why_the_window_was_chosen(irdump, here, monkeypatch):

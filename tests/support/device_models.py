@@ -23,7 +23,9 @@ MULTIPLIES = DeviceModel(
 )
 """Only products take time: an operation in float32 half a microsecond, in float64 a whole one."""
 
-MOVES = replace(MULTIPLIES, name="a device that moves", bandwidth=((1.0, 1e9),), thin={"float32": FREE}, thick={"float32": FREE})
+MOVES = replace(
+    MULTIPLIES, name="a device that moves", bandwidth=((1.0, 1e9),), thin={"float32": FREE}, thick={"float32": FREE}
+)
 """Only bytes take time: a nanosecond each."""
 
 
