@@ -11,7 +11,8 @@ FUSED = frozenset({
     "gt", "ge", "and", "or", "xor", "not", "select_n", "clamp", "integer_pow", "square", "add_any",
     "convert_element_type", "broadcast_in_dim", "iota", "transpose", "rev", "slice", "dynamic_slice", "concatenate",
     "pad", "is_finite", "rem", "real", "imag", "conj", "complex", "shift_left", "shift_right_logical",
-    "shift_right_arithmetic", "nextafter", "bitcast_convert_type", "population_count", "clz", "one_minus_square", "split", "reduce_precision",
+    "shift_right_arithmetic", "nextafter", "bitcast_convert_type", "population_count", "clz", "one_minus_square",
+    "split", "reduce_precision",
 })  # fmt: skip
 """Operations that are computed where they are read."""
 

@@ -9,6 +9,7 @@ from oracles import bptt, by_path, loss, relative_error
 from structures import STRUCTURES, Structure
 
 import etir
+from etir import zoo
 from etir.backends import Carry
 
 EXACT = 1e-12
@@ -218,3 +219,10 @@ def test_what_a_learner_says_of_itself():
     assert (learner.backend, learner.window_size) == ("reference", 3)
     assert learner.certificate["W"].label == "exact"
     assert learner.cost().held == 2 * 12 * 8
+
+
+def test_a_cost_leaves_out_traces_that_follow_from_others():
+    model = zoo.case("lstm").build(jax.random.key(0))
+    learner = etir.compile(model.step, model.params, model.states, *model.inputs)
+    *traces, _ = learner.init().traces
+    assert learner.cost().held == sum(x.nbytes for x in jax.tree.leaves(traces)) < learner.transition.plan.cost().held

@@ -83,7 +83,7 @@ def test_folds_of_any_length_agree_with_every_step(
     name: str, n: int | None, fold: int, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(schedule, "FOLD", fold)
-    monkeypatch.setattr("etir.backends.sequence.FOLD", fold)
+    monkeypatch.setattr("etir.backends.folds.longest.FOLD", fold)
     monkeypatch.setattr("etir.backends.folds.pattern.Unit.room", fold)
     assert differing(outcome(name, n), wanted(name, n)) == {}
 

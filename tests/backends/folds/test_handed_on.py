@@ -75,7 +75,7 @@ def test_every_method_goes_on_from_what_others_leave(
     window: int, fold: int, many: int, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("etir.backends.folds.family.MANY", many)
-    monkeypatch.setattr("etir.backends.sequence.FOLD", fold)
+    monkeypatch.setattr("etir.backends.folds.longest.FOLD", fold)
     params, states, xs, ts = drawn()
     learner = etir.compile(step, params, states, xs[0], window=window, on_truncated="ignore")
     assert {str(entry.label) for entry in learner.certificate} == {"exact"}

@@ -53,7 +53,7 @@ def test_like_layers_taken_as_one_agree_with_every_step(
     window: int, fold: int, entries: bool, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("etir.backends.folds.family.MANY", 2)
-    monkeypatch.setattr("etir.backends.sequence.FOLD", fold)
+    monkeypatch.setattr("etir.backends.folds.longest.FOLD", fold)
     monkeypatch.setattr("etir.backends.folds.algebra.Algebra.in_place_from", 1 if entries else 1 << 20)
     assert differing(outcome(window), outcome(window, "reference")) == {}
 
