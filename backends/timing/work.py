@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import prod
 from typing import Any, TypeAlias
 
 from ...ir import jaxpr as jx
 from .fusion import FUSED, INLINED, NOTHING, SAME, SERIES, SLICES
+from .products import Product, product_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +81,7 @@ class Node:
     name: str
     operands: list[Array]
     results: list[Array]
+    product: Product | None
 
     @property
     def size(self) -> int:
@@ -90,63 +91,13 @@ class Node:
     @property
     def fuses(self) -> bool:
         """Whether it is computed where it is read."""
-        return self.name in FUSED or self.name in SERIES or self.is_outer
-
-    @property
-    def is_outer(self) -> bool:
-        """Whether it is a product that sums nothing: element by element."""
-        return (product := self.product) is not None and product.outer
+        outer = self.product is not None and self.product.outer
+        return self.name in FUSED or self.name in SERIES or outer
 
     @property
     def reduces(self) -> bool:
         """Whether it ends a kernel, and takes part in one."""
         return self.name.startswith(("reduce_", "arg")) and self.name != "reduce_precision"
-
-    @property
-    def product(self) -> Product | None:
-        """What it is as a product of matrices; None where it is none."""
-        shapes = [jx.shape_of(atom) for atom in self.eqn.invars]
-        if self.name == "dot_general":
-            summed, both = self.eqn.params["dimension_numbers"]
-            return Product.of(shapes, summed, both)
-        if self.name == "etp":
-            terms, _, output = str(self.eqn.params["expression"]).partition("->")
-            first, *others = terms.split(",")
-            if not others:  # a bias: element by element
-                return Product(summed=1, smallest=1, turned=(False, False), outer=True)
-            second = others[0]
-            both = [k for k in first if k in second and k in output]
-            summed = [k for k in first if k in second and k not in output]
-            named = [[[term.index(k) for k in of] for term in (first, second)] for of in (summed, both)]
-            return Product.of(shapes, named[0], named[1])
-        if self.name == "conv_general_dilated":
-            summed = prod(shapes[1]) / max(1, jx.shape_of(self.eqn.outvars[0])[1])
-            return Product(summed=summed, smallest=summed, turned=(False, False))
-        return None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Product:
-    """A product of matrices."""
-
-    summed: float
-    """Terms of each sum."""
-    smallest: float
-    turned: tuple[bool, bool]
-    """Whether an operand is summed along another axis than a product in C order wants: it is put in order first."""
-    outer: bool = False
-
-    @classmethod
-    def of(cls, shapes: Sequence[tuple[int, ...]], summed: Any, both: Any) -> Product:
-        """That of two arrays, by the axes that are summed, and those that both have in common, of each."""
-        terms = prod(shapes[0][k] for k in summed[0])
-        free = [
-            prod(n for k, n in enumerate(shape) if k not in (*own, *batch))
-            for shape, own, batch in zip(shapes, summed, both, strict=True)
-        ]
-        last = [own and max(own) == len(shape) - 1 for shape, own in zip(shapes, summed, strict=True)]
-        turned = bool(summed[0]) and not last[0] and free[0] > 1, bool(summed[1]) and bool(last[1]) and free[1] > 1
-        return cls(summed=terms, smallest=min(*free, terms), turned=turned, outer=not summed[0])
 
 
 def work_of(jaxpr: Any) -> Work:
@@ -189,7 +140,7 @@ class _Body:
                 self.kept.update(id(array) for array in operands if name == "optimization_barrier")
             else:
                 results = [Array.of(v) for v in eqn.outvars]
-                self.nodes.append(Node(eqn, name, operands, results))
+                self.nodes.append(Node(eqn, name, operands, results, product_of(eqn)))
             at.update(zip(eqn.outvars, results, strict=False))
         return [read(atom) for atom in jx.outvars(jaxpr)]
 
@@ -233,8 +184,7 @@ class _Body:
             yield 1.0, self._made([node], node.results)
         else:
             self.fresh += sum(array.bytes for array in node.results)
-            product = node.product
-            yield 1.0, _opaque(node) if product is None else _multiplied(node, product)
+            yield 1.0, _opaque(node) if node.product is None else _multiplied(node, node.product)
 
     def _made(self, nodes: list[Node], results: list[Array]) -> Piece:
         self.fresh += sum(array.bytes for array in results)
