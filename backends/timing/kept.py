@@ -24,7 +24,8 @@ def device_model() -> DeviceModel:
     path = model_path()
     found = read_model(path)
     if found is None:
-        found = calibrate(device_name())
+        with jax.ensure_compile_time_eval():  # whatever is being traced around this
+            found = calibrate(device_name())
         keep_model(path, found)
     return found
 
