@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from ..ir import jaxpr as jx
+from ..ir.operations import weight_cotangent
 from ..ir.plan import Vjp
 from ..ir.plan.contract import product
 from ..ir.plan.reverse import pull_back
@@ -148,7 +149,13 @@ class BySites(Reverse):
         self.shifted, self.shift_of = self._shifts()
         self.credited = [k for k, w in enumerate(self.transition.weights) if calls.is_credited(w)]
         self.merged = {w for w in self.transition.weights if set(takers).issuperset(w.params)}
-        self.needs = tuple(dict.fromkeys(v for k in self.product_sites if (v := sites[k].data) is not None))
+        data = (self._data_of(sites[k]) for k in self.product_sites)
+        self.needs = tuple(dict.fromkeys(v for v in data if v is not None))
+
+    def _data_of(self, site: Site) -> Value | None:
+        """What a site's product takes: its data, those that were unfolded for it before they were."""
+        source = self.calls.sources.get(site)
+        return site.data if source is None else source[0]
 
     def _shifts(self) -> tuple[list[int], dict[int, int]]:
         """The sites to shift, and for each site with a product the one of them that has its cotangent."""
@@ -209,7 +216,8 @@ class BySites(Reverse):
         """One product a site. Rows of the same data are added to its cotangents, others are stacked behind."""
         for k, cotangent in sent.items():
             site = self.transition.sites[k]
-            data: Any = None if site.data is None else record[site.data]
+            value = self._data_of(site)
+            data: Any = None if value is None else record[value]
             own = [(x, y) for of, x, y in rows if of is site]
             for _, y in [pair for pair in own if pair[0] is data]:
                 cotangent = cotangent + y
@@ -217,8 +225,16 @@ class BySites(Reverse):
             if more:
                 data = jnp.concatenate([data, *(x for x, _ in more)])
                 cotangent = jnp.concatenate([cotangent, *(y for _, y in more)])
-            totals = plus(totals, self.calls.site_weights[k], stacked_product(site, data, cotangent))
+            totals = plus(totals, self.calls.site_weights[k], self._product(site, data, cotangent))
         return totals
+
+    def _product(self, site: Site, data: Any, cotangent: Any) -> Any:
+        """A site's weight cotangent: where its data were unfolded, by the operation that they were unfolded for."""
+        source = self.calls.sources.get(site)
+        if source is None:
+            return stacked_product(site, data, cotangent)
+        kind = site.weight.value.type
+        return weight_cotangent(source[1], jax.ShapeDtypeStruct(kind.shape, kind.dtype), data, cotangent)
 
     def plus_products(self, totals: Totals, products: Sequence[tuple[int, Any]]) -> Totals:
         """Totals with the products of some sites, by place, that are done already."""
@@ -237,8 +253,8 @@ class BySites(Reverse):
         return weight in self.merged
 
     def takes_rows(self, site: Site) -> bool:
-        """Where the site has a product, and its weight's contributions are added to it."""
-        return self.takes(site.weight) and self.transition.sites.index(site) in self.product_sites
+        """Where the site has a product of its data as they are, and its weight's contributions are added to it."""
+        return self.takes(site.weight) and site not in self.calls.sources and self.transition.sites.index(site) in self.product_sites
 
     def add(self, totals: Totals, weight: Weight, value: Any) -> Totals:
         """The contribution, added to the weight's cotangent."""

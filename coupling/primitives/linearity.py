@@ -38,7 +38,7 @@ _LINEAR = frozenset({
 })  # fmt: skip
 """Linear in all operands together."""
 
-_MULTILINEAR = frozenset({"conv_general_dilated", "dot_general", "etp", "mul"})
+_MULTILINEAR = frozenset({"conv_general_dilated", "dot_general", "etp", "etp_call", "mul"})
 """Linear in each operand."""
 
 _LINEAR_IN = {
