@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
 from ..ir import jaxpr as jx
 from ..ir.diagnostics import error
-from ..ir.operations import WeightOperation, with_operations
+from ..ir.operations import WeightOperation, weight_cotangent, with_operations
 from ..ir.operations.call import source_of
 from ..ir.plan import Plan, Vjp
 from ..ir.plan.scene import Arrays
@@ -20,6 +20,22 @@ from ..ir.transition import Region, Site, Transition, Weight
 from ..ir.values import Value
 
 Bindings: TypeAlias = dict[Value, jax.Array]
+
+
+class Source(NamedTuple):
+    """What a site's data were unfolded from, and the weight operation that it is."""
+
+    data: Value
+    operation: WeightOperation
+    weight: jax.ShapeDtypeStruct
+
+    def cotangent(self, data: Any, cotangents: Any) -> Any:
+        """The weight's, from data that were not unfolded and cotangents of the site's output, both `[time, ...]`."""
+        return weight_cotangent(self.operation, self.weight, data, cotangents)
+
+    def summed(self, factors: Any, data: Any) -> Any:
+        """The unfolded data of many steps, `[time, ...]` before that, each times a factor, added up."""
+        return self.operation.summed(factors, data, self.weight)
 
 
 class Calls:
@@ -88,21 +104,23 @@ class Calls:
         """Whether a derivative by the weight exists."""
         return weight.value.type.carries_credit
 
-    def _sources(self) -> dict[Site, tuple[Value, WeightOperation]]:
+    def _sources(self) -> dict[Site, Source]:
         """For each site whose data are unfolded, what they are unfolded from, and the operation that the site is."""
         body, step = self.forward_region.body, self.transition.region(STEP).body
         values = dict(zip(jx.argument_vars(body), self.forward_region.inputs, strict=True))
         values = dict(zip(jx.outvars(body), self.forward_region.outputs, strict=True)) | values
         var_of = {value: var for var, value in values.items()}
         producers = jx.Producers(body)
-        found: dict[Site, tuple[Value, WeightOperation]] = {}
+        found: dict[Site, Source] = {}
         whole = jx.Producers(step)
         for site in self.transition.sites:
             made = producers.producer(var_of.get(site.data)) if site.data is not None else None
             if made is not None and source_of(jx.equation(step, site.equation), whole) is not None:
                 (data,) = made.invars
                 if data in values:
-                    found[site] = values[data], made.params["operation"]
+                    kind = site.weight.value.type
+                    weight = jax.ShapeDtypeStruct(kind.shape, kind.dtype)
+                    found[site] = Source(values[data], made.params["operation"], weight)
         return found
 
     def _plain_weights(self) -> list[int]:

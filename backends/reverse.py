@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 
 from ..ir import jaxpr as jx
-from ..ir.operations import weight_cotangent
 from ..ir.plan import Vjp
 from ..ir.plan.contract import product
 from ..ir.plan.reverse import pull_back
@@ -155,7 +154,7 @@ class BySites(Reverse):
     def _data_of(self, site: Site) -> Value | None:
         """What a site's product takes: its data, those that were unfolded for it before they were."""
         source = self.calls.sources.get(site)
-        return site.data if source is None else source[0]
+        return site.data if source is None else source.data
 
     def _shifts(self) -> tuple[list[int], dict[int, int]]:
         """The sites to shift, and for each site with a product the one of them that has its cotangent."""
@@ -222,19 +221,17 @@ class BySites(Reverse):
             for _, y in [pair for pair in own if pair[0] is data]:
                 cotangent = cotangent + y
             more = [pair for pair in own if pair[0] is not data]
+            source = self.calls.sources.get(site)
+            if source is not None:
+                totals = plus(totals, self.calls.site_weights[k], source.cotangent(data, cotangent))
+                for x, y in more:
+                    totals = plus_product(totals, self.calls.site_weights[k], site, x, y)
+                continue
             if more:
                 data = jnp.concatenate([data, *(x for x, _ in more)])
                 cotangent = jnp.concatenate([cotangent, *(y for _, y in more)])
-            totals = plus(totals, self.calls.site_weights[k], self._product(site, data, cotangent))
+            totals = plus(totals, self.calls.site_weights[k], stacked_product(site, data, cotangent))
         return totals
-
-    def _product(self, site: Site, data: Any, cotangent: Any) -> Any:
-        """A site's weight cotangent: where its data were unfolded, by the operation that they were unfolded for."""
-        source = self.calls.sources.get(site)
-        if source is None:
-            return stacked_product(site, data, cotangent)
-        kind = site.weight.value.type
-        return weight_cotangent(source[1], jax.ShapeDtypeStruct(kind.shape, kind.dtype), data, cotangent)
 
     def plus_products(self, totals: Totals, products: Sequence[tuple[int, Any]]) -> Totals:
         """Totals with the products of some sites, by place, that are done already."""
@@ -253,8 +250,8 @@ class BySites(Reverse):
         return weight in self.merged
 
     def takes_rows(self, site: Site) -> bool:
-        """Where the site has a product of its data as they are, and its weight's contributions are added to it."""
-        return self.takes(site.weight) and site not in self.calls.sources and self.transition.sites.index(site) in self.product_sites
+        """Where the site has a product, and its weight's contributions are added to it."""
+        return self.takes(site.weight) and self.transition.sites.index(site) in self.product_sites
 
     def add(self, totals: Totals, weight: Weight, value: Any) -> Totals:
         """The contribution, added to the weight's cotangent."""
@@ -265,6 +262,30 @@ def stacked_product(site: Any, data: Any, cotangent: Any) -> Any:
     """A site's weight cotangent from stacked data and cotangents of its output, both `[time, ...]`."""
     time = next(label for label in "tuvTUV" if label not in site.expression.labels)
     return product(site, data, cotangent, lead=time)
+
+
+BLOCK = 256
+"""Rows of a weight's cotangent that are added at once, where it is long."""
+
+
+def plus_product(totals: Totals, place: int, site: Site, data: Any, cotangent: Any) -> Totals:
+    """Totals with a stacked product added in one place, a few rows at a time where it has many."""
+    total = totals[place]
+    label, size = max(zip(site.weight_labels, total.shape, strict=True), key=lambda pair: pair[1])
+    if size < 2 * BLOCK or label not in (site.data_labels or "") or label in site.expression.output:
+        return plus(totals, place, stacked_product(site, data, cotangent))
+    of_data, of_weight = (site.data_labels or "").index(label) + 1, site.weight_labels.index(label)
+
+    def add(total: Any, start: Any, rows: int) -> Any:
+        some = jax.lax.dynamic_slice_in_dim(data, start, rows, of_data)
+        old = jax.lax.dynamic_slice_in_dim(total, start, rows, of_weight)
+        return jax.lax.dynamic_update_slice_in_dim(total, old + stacked_product(site, some, cotangent), start, of_weight)
+
+    whole = size // BLOCK
+    total = jax.lax.fori_loop(0, whole, lambda k, total: add(total, k * BLOCK, BLOCK), total)
+    new = list(totals)
+    new[place] = add(total, whole * BLOCK, size % BLOCK) if size % BLOCK else total
+    return new
 
 
 def plus(totals: Totals, place: int, value: Any) -> Totals:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from ..expression import Expression
 
@@ -41,6 +42,15 @@ class WeightOperation(ABC):
     def expression(self, x: Struct, w: Struct) -> Expression:
         """The index expression of unfolded data and the weight, for operands of these shapes."""
 
+    def summed(self, factors: Any, x: Any, w: Struct) -> Any:
+        """The unfolded data of many steps, `x` of `[time, ...]`, each times a factor, added up."""
+
+        def add(total: Any, at: Any) -> tuple[Any, None]:
+            return total + at[0] * self.unfold(at[1], w), None
+
+        zeros = jnp.zeros(*_kind(jax.eval_shape(lambda x: self.unfold(x[0], w), x)))
+        return jax.lax.scan(add, zeros, (factors.astype(zeros.dtype), x))[0]
+
     def fault(self, x: Struct, w: Struct) -> str | None:
         """Where `unfold` and `expression` do not say what `apply` computes, how; ours do."""
         del x, w
@@ -73,6 +83,11 @@ class Mapped(WeightOperation):
         found = self.inner.expression(*(self._one(s, on) for s, on in zip((x, w), self.mapped, strict=True)))
         return found.with_leading(found.fresh_label(), self.mapped)
 
+    def summed(self, factors: Any, x: Any, w: Struct) -> Any:
+        """The operation's own, under `jax.vmap` where the data are mapped."""
+        of_one = partial(self.inner.summed, factors, w=self._one(w, self.mapped[1]))
+        return jax.vmap(of_one, 1)(x) if self.mapped[0] else of_one(x)
+
     def fault(self, x: Struct, w: Struct) -> str | None:
         """The operation's own."""
         return self.inner.fault(*(self._one(s, on) for s, on in zip((x, w), self.mapped, strict=True)))
@@ -80,3 +95,7 @@ class Mapped(WeightOperation):
     @staticmethod
     def _one(struct: Struct, mapped: bool) -> Struct:
         return jax.ShapeDtypeStruct(struct.shape[1:], struct.dtype) if mapped else struct
+
+
+def _kind(struct: Any) -> tuple[tuple[int, ...], Any]:
+    return struct.shape, struct.dtype

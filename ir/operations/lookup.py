@@ -45,6 +45,16 @@ class Lookup(WeightOperation):
         x = x if self.fills else jnp.clip(x, 0, size - 1)
         return (x[..., None] == jnp.arange(size, dtype=x.dtype)).astype(w.dtype)
 
+    def summed(self, factors: Any, x: Any, w: Struct) -> Any:
+        """Each factor added where its index points."""
+        size = w.shape[self.axis]
+        x = x.astype(jnp.promote_types(x.dtype, jnp.int32))
+        x = jnp.where(x < 0, size, x) if self.fills else jnp.clip(x, 0, size - 1)
+        rows = jnp.reshape(x, (len(x), -1))
+        found = jnp.zeros((rows.shape[1], size), w.dtype)
+        found = found.at[jnp.arange(rows.shape[1]), rows].add(factors.astype(w.dtype)[:, None], mode="drop")
+        return jnp.reshape(found, (*x.shape[1:], size))
+
     def expression(self, x: Struct, w: Struct) -> Expression:
         """`"xv,v...->x..."`."""
         of_index, of_table = LABELS[: len(x.shape)], LABELS[len(x.shape) : len(x.shape) + len(w.shape)]
