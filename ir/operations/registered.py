@@ -20,7 +20,7 @@ from .call import call_operation
 Function = Callable[..., Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, weakref_slot=True)
 class Registered(WeightOperation):
     """An operation of functions that a user gave, with the options of one call of it."""
 
