@@ -279,7 +279,9 @@ def plus_product(totals: Totals, place: int, site: Site, data: Any, cotangent: A
     def add(total: Any, start: Any, rows: int) -> Any:
         some = jax.lax.dynamic_slice_in_dim(data, start, rows, of_data)
         old = jax.lax.dynamic_slice_in_dim(total, start, rows, of_weight)
-        return jax.lax.dynamic_update_slice_in_dim(total, old + stacked_product(site, some, cotangent), start, of_weight)
+        return jax.lax.dynamic_update_slice_in_dim(
+            total, old + stacked_product(site, some, cotangent), start, of_weight
+        )
 
     whole = size // BLOCK
     total = jax.lax.fori_loop(0, whole, lambda k, total: add(total, k * BLOCK, BLOCK), total)

@@ -71,7 +71,9 @@ class SequenceGradient:
         self.weight_of = dict(zip(self.pullback.on_weights, self.pullback.weights, strict=True))
         self.products = [action for action in self.program.at_window if self._is_deferred(action)]
         self.actions = [action for action in self.program.at_window if action not in self.products]
-        self.filters = filters(self.program, list(self._deferred_products), engine.calls.sources) if engine.backend.folds else ()
+        self.filters = (
+            filters(self.program, list(self._deferred_products), engine.calls.sources) if engine.backend.folds else ()
+        )
         self.filter_of = {product: f for f in self.filters for product in f.products}
         self.windows: Windows = replace(engine.windows, apart=frozenset(f.trace.after for f in self.filters))
 

@@ -16,8 +16,8 @@ from ..ir import jaxpr as jx
 from ..ir.dataflow import Prologue
 from ..ir.diagnostics import Diagnostic, EtirError, did_you_mean
 from ..ir.expression import Expression
+from ..ir.operations import WeightOperation
 from ..ir.operations.call import operation_call, together, unfolded
-from ..ir.operations.base import WeightOperation
 from ..ir.operations.convolution import CONVOLUTION, convolve
 from ..ir.operations.lookup import looked_up
 from ..ir.regions import STEP, make_region, with_regions
@@ -181,11 +181,15 @@ def _misused(eqn: Any) -> Diagnostic | None:
     """What is said of a weight operation that is not what its unfolding says."""
     operation: WeightOperation = eqn.params["operation"]
     fault = operation.fault(*map(jx.struct_of, eqn.invars))
-    return None if fault is None else Diagnostic(
-        code="operation-meaning",
-        message=f"the weight operation '{operation.name}' is not what its unfolding says: {fault}",
-        loc=jx.location(eqn),
-        help="apply(x, w) must equal jnp.einsum(expression, unfold(x, w), w) for all x and w",
+    return (
+        None
+        if fault is None
+        else Diagnostic(
+            code="operation-meaning",
+            message=f"the weight operation '{operation.name}' is not what its unfolding says: {fault}",
+            loc=jx.location(eqn),
+            help="apply(x, w) must equal jnp.einsum(expression, unfold(x, w), w) for all x and w",
+        )
     )
 
 
@@ -211,7 +215,7 @@ def _mark(
     if eqn.primitive.name == LINEAR_IN_BOTH and sum(from_params) == 1:
         return [_mark_product(eqn, operands, from_params.index(True), pieces)]
     if eqn.primitive.name == CONVOLUTION and from_params == [False, True] and eqn.params["batch_group_count"] == 1:
-        return [convolve(eqn.params, *operands, _as_product)]
+        return [convolve(eqn.params, operands[0], operands[1], _as_product)]
     if from_params[0] and not any(from_params[1:]) and (found := looked_up(eqn)) is not None:
         return [found.by(_as_product, operands)]
     marked = [identity(_as_wide_as(eqn, value)) if on else value for value, on in zip(operands, selected, strict=True)]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...ir import jaxpr as jx
-from ...ir.operations.call import function_of
+from ...ir.operations.call import body_of
 from .. import All, Block, Coupling, Same
 from .context import Context, Couplings, Rule, in_shapes
 
@@ -87,9 +87,7 @@ def etp(eqn: Any, context: Context) -> Couplings:
 
 def operation(eqn: Any, context: Context) -> Couplings:
     """A weight operation that is more than a product, or the unfolding of its data: what it is made of."""
-    function = function_of(eqn.params["operation"], eqn.params["weight"])
-    body, _ = jx.trace(function, *map(jx.struct_of, eqn.invars))
-    return context.analyse(body, context.indices(eqn.invars))
+    return context.analyse(body_of(eqn), context.indices(eqn.invars))
 
 
 RULES: dict[str, Rule] = {

@@ -1,7 +1,7 @@
 """A locally connected layer: a convolution in one dimension whose kernel is another one at every place.
 
-Its forward pass adds up one small product a place of the window, and makes no patches. Traces live on patches: there the
-layer is one product for each position, and `expression` says so.
+Its forward pass adds up one small product a place of the window, and makes no patches. Traces live on patches: there
+the layer is one product for each position, and `expression` says so.
 """
 
 from typing import Any

@@ -18,8 +18,8 @@ from ..state import ParamState
 class Conv(Module):
     """A convolution of data `[batch?, *space, in_features]` by `etir.conv`, whose further options are `options`.
 
-    `window` has a size for each of one to three dimensions. `w`, of shape [*window, in_features / groups, out_features],
-    is drawn from a normal distribution of variance one over its fan-in.
+    `window` has a size for each of one to three dimensions. `w`, [*window, in_features / groups, out_features], is
+    drawn from a normal distribution of variance one over its fan-in.
     """
 
     def __init__(

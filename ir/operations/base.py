@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -25,10 +25,8 @@ class WeightOperation(ABC):
 
     __slots__ = ()
 
-    @property
-    @abstractmethod
-    def name(self) -> str:
-        """What it is called in text."""
+    name: str
+    """What it is called in text."""
 
     @abstractmethod
     def apply(self, x: Any, w: Any) -> Any:
@@ -63,11 +61,10 @@ class Mapped(WeightOperation):
 
     inner: WeightOperation
     mapped: tuple[bool, bool]
+    name: str = field(init=False)
 
-    @property
-    def name(self) -> str:
-        """That of the operation."""
-        return self.inner.name
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.inner.name)
 
     def apply(self, x: Any, w: Any) -> Any:
         """The operation under `jax.vmap`."""

@@ -58,6 +58,11 @@ def function_of(operation: WeightOperation, weight: Kind | None) -> Any:
     return operation.apply if weight is None else lambda x: operation.unfold(x, weight.struct)
 
 
+def body_of(eqn: Any) -> Any:
+    """The jaxpr of what an `etp_call` computes."""
+    return jx.trace(function_of(eqn.params["operation"], eqn.params["weight"]), *map(jx.struct_of, eqn.invars))[0]
+
+
 def is_unfolding(eqn: Any) -> bool:
     """Whether an equation is the unfolding of an operation's data."""
     return eqn.primitive.name == operation_call.name and eqn.params["weight"] is not None

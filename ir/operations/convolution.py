@@ -70,18 +70,17 @@ class Convolution(WeightOperation):
         x = jax.lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *((a, b, d - 1) for (a, b), d in edges), (0, 0, 0)])
         taken = [(size - 1) * d + 1 for size, d in zip(window, self.dilation, strict=True)]
         counts = [max(0, (n - t) // s + 1) for n, t, s in zip(x.shape[1:-1], taken, self.strides, strict=True)]
-        patches = [
-            jax.lax.slice(x, (0, *starts, 0), (x.shape[0], *self._ends(starts, counts), x.shape[-1]), (1, *self.strides, 1))
-            for starts in itertools.product(*(range(0, t, d) for t, d in zip(taken, self.dilation, strict=True)))
-        ]  # fmt: skip
-        found = jnp.stack(patches, 1 + space)
+        places = itertools.product(*(range(0, t, d) for t, d in zip(taken, self.dilation, strict=True)))
+        found = jnp.stack([self._shifted(x, starts, counts) for starts in places], 1 + space)
         features = (self.groups, found.shape[-1] // self.groups) if self.groups > 1 else (found.shape[-1],)
         found = found.reshape(*found.shape[: 1 + space], *window, *features)
         return jnp.moveaxis(found, -2, 1 + space) if self.groups > 1 else found
 
-    def _ends(self, starts: Sequence[int], counts: Sequence[int]) -> list[int]:
-        ends = zip(starts, counts, self.strides, strict=True)
-        return [start + (count - 1) * stride + 1 if count else start for start, count, stride in ends]
+    def _shifted(self, x: Any, starts: Sequence[int], counts: Sequence[int]) -> Any:
+        """The pixels at one place of every window."""
+        rows = zip(starts, counts, self.strides, strict=True)
+        ends = [start + (count - 1) * stride + 1 if count else start for start, count, stride in rows]
+        return jax.lax.slice(x, (0, *starts, 0), (x.shape[0], *ends, x.shape[-1]), (1, *self.strides, 1))
 
     def _window(self, w: Struct) -> list[int]:
         """The kernel's sizes in space; its axes behind the output features are one further where these are split."""

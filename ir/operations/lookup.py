@@ -67,7 +67,7 @@ class Looked(NamedTuple):
 
     axis: int
     fills: bool
-    index: Callable[[list[Any]], Any]
+    ids: Callable[[list[Any]], Any]
     """The index, `[*batch]`, from the equation's operands."""
     arrange: Callable[[Any], Any]
     """From the rows, `[*batch, *rest]`, to the equation's result."""
@@ -75,7 +75,7 @@ class Looked(NamedTuple):
     def by(self, call: Callable[[WeightOperation, Any, Any], Any], operands: list[Any], name: str = "gather") -> Any:
         """The equation's result by way of the operation."""
         operation = Lookup(name=name, axis=self.axis, fills=self.fills)
-        return self.arrange(call(operation, self.index(operands), operands[0]))
+        return self.arrange(call(operation, self.ids(operands), operands[0]))
 
 
 def looked_up(eqn: Any) -> Looked | None:

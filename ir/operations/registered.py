@@ -76,21 +76,36 @@ def _fault(operation: Registered, data: Any, weight: Any) -> str | None:
             expression = operation.expression(x, w)
         except EtirError as refused:
             return refused.diagnostics[0].message
-        for seed in range(2):
-            values = _drawn(seed, x, w), _drawn(seed + 2, w, w)
-            found = operation.apply(*values)
-            unfolded = operation.unfold(values[0], w)
-            try:
-                wanted = jnp.einsum(str(expression), unfolded, values[1], precision="highest")
-            except ValueError:
-                shapes = f"{tuple(unfolded.shape)} and {tuple(w.shape)}"
-                return f"'{operation.text}' does not fit operands of shapes {shapes}"
-            if found.shape != wanted.shape:
-                return f"apply gives an array of shape {found.shape}, the expression one of {wanted.shape}"
-            off = float(jnp.max(jnp.abs(found - wanted), initial=0))
-            scale = float(jnp.max(jnp.abs(found), initial=0)) + float(jnp.max(jnp.abs(wanted), initial=0))
-            if not off <= float(jnp.finfo(found.dtype).eps) ** 0.5 * scale:
-                return f"on random operands their results, of up to {scale:.2g}, differ by {off:.2g}"
+
+        def product(x: Any, w: Any) -> Any:
+            return jnp.einsum(str(expression), operation.unfold(x, w), w, precision="highest")
+
+        try:
+            kinds = [jax.eval_shape(side, x, w).shape for side in (operation.apply, product)]
+        except ValueError:
+            shapes = f"{jax.eval_shape(lambda x: operation.unfold(x, w), x).shape} and {tuple(w.shape)}"
+            return f"'{operation.text}' does not fit operands of shapes {shapes}"
+        if kinds[0] != kinds[1]:
+            return f"apply gives an array of shape {kinds[0]}, the expression one of {kinds[1]}"
+        found = (_difference(operation.apply, product, seed, x, w) for seed in range(2))
+        return next((fault for fault in found if fault is not None), None)
+
+
+def _difference(one: Function, other: Function, seed: int, x: Struct, w: Struct) -> str | None:
+    """How two functions of the same shapes differ, or their derivatives, on random operands; None where they do not."""
+    values = _drawn(seed, x, w), _drawn(seed + 2, w, w)
+    smooth = [k for k, kind in enumerate((x, w)) if jnp.issubdtype(kind.dtype, jnp.inexact)]
+
+    def of(function: Function) -> list[Any]:
+        result, pull = jax.vjp(lambda *some: function(*[*values[: 2 - len(some)], *some]), *(values[k] for k in smooth))
+        return [result, *pull(_drawn(seed + 4, result, w))[::-1]]
+
+    names = ("results", "derivatives by the weight", "derivatives by the data")
+    for name, found, wanted in zip(names, of(one), of(other), strict=False):
+        off = float(jnp.max(jnp.abs(found - wanted), initial=0))
+        scale = max(float(jnp.max(jnp.abs(x), initial=0)) for x in (found, wanted))
+        if not off <= float(jnp.finfo(found.dtype).eps) ** 0.5 * scale:
+            return f"on random operands their {name}, of up to {scale:.2g}, differ by {off:.2g}"
     return None
 
 

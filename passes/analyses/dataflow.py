@@ -15,8 +15,8 @@ from typing import Any, TypeAlias
 from ...coupling import Coupling
 from ...coupling.limits import COLOURS, SPREAD
 from ...ir import jaxpr as jx
-from ...ir.operations.call import is_unfolding
 from ...ir.dataflow import HIDDEN, OPEN, Crossing, Dataflow, Dependences, Held, Prologue
+from ...ir.operations.call import body_of, is_unfolding
 from ...ir.regions import STEP
 from ...ir.transition import Transition
 from .credit import Credit
@@ -260,7 +260,7 @@ def _conjugates(eqn: Any) -> bool:
         return False
     if eqn.primitive.name.startswith(("custom_jvp", "custom_vjp")):
         return True
-    bodies = list(jx.sub_jaxprs(eqn))
+    bodies = [body_of(eqn)] if eqn.primitive.name == "etp_call" else list(jx.sub_jaxprs(eqn))
     if bodies:
         return any(_conjugates(inner) for body in bodies for inner in jx.equations(body))
     results = (jx.type_of(var) for var in eqn.outvars)
@@ -274,7 +274,8 @@ def describe(eqn: Any) -> str:
         operation = str(eqn.params["name"])
         return _NAMES.get(operation, operation)
     if name == "etp_call":
-        return _NAMES.get(eqn.params["operation"].name, eqn.params["operation"].name)
+        operation = str(eqn.params["operation"].name)
+        return _NAMES.get(operation, operation)
     if name in ("custom_jvp_call", "custom_vjp_call"):
         return str(eqn.params.get("name", name))
     return "matmul" if name == "dot_general" else name

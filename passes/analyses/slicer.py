@@ -149,7 +149,7 @@ class Slicer:
         return chosen[::-1], needs
 
     def _records(self) -> list[Any]:
-        """Variables that the forward region hands out: the sites' data, unfolded and not, and the hidden regions' needs."""
+        """Variables that the forward region hands out: sites' data, unfolded and not, and the hidden regions' needs."""
         data = [self.equations[s.equation].invars[0] for s in self.transition.sites if s.data is not None]
         needed = [var for _, needs in self.slices.values() for var in needs]
         producers = jx.Producers(self.body)

@@ -1,4 +1,4 @@
-"""Convolutions: what is unfolded gives what JAX computes, learners give BPTT's gradient, traces are no larger than that."""
+"""Convolutions: patches give what JAX computes, learners what BPTT does, in traces of kernel times positions."""
 
 from functools import partial
 from typing import Any
@@ -93,7 +93,11 @@ def test_a_step_runs_the_convolution_and_leaves_patches_to_traces():
     step, params, states, xs = model(partial(etir.conv, strides=2), (2, 4, 4, 2), (3, 3, 2, 4))
     learner = etir.compile(step, params, states, xs[0], rule="pp_prop", window=2)
     text = jax.jit(learner.predict).lower(params, states, xs).as_text()
-    assert ("stablehlo.convolution" in text, "stablehlo.dot_general" in text, "concatenate" in text) == (True, False, False)
+    assert ("stablehlo.convolution" in text, "stablehlo.dot_general" in text, "concatenate" in text) == (
+        True,
+        False,
+        False,
+    )
 
 
 def test_a_recurrent_depthwise_kernel_is_exact_where_its_neighbourhood_is_followed():

@@ -10,7 +10,7 @@ from oracles import bptt, by_path, loss
 
 import etir
 
-OUTER = {
+OTHERS: dict[str, Any] = {
     "another product": (
         {"apply": lambda x, w: x @ w, "unfold": lambda x, w: 2 * x, "expression": "...i,ij->...j"},
         "on random operands their results, of up to ",
@@ -22,6 +22,10 @@ OUTER = {
     "not linear, without an unfolding": (
         {"apply": lambda x, w: x @ (w + 1)},
         "on random operands their results, of up to ",
+    ),
+    "another derivative": (
+        {"apply": lambda x, w: jax.lax.stop_gradient(x) @ w, "expression": "...i,ij->...j"},
+        "on random operands their derivatives by the data, of up to ",
     ),
     "another shape": (
         {"apply": lambda x, w: x @ w, "expression": "...i,ij->j..."},
@@ -47,9 +51,9 @@ def model(operation: Any) -> Any:
     return step, params, {"h": jnp.zeros((2, 4))}, jax.random.normal(jax.random.key(1), (5, 2, 3))
 
 
-@pytest.mark.parametrize("name", OUTER)
+@pytest.mark.parametrize("name", OTHERS)
 def test_an_operation_that_is_not_its_unfolding_is_refused(name: str):
-    options, said = OUTER[name]
+    options, said = OTHERS[name]
     step, params, states, xs = model(etir.register_operation("mine", **options))
     with pytest.raises(etir.EtirError) as refused:
         etir.analyse(etir.lower(step, params, states, xs[0]))
