@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from ..ir import jaxpr as jx
 from ..ir.diagnostics import error
-from ..ir.operations import WeightOperation, weight_cotangent, with_operations
+from ..ir.operations import WeightOperation, with_operations
 from ..ir.operations.call import source_of
 from ..ir.plan import Plan, Vjp
 from ..ir.plan.scene import Arrays
@@ -31,7 +31,7 @@ class Source(NamedTuple):
 
     def cotangent(self, data: Any, cotangents: Any) -> Any:
         """The weight's, from data that were not unfolded and cotangents of the site's output, both `[time, ...]`."""
-        return weight_cotangent(self.operation, self.weight, data, cotangents)
+        return self.operation.cotangent(data, cotangents, self.weight)
 
     def summed(self, factors: Any, data: Any) -> Any:
         """The unfolded data of many steps, `[time, ...]` before that, each times a factor, added up."""

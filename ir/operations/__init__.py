@@ -4,6 +4,6 @@ Most are linear in their data, all in their weight: convolutions, look-ups by in
 """
 
 from .base import Mapped, WeightOperation
-from .call import call_operation, operation_call, weight_cotangent, with_operations
+from .call import call_operation, operation_call, with_operations
 
-__all__ = ["Mapped", "WeightOperation", "call_operation", "operation_call", "weight_cotangent", "with_operations"]
+__all__ = ["Mapped", "WeightOperation", "call_operation", "operation_call", "with_operations"]

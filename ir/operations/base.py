@@ -49,6 +49,11 @@ class WeightOperation(ABC):
         zeros = jnp.zeros(*_kind(jax.eval_shape(lambda x: self.unfold(x[0], w), x)))
         return jax.lax.scan(add, zeros, (factors.astype(zeros.dtype), x))[0]
 
+    def cotangent(self, x: Any, y: Any, w: Struct) -> Any:
+        """The weight's cotangent, from data and cotangents of the result at many steps, `[time, ...]`."""
+        stacked = Mapped(self, (True, False))
+        return jax.linear_transpose(lambda w: stacked.apply(x, w), w)(y)[0]
+
     def fault(self, x: Struct, w: Struct) -> str | None:
         """Where `unfold` and `expression` do not say what `apply` computes, how; ours do."""
         del x, w
@@ -84,6 +89,12 @@ class Mapped(WeightOperation):
         """The operation's own, under `jax.vmap` where the data are mapped."""
         of_one = partial(self.inner.summed, factors, w=self._one(w, self.mapped[1]))
         return jax.vmap(of_one, 1)(x) if self.mapped[0] else of_one(x)
+
+    def cotangent(self, x: Any, y: Any, w: Struct) -> Any:
+        """The operation's own, of as many steps as there are in all."""
+        if self.mapped != (True, False):
+            return WeightOperation.cotangent(self, x, y, w)
+        return self.inner.cotangent(*(a.reshape(-1, *a.shape[2:]) for a in (x, y)), w)
 
     def fault(self, x: Struct, w: Struct) -> str | None:
         """The operation's own."""

@@ -68,13 +68,6 @@ def is_unfolding(eqn: Any) -> bool:
     return eqn.primitive.name == operation_call.name and eqn.params["weight"] is not None
 
 
-def weight_cotangent(operation: WeightOperation, w: Struct, data: Any, cotangents: Any) -> Any:
-    """The weight's cotangent from stacked data, not unfolded, and stacked cotangents of the result, `[time, ...]`."""
-    stacked = Mapped(operation, (True, False))
-    (found,) = jax.linear_transpose(lambda w: stacked.apply(data, w), w)(cotangents)
-    return found
-
-
 class Source(NamedTuple):
     """Where the unfolded data of an `etp` equation come from."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -64,17 +65,42 @@ class Convolution(WeightOperation):
 
     def unfold(self, x: Any, w: Struct) -> Any:
         """The patches, `[batch, *space, groups?, *window, features]`."""
+        space = len(self.strides)
+        found = jnp.stack(self._at_places(x, w), 1 + space)
+        features = (self.groups, found.shape[-1] // self.groups) if self.groups > 1 else (found.shape[-1],)
+        found = found.reshape(*found.shape[: 1 + space], *self._window(w), *features)
+        return jnp.moveaxis(found, -2, 1 + space) if self.groups > 1 else found
+
+    def cotangent(self, x: Any, y: Any, w: Struct) -> Any:
+        """The kernel's cotangent: on a CPU one product for each place of the window.
+
+        There XLA runs the convolution that JAX writes for it, in a loop, some hundred times more slowly.
+        """
+        default = functools.partial(WeightOperation.cotangent, self, w=w)
+        return jax.lax.platform_dependent(x, y, cpu=functools.partial(self._by_places, w=w), default=default)
+
+    def _by_places(self, x: Any, y: Any, w: Struct) -> Any:
+        n, p, g, k, c, features = self._labels()
+        expression = self.expression(w, w)
+        merged = [jnp.moveaxis(a, 0, spec[0]) for a, spec in ((x, self.layout.lhs_spec), (y, self.layout.out_spec))]
+        x, y = (
+            _merged(a, spec[0]) for a, spec in zip(merged, (self.layout.lhs_spec, self.layout.out_spec), strict=True)
+        )
+        y = jnp.einsum(f"{expression.output}->{n}{p}{features}", y)
+        places = [_divided(a, a.ndim - 1, self.groups) if g else a for a in self._at_places(x, w)]
+        parts = [jnp.einsum(f"{n}{p}{g}{c},{n}{p}{features}->{c}{features}", a, y) for a in places]
+        found = jnp.stack(parts).reshape(*self._window(w), *parts[0].shape)
+        return jnp.einsum(f"{k}{c}{features}->{expression.operands[1]}", found)
+
+    def _at_places(self, x: Any, w: Struct) -> list[Any]:
+        """For each place of the window the pixels that the kernel meets there, `[batch, *space, features]`."""
         x = jnp.transpose(x, (self.layout.lhs_spec[0], *self.layout.lhs_spec[2:], self.layout.lhs_spec[1]))
-        space, window = len(self.strides), self._window(w)
         edges = zip(self.padding, self.base_dilation, strict=True)
         x = jax.lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *((a, b, d - 1) for (a, b), d in edges), (0, 0, 0)])
-        taken = [(size - 1) * d + 1 for size, d in zip(window, self.dilation, strict=True)]
+        taken = [(size - 1) * d + 1 for size, d in zip(self._window(w), self.dilation, strict=True)]
         counts = [max(0, (n - t) // s + 1) for n, t, s in zip(x.shape[1:-1], taken, self.strides, strict=True)]
         places = itertools.product(*(range(0, t, d) for t, d in zip(taken, self.dilation, strict=True)))
-        found = jnp.stack([self._shifted(x, starts, counts) for starts in places], 1 + space)
-        features = (self.groups, found.shape[-1] // self.groups) if self.groups > 1 else (found.shape[-1],)
-        found = found.reshape(*found.shape[: 1 + space], *window, *features)
-        return jnp.moveaxis(found, -2, 1 + space) if self.groups > 1 else found
+        return [self._shifted(x, starts, counts) for starts in places]
 
     def _shifted(self, x: Any, starts: Sequence[int], counts: Sequence[int]) -> Any:
         """The pixels at one place of every window."""
@@ -90,14 +116,19 @@ class Convolution(WeightOperation):
     def expression(self, x: Struct, w: Struct) -> Expression:
         """`"npkc,kco->npo"`, or with groups `"npgkc,kcgo->npgo"`, the axes of kernel and result in their own order."""
         del x, w
-        space = len(self.strides)
-        labels = iter(LABELS)
-        n, c, g, o = (next(labels) for _ in range(4))
-        p, k = ("".join(next(labels) for _ in range(space)) for _ in range(2))
-        features = g + o if self.split else g if self.groups > 1 else o
-        data = n + p + (g if self.groups > 1 else "") + k + c
+        n, p, g, k, c, features = self._labels()
         kernel = _ordered(self.layout.rhs_spec, (features, c, *k))
-        return Expression(operands=(data, kernel), output=_ordered(self.layout.out_spec, (n, features, *p)))
+        return Expression(
+            operands=(n + p + g + k + c, kernel), output=_ordered(self.layout.out_spec, (n, features, *p))
+        )
+
+    def _labels(self) -> tuple[str, str, str, str, str, str]:
+        """Those of the batch, of space, of groups, of the window, of the data's and of the result's features."""
+        n, c, g, o, *rest = LABELS[: 4 + 2 * len(self.strides)]
+        p, k = "".join(rest[: len(self.strides)]), "".join(rest[len(self.strides) :])
+        if self.groups == 1:
+            return n, p, "", k, c, o
+        return n, p, g, k, c, g + o if self.split else g
 
 
 def _ordered(places: Sequence[int], labels: Sequence[str]) -> str:

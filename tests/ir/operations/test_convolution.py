@@ -42,14 +42,21 @@ def test_patches_times_the_kernel_are_the_convolution(k: int):
     def unfolded(eqn: Any, operands: list[Any]) -> Any:
         if eqn.primitive is not operation_call:
             return None
-        operation = eqn.params["operation"]
-        expression = operation.expression(*map(jx.struct_of, eqn.invars))
-        seen.append(expression)
-        return [jnp.einsum(str(expression), operation.unfold(operands[0], jx.struct_of(eqn.invars[1])), operands[1])]
+        operation, (data, kernel) = eqn.params["operation"], operands
+        kind = jx.struct_of(eqn.invars[1])
+        expression = operation.expression(jx.struct_of(eqn.invars[0]), kind)
+        seen.append((operation, data, kind))
+        return [jnp.einsum(str(expression), operation.unfold(data, kind), kernel)]
 
     (found,) = jx.evaluate(body, [x, w], hook=unfolded)
-    assert len(seen) == 1
     np.testing.assert_allclose(found, etir.conv(x, w, **options), rtol=1e-12, atol=1e-12)
+    ((operation, data, kind),) = seen
+    steps = jnp.stack([data, 2 * data])
+    back = jax.random.normal(jax.random.key(3), jax.eval_shape(operation.apply, data, kind).shape)
+    (once,) = jax.linear_transpose(lambda w: operation.apply(data, w), kind)(back)
+    np.testing.assert_allclose(
+        operation.cotangent(steps, jnp.stack([back, back]), kind), 3 * once, rtol=1e-12, atol=1e-12
+    )
 
 
 def model(convolve: Any, data: tuple[int, ...], kernel: tuple[int, ...]) -> tuple[Any, ...]:
