@@ -82,10 +82,8 @@ class Convolution(WeightOperation):
     def _by_places(self, x: Any, y: Any, w: Struct) -> Any:
         n, p, g, k, c, features = self._labels()
         expression = self.expression(w, w)
-        merged = [jnp.moveaxis(a, 0, spec[0]) for a, spec in ((x, self.layout.lhs_spec), (y, self.layout.out_spec))]
-        x, y = (
-            _merged(a, spec[0]) for a, spec in zip(merged, (self.layout.lhs_spec, self.layout.out_spec), strict=True)
-        )
+        batch = self.layout.lhs_spec[0], expression.output.index(n)
+        x, y = (_merged(jnp.moveaxis(a, 0, axis), axis) for a, axis in zip((x, y), batch, strict=True))
         y = jnp.einsum(f"{expression.output}->{n}{p}{features}", y)
         places = [_divided(a, a.ndim - 1, self.groups) if g else a for a in self._at_places(x, w)]
         parts = [jnp.einsum(f"{n}{p}{g}{c},{n}{p}{features}->{c}{features}", a, y) for a in places]
