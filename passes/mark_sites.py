@@ -195,17 +195,17 @@ def _misused(eqn: Any) -> Diagnostic | None:
 
 def _weightless(eqn: Any, closed_over: set[Any]) -> Diagnostic:
     constants = [jx.type_of(atom) for atom in eqn.invars if jx.is_literal(atom) or atom in closed_over]
+    product = eqn.primitive.name == "etp"
+    said = "no operand of this operation ({}) is made of parameters alone"
+    if not product:
+        said = "the second operand of this operation ({}), its weight, is not made of parameters alone"
     return Diagnostic(
         code="site-without-weight",
-        message=f"no operand of this operation ({_name(eqn)}) is made of parameters alone",
+        message=said.format(eqn.params["name"] if product else eqn.params["operation"].name),
         loc=jx.location(eqn),
         notes=tuple(f"an operand is a constant {kind}: was the weight closed over?" for kind in constants),
         help="pass the weight in params; for a product of two computed arrays use the plain operation",
     )
-
-
-def _name(eqn: Any) -> str:
-    return eqn.params["name"] if eqn.primitive.name == "etp" else eqn.params["operation"].name
 
 
 def _mark(
