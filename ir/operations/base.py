@@ -94,7 +94,8 @@ class Mapped(WeightOperation):
         """The operation's own, of as many steps as there are in all."""
         if self.mapped != (True, False):
             return WeightOperation.cotangent(self, x, y, w)
-        return self.inner.cotangent(*(a.reshape(-1, *a.shape[2:]) for a in (x, y)), w)
+        x, y = (a.reshape(-1, *a.shape[2:]) for a in (x, y))
+        return self.inner.cotangent(x, y, w)
 
     def fault(self, x: Struct, w: Struct) -> str | None:
         """The operation's own."""

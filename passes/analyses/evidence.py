@@ -25,7 +25,6 @@ from .rounding import Roundings
 from .variables import site_variable, state_variables
 from .ways_onward import WaysOnward
 
-
 LONG = 80
 """Letters of a coupling that are too many to read."""
 
