@@ -107,8 +107,10 @@ class Calls:
     def _sources(self) -> dict[Site, Source]:
         """For each site whose data are unfolded, what they are unfolded from, and the operation that the site is."""
         body, step = self.forward_region.body, self.transition.region(STEP).body
-        values = dict(zip(jx.argument_vars(body), self.forward_region.inputs, strict=True))
-        values = dict(zip(jx.outvars(body), self.forward_region.outputs, strict=True)) | values
+        region = self.forward_region
+        results = zip(jx.outvars(body), region.outputs, strict=True)
+        values = {var: value for var, value in results if not jx.is_literal(var)}
+        values |= dict(zip(jx.argument_vars(body), region.inputs, strict=True))
         var_of = {value: var for var, value in values.items()}
         producers = jx.Producers(body)
         found: dict[Site, Source] = {}
@@ -117,7 +119,7 @@ class Calls:
             made = producers.producer(var_of.get(site.data)) if site.data is not None else None
             if made is not None and source_of(jx.equation(step, site.equation), whole) is not None:
                 (data,) = made.invars
-                if data in values:
+                if not jx.is_literal(data) and data in values:
                     kind = site.weight.value.type
                     weight = jax.ShapeDtypeStruct(kind.shape, kind.dtype)
                     found[site] = Source(values[data], made.params["operation"], weight)
