@@ -107,8 +107,8 @@ def _rewrite(body: Any, transition: Transition, globs: tuple[str, ...]) -> Any:
                 findings.append(_weightless(eqn, constants))
             change = _arranged(eqn, from_params, pieces.get(id(eqn)))
         elif eqn.primitive.name == operation_call.name and not all(from_params):
-            found = _misused(eqn) if from_params[1] else _weightless(eqn, constants)
-            findings += [found] if found is not None else []
+            fault = _misused(eqn) if from_params[1] else _weightless(eqn, constants)
+            findings += [fault] if fault is not None else []
             change = partial(_unfold, eqn)
         elif id(eqn) not in inside and any(not jx.is_literal(a) and a in selected for a in eqn.invars):
             chosen = [not jx.is_literal(a) and a in selected for a in eqn.invars]
@@ -181,27 +181,24 @@ def _misused(eqn: Any) -> Diagnostic | None:
     """What is said of a weight operation that is not what its unfolding says."""
     operation: WeightOperation = eqn.params["operation"]
     fault = operation.fault(*map(jx.struct_of, eqn.invars))
-    return (
-        None
-        if fault is None
-        else Diagnostic(
-            code="operation-meaning",
-            message=f"the weight operation '{operation.name}' is not what its unfolding says: {fault}",
-            loc=jx.location(eqn),
-            help="apply(x, w) must equal jnp.einsum(expression, unfold(x, w), w) for all x and w",
-        )
+    if fault is None:
+        return None
+    return Diagnostic(
+        code="operation-meaning",
+        message=f"the weight operation '{operation.name}' is not what its unfolding says: {fault}",
+        loc=jx.location(eqn),
+        help="apply(x, w) must equal jnp.einsum(expression, unfold(x, w), w) for all x and w",
     )
 
 
 def _weightless(eqn: Any, closed_over: set[Any]) -> Diagnostic:
     constants = [jx.type_of(atom) for atom in eqn.invars if jx.is_literal(atom) or atom in closed_over]
-    product = eqn.primitive.name == "etp"
-    said = "no operand of this operation ({}) is made of parameters alone"
-    if not product:
-        said = "the second operand of this operation ({}), its weight, is not made of parameters alone"
+    said = f"no operand of this operation ({eqn.params.get('name')}) is"
+    if eqn.primitive.name == operation_call.name:
+        said = f"the second operand of this operation ({eqn.params['operation'].name}), its weight, is not"
     return Diagnostic(
         code="site-without-weight",
-        message=said.format(eqn.params["name"] if product else eqn.params["operation"].name),
+        message=f"{said} made of parameters alone",
         loc=jx.location(eqn),
         notes=tuple(f"an operand is a constant {kind}: was the weight closed over?" for kind in constants),
         help="pass the weight in params; for a product of two computed arrays use the plain operation",

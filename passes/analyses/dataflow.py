@@ -270,11 +270,8 @@ def _conjugates(eqn: Any) -> bool:
 def describe(eqn: Any) -> str:
     """What an equation is called in the user's source, as far as that can be told."""
     name = eqn.primitive.name
-    if name == "etp":
-        operation = str(eqn.params["name"])
-        return _NAMES.get(operation, operation)
-    if name == "etp_call":
-        operation = str(eqn.params["operation"].name)
+    if name in ("etp", "etp_call"):
+        operation = str(eqn.params["name"] if name == "etp" else eqn.params["operation"].name)
         return _NAMES.get(operation, operation)
     if name in ("custom_jvp_call", "custom_vjp_call"):
         return str(eqn.params.get("name", name))
