@@ -148,7 +148,13 @@ class BySites(Reverse):
         self.shifted, self.shift_of = self._shifts()
         self.credited = [k for k, w in enumerate(self.transition.weights) if calls.is_credited(w)]
         self.merged = {w for w in self.transition.weights if set(takers).issuperset(w.params)}
-        self.needs = tuple(dict.fromkeys(v for k in self.product_sites if (v := sites[k].data) is not None))
+        data = (self._data_of(sites[k]) for k in self.product_sites)
+        self.needs = tuple(dict.fromkeys(v for v in data if v is not None))
+
+    def _data_of(self, site: Site) -> Value | None:
+        """What a site's product takes: its data, those that were unfolded for it before they were."""
+        source = self.calls.sources.get(site)
+        return site.data if source is None else source.data
 
     def _shifts(self) -> tuple[list[int], dict[int, int]]:
         """The sites to shift, and for each site with a product the one of them that has its cotangent."""
@@ -209,11 +215,18 @@ class BySites(Reverse):
         """One product a site. Rows of the same data are added to its cotangents, others are stacked behind."""
         for k, cotangent in sent.items():
             site = self.transition.sites[k]
-            data: Any = None if site.data is None else record[site.data]
+            value = self._data_of(site)
+            data: Any = None if value is None else record[value]
             own = [(x, y) for of, x, y in rows if of is site]
             for _, y in [pair for pair in own if pair[0] is data]:
                 cotangent = cotangent + y
             more = [pair for pair in own if pair[0] is not data]
+            source = self.calls.sources.get(site)
+            if source is not None:
+                totals = plus(totals, self.calls.site_weights[k], source.cotangent(data, cotangent))
+                for x, y in more:
+                    totals = plus_product(totals, self.calls.site_weights[k], site, x, y)
+                continue
             if more:
                 data = jnp.concatenate([data, *(x for x, _ in more)])
                 cotangent = jnp.concatenate([cotangent, *(y for _, y in more)])
@@ -249,6 +262,32 @@ def stacked_product(site: Any, data: Any, cotangent: Any) -> Any:
     """A site's weight cotangent from stacked data and cotangents of its output, both `[time, ...]`."""
     time = next(label for label in "tuvTUV" if label not in site.expression.labels)
     return product(site, data, cotangent, lead=time)
+
+
+BLOCK = 256
+"""Rows of a weight's cotangent that are added at once, where it is long."""
+
+
+def plus_product(totals: Totals, place: int, site: Site, data: Any, cotangent: Any) -> Totals:
+    """Totals with a stacked product added in one place, a few rows at a time where it has many."""
+    total = totals[place]
+    label, size = max(zip(site.weight_labels, total.shape, strict=True), key=lambda pair: pair[1])
+    if size < 2 * BLOCK or label not in (site.data_labels or "") or label in site.expression.output:
+        return plus(totals, place, stacked_product(site, data, cotangent))
+    of_data, of_weight = (site.data_labels or "").index(label) + 1, site.weight_labels.index(label)
+
+    def add(total: Any, start: Any, rows: int) -> Any:
+        some = jax.lax.dynamic_slice_in_dim(data, start, rows, of_data)
+        old = jax.lax.dynamic_slice_in_dim(total, start, rows, of_weight)
+        return jax.lax.dynamic_update_slice_in_dim(
+            total, old + stacked_product(site, some, cotangent), start, of_weight
+        )
+
+    whole = size // BLOCK
+    total = jax.lax.fori_loop(0, whole, lambda k, total: add(total, k * BLOCK, BLOCK), total)
+    new = list(totals)
+    new[place] = add(total, whole * BLOCK, size % BLOCK) if size % BLOCK else total
+    return new
 
 
 def plus(totals: Totals, place: int, value: Any) -> Totals:

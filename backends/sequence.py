@@ -71,7 +71,9 @@ class SequenceGradient:
         self.weight_of = dict(zip(self.pullback.on_weights, self.pullback.weights, strict=True))
         self.products = [action for action in self.program.at_window if self._is_deferred(action)]
         self.actions = [action for action in self.program.at_window if action not in self.products]
-        self.filters = filters(self.program, list(self._deferred_products)) if engine.backend.folds else ()
+        self.filters = (
+            filters(self.program, list(self._deferred_products), engine.calls.sources) if engine.backend.folds else ()
+        )
         self.filter_of = {product: f for f in self.filters for product in f.products}
         self.windows: Windows = replace(engine.windows, apart=frozenset(f.trace.after for f in self.filters))
 
@@ -150,7 +152,7 @@ class SequenceGradient:
         record = {v: stacked[k] for k, v in enumerate(self.windows.kept)}
         closed = self.engine.lag.close(held, record, windows * window, result.entering)
         sums = self._added(sums, closed, held, record, result)
-        deferred = closed.traces | {f.trace: f.advanced(held[f.trace], record[f.data]) for f in self.filters}
+        deferred = closed.traces | {f.trace: f.advanced(held[f.trace], record[f.recorded]) for f in self.filters}
         new: Traces = tuple(deferred.get(t, x) for t, x in zip(self.program.plan.traces, moved, strict=True))
         new = self.engine.lag.after(new, record, windows * window)
         return (states, new, sums), jax.tree.map(merged, (result.losses, result.aux))
@@ -249,7 +251,7 @@ class SequenceGradient:
             if own is None:
                 rows.append((op.site, data, credit))
             else:
-                rows += own.spread(op, held[own.trace], record[own.data], credit)
+                rows += own.spread(op, held[own.trace], record[own.recorded], credit)
         return sums._replace(reverse=self.reverse.products(sums.reverse, record, sent, rows))
 
     def _read(self, sums: Sums, reads: dict[Value, Any], rows: list[Any]) -> tuple[Sums, list[Any]]:

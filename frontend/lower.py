@@ -226,7 +226,7 @@ def _check_numbers(params: Any, states: Any, declared: dict[str, str]) -> None:
 
 def _sums_products(eqn: Any) -> bool:
     """Whether an equation is, or calls, one that sums products of its operands, as a weight's use does."""
-    if eqn.primitive.name in ("dot_general", "conv_general_dilated"):
+    if eqn.primitive.name in ("dot_general", "conv_general_dilated", "etp_call"):
         return True
     if eqn.primitive.name == "etp":
         return set(eqn.params["expression"].output) != set(eqn.params["expression"].labels)

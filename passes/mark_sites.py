@@ -16,6 +16,10 @@ from ..ir import jaxpr as jx
 from ..ir.dataflow import Prologue
 from ..ir.diagnostics import Diagnostic, EtirError, did_you_mean
 from ..ir.expression import Expression
+from ..ir.operations import WeightOperation
+from ..ir.operations.call import operation_call, together, unfolded
+from ..ir.operations.convolution import CONVOLUTION, convolve
+from ..ir.operations.lookup import looked_up
 from ..ir.regions import STEP, make_region, with_regions
 from ..ir.transition import Param, Region, Site, Transition, Weight
 from ..ir.values import Value
@@ -102,6 +106,10 @@ def _rewrite(body: Any, transition: Transition, globs: tuple[str, ...]) -> Any:
             if not any(from_params):
                 findings.append(_weightless(eqn, constants))
             change = _arranged(eqn, from_params, pieces.get(id(eqn)))
+        elif eqn.primitive.name == operation_call.name and not all(from_params):
+            fault = _misused(eqn) if from_params[1] else _weightless(eqn, constants)
+            findings += [fault] if fault is not None else []
+            change = partial(_unfold, eqn)
         elif id(eqn) not in inside and any(not jx.is_literal(a) and a in selected for a in eqn.invars):
             chosen = [not jx.is_literal(a) and a in selected for a in eqn.invars]
             change = partial(_mark, eqn, chosen, from_params, pieces.get(id(eqn)))
@@ -157,11 +165,40 @@ def _in_pieces(
     return jnp.concatenate([product(expression, data, part) for part in cut], pieces.axis)
 
 
+def _unfold(eqn: Any, operands: list[Any]) -> list[Any]:
+    """A weight operation as a product of unfolded data."""
+    return [_as_product(eqn.params["operation"], *operands)]
+
+
+def _as_product(operation: WeightOperation, data: Any, weight: Any) -> Any:
+    """The result of a weight operation, by an ETP operation on data that are unfolded for it."""
+    data, weight = together(data, weight)
+    expression = operation.expression(jax.typeof(data), jax.typeof(weight))
+    return apply_expression(operation.name, expression, unfolded(operation, data, weight), weight)
+
+
+def _misused(eqn: Any) -> Diagnostic | None:
+    """What is said of a weight operation that is not what its unfolding says."""
+    operation: WeightOperation = eqn.params["operation"]
+    fault = operation.fault(*map(jx.struct_of, eqn.invars))
+    if fault is None:
+        return None
+    return Diagnostic(
+        code="operation-meaning",
+        message=f"the weight operation '{operation.name}' is not what its unfolding says: {fault}",
+        loc=jx.location(eqn),
+        help="apply(x, w) must equal jnp.einsum(expression, unfold(x, w), w) for all x and w",
+    )
+
+
 def _weightless(eqn: Any, closed_over: set[Any]) -> Diagnostic:
     constants = [jx.type_of(atom) for atom in eqn.invars if jx.is_literal(atom) or atom in closed_over]
+    said = f"no operand of this operation ({eqn.params.get('name')}) is"
+    if eqn.primitive.name == operation_call.name:
+        said = f"the second operand of this operation ({eqn.params['operation'].name}), its weight, is not"
     return Diagnostic(
         code="site-without-weight",
-        message=f"no operand of this operation ({eqn.params['name']}) is made of parameters alone",
+        message=f"{said} made of parameters alone",
         loc=jx.location(eqn),
         notes=tuple(f"an operand is a constant {kind}: was the weight closed over?" for kind in constants),
         help="pass the weight in params; for a product of two computed arrays use the plain operation",
@@ -174,6 +211,10 @@ def _mark(
     """The results of a plain use of weights, with ETP operations in it."""
     if eqn.primitive.name == LINEAR_IN_BOTH and sum(from_params) == 1:
         return [_mark_product(eqn, operands, from_params.index(True), pieces)]
+    if eqn.primitive.name == CONVOLUTION and from_params == [False, True] and eqn.params["batch_group_count"] == 1:
+        return [convolve(eqn.params, operands[0], operands[1], _as_product)]
+    if from_params[0] and not any(from_params[1:]) and (found := looked_up(eqn)) is not None:
+        return [found.by(_as_product, operands)]
     marked = [identity(_as_wide_as(eqn, value)) if on else value for value, on in zip(operands, selected, strict=True)]
     return jx.bind(eqn, *marked)
 

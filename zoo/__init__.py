@@ -22,6 +22,7 @@ from . import (
     rnn,
     rwkv,
     s5,
+    spatial,
     stacked,
     tails,
     transforms,
@@ -34,7 +35,7 @@ from .case import Model, Sizes, ZooCase
 CELLS = (rnn, gru, lstm, gated, lru, lif, adaptive, stacked, norm, transforms, tails, uses, carried, wrapped)
 """Families whose weights are marked by ETP operations."""
 
-LAYERS = (attention, rwkv, mamba, xlstm, delta, minimal, s5, buffers, packed)
+LAYERS = (attention, rwkv, mamba, xlstm, delta, minimal, s5, buffers, packed, spatial)
 """Families as their authors write them, in plain jax.numpy: their sites are found."""
 
 FAMILIES = (*CELLS, *LAYERS)

@@ -7,7 +7,7 @@ left is one read of the trace that entered the fold.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from jax.lax import Precision
 from ...ir.plan import Advance, Plain, Product, Scalar, Trace
 from ...ir.transition import Site
 from ...ir.values import Value
+from ..calls import Source
 from ..program import Action, Program
 
 
@@ -30,12 +31,20 @@ class Filter:
     """`a`; a float where it is real."""
     data: Value
     products: tuple[Product, ...]
+    source: Source | None = None
+    """Where the data were unfolded for a weight operation, what they were unfolded from: that is stacked."""
+
+    @property
+    def recorded(self) -> Value:
+        """The data of each step that a fold's end reads."""
+        return self.data if self.source is None else self.source.data
 
     def advanced(self, entered: Any, data: Any) -> Any:
         """The trace after a fold, from what entered it and the fold's data, `[time, ...]`."""
-        steps = len(data)
-        left = self._powers(np.arange(steps)[::-1], data.dtype)
-        found = _summed(left, data) + self._powers(steps, data.dtype) * entered
+        steps, dtype = len(data), self.data.type.dtype
+        left = self._powers(np.arange(steps)[::-1], dtype)
+        added = _summed(left, data) if self.source is None else self.source.summed(left, data)
+        found = added + self._powers(steps, dtype) * entered
         return found.astype(entered.dtype)
 
     def spread(self, read: Product, entered: Any, data: Any, credit: Any) -> list[tuple[Site, Any, Any]]:
@@ -67,15 +76,17 @@ def _summed(weights: Any, rows: Any) -> Any:
     return jnp.tensordot(weights, rows, 1, precision=Precision.HIGHEST)
 
 
-def filters(program: Program, products: Sequence[Product]) -> tuple[Filter, ...]:
+def filters(program: Program, products: Sequence[Product], sources: Mapping[Site, Source]) -> tuple[Filter, ...]:
     """The traces of a plan that are filtered data, and that nothing reads but some of these deferred `products`."""
     if Advance in program.overrides:
         return ()
-    found = [_match(program, action, products) for action in program.early]
+    found = [_match(program, sources, action, products) for action in program.early]
     return tuple(f for f in found if f is not None)
 
 
-def _match(program: Program, action: Action, products: Sequence[Product]) -> Filter | None:
+def _match(
+    program: Program, sources: Mapping[Site, Source], action: Action, products: Sequence[Product]
+) -> Filter | None:
     """The filter that an action advances; None where it is none."""
     op = action.operation
     if type(op) is not Advance or type(op.by) is not Scalar or type(op.add) is not Plain or op.inflow:
@@ -93,4 +104,5 @@ def _match(program: Program, action: Action, products: Sequence[Product]) -> Fil
     if trace is None or not readers or not whole or read or before.type.dtype != data.type.dtype:
         return None
     factor = complex(op.by.factor, op.by.imaginary) if op.by.imaginary else op.by.factor
-    return Filter(trace=trace, factor=factor, data=data, products=readers)
+    source = sources.get(readers[0].site)
+    return Filter(trace=trace, factor=factor, data=data, products=readers, source=source)

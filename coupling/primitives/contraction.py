@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...ir import jaxpr as jx
+from ...ir.operations.call import body_of
 from .. import All, Block, Coupling, Same
 from .context import Context, Couplings, Rule, in_shapes
 
@@ -84,4 +85,14 @@ def etp(eqn: Any, context: Context) -> Couplings:
     return [[by_labels(labels, expression.output, shape, out_shape) for labels, shape in terms]]
 
 
-RULES: dict[str, Rule] = {"dot_general": dot_general, "conv_general_dilated": conv_general_dilated, "etp": etp}
+def operation(eqn: Any, context: Context) -> Couplings:
+    """A weight operation that is more than a product, or the unfolding of its data: what it is made of."""
+    return context.analyse(body_of(eqn), context.indices(eqn.invars))
+
+
+RULES: dict[str, Rule] = {
+    "dot_general": dot_general,
+    "conv_general_dilated": conv_general_dilated,
+    "etp": etp,
+    "etp_call": operation,
+}

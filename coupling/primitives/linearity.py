@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...ir import jaxpr as jx
+from ...ir.operations.call import body_of
 from .context import Context, carries
 from .derivative import pullback
 
@@ -38,7 +39,7 @@ _LINEAR = frozenset({
 })  # fmt: skip
 """Linear in all operands together."""
 
-_MULTILINEAR = frozenset({"conv_general_dilated", "dot_general", "etp", "mul"})
+_MULTILINEAR = frozenset({"conv_general_dilated", "dot_general", "etp", "etp_call", "mul"})
 """Linear in each operand."""
 
 _LINEAR_IN = {
@@ -64,7 +65,7 @@ def nonlinear_rule(eqn: Any, context: Context) -> str | None:
         return (culprits or [eqn.primitive.name])[0] if Kind.OTHER in kinds else None
     found = (
         nonlinear_rule(inner, Context(analyse=context.analyse))
-        for body in jx.sub_jaxprs(eqn)
+        for body in ([body_of(eqn)] if eqn.primitive.name == "etp_call" else jx.sub_jaxprs(eqn))
         for inner in jx.equations(body)
     )
     return next((name for name in found if name), None)

@@ -3,10 +3,14 @@
 from ..filters import filter_states, merge_states, split_states
 from ..module import Module
 from .checkpoint import load_states, save_states
+from .convolution import Conv
+from .embedding import Embedding
 from .initialise import detach_states, init_all_states, zero_states
 from .layers import Linear, Sequential
 
 __all__ = [
+    "Conv",
+    "Embedding",
     "Linear",
     "Module",
     "Sequential",

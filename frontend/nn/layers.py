@@ -1,4 +1,4 @@
-"""The few layers that nearly every model needs; their weights are used with plain JAX operations."""
+"""The few layers that nearly every model needs; their weights learn online by default."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ...ir.weight_operations import bias as add_bias
+from ...ir.weight_operations import matmul
 from .. import random
 from ..module import Module
 from ..state import ParamState
@@ -16,8 +18,8 @@ from ..state import ParamState
 class Linear(Module):
     """`x @ w + b`, with `w` of shape [in_size, out_size] drawn from a normal distribution of variance 1 / in_size.
 
-    `product` is what multiplies. `jnp.matmul` takes no part in online learning where sites are explicit; give
-    `etir.matmul` to take part.
+    `product` is what multiplies. With `jnp.matmul` neither `w` nor `b` takes part in online learning where sites are
+    explicit.
     """
 
     def __init__(
@@ -26,7 +28,7 @@ class Linear(Module):
         out_size: int,
         *,
         bias: bool = True,
-        product: Callable[[jax.Array, jax.Array], jax.Array] = jnp.matmul,
+        product: Callable[[jax.Array, jax.Array], jax.Array] = matmul,
     ) -> None:
         self.in_size, self.out_size, self.product = in_size, out_size, product
         self.w = ParamState(random.randn(in_size, out_size) / in_size**0.5)
@@ -35,7 +37,9 @@ class Linear(Module):
     def update(self, x: jax.Array) -> jax.Array:
         """The image of `x`, of shape [..., out_size]."""
         y = self.product(x, self.w.value)
-        return y if self.b is None else y + self.b.value
+        if self.b is None:
+            return y
+        return y + self.b.value if self.product is jnp.matmul else add_bias(y, self.b.value)
 
 
 class Sequential(Module):

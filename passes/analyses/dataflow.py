@@ -16,6 +16,7 @@ from ...coupling import Coupling
 from ...coupling.limits import COLOURS, SPREAD
 from ...ir import jaxpr as jx
 from ...ir.dataflow import HIDDEN, OPEN, Crossing, Dataflow, Dependences, Held, Prologue
+from ...ir.operations.call import body_of, is_unfolding
 from ...ir.regions import STEP
 from ...ir.transition import Transition
 from .credit import Credit
@@ -26,6 +27,11 @@ from .silence import find_silenced
 
 Live: TypeAlias = list[tuple[Any, Dependences, Coupling]]
 """An equation's operands that credit flows from, each with what it depends on, and how a result depends on it."""
+
+_NAMES = {"dot": "etir.matmul", "product": "matmul", "identity": "etir.bias"} | {
+    name: f"etir.{name}" for name in ("conv", "einsum", "embed", "scale")
+}
+"""What our own ETP operations are called in the user's source."""
 
 _NOT_HOLOMORPHIC = frozenset({"real", "imag", "conj", "abs", "sign"})
 
@@ -129,7 +135,7 @@ class _Walk:
         self.depends[var] = {} if crossing else _combine(pairs, self.followed)
         if summed := self._summed(live):
             self.summed[var] = summed
-        if crossing is None and self._is_spread(self.depends[var], summed):
+        if crossing is None and not is_unfolding(eqn) and self._is_spread(self.depends[var], summed):
             crossing = Crossing(operation=describe(eqn), why="mixes positions", loc=jx.location(eqn))
             blamed = self._blame(live, crossing)
             if blamed:
@@ -254,7 +260,7 @@ def _conjugates(eqn: Any) -> bool:
         return False
     if eqn.primitive.name.startswith(("custom_jvp", "custom_vjp")):
         return True
-    bodies = list(jx.sub_jaxprs(eqn))
+    bodies = [body_of(eqn)] if eqn.primitive.name == "etp_call" else list(jx.sub_jaxprs(eqn))
     if bodies:
         return any(_conjugates(inner) for body in bodies for inner in jx.equations(body))
     results = (jx.type_of(var) for var in eqn.outvars)
@@ -264,9 +270,9 @@ def _conjugates(eqn: Any) -> bool:
 def describe(eqn: Any) -> str:
     """What an equation is called in the user's source, as far as that can be told."""
     name = eqn.primitive.name
-    if name == "etp":
-        operation = str(eqn.params["name"])
-        return {"dot": "etir.matmul", "product": "matmul", "identity": "etir.bias"}.get(operation, f"etir.{operation}")
+    if name in ("etp", "etp_call"):
+        operation = str(eqn.params["name"] if name == "etp" else eqn.params["operation"].name)
+        return _NAMES.get(operation, operation)
     if name in ("custom_jvp_call", "custom_vjp_call"):
         return str(eqn.params.get("name", name))
     return "matmul" if name == "dot_general" else name

@@ -12,6 +12,6 @@ def enclosed_sites(eqn: Any) -> Iterator[Any]:
     """The ETP operations in an equation's bodies, where passes do not look for sites."""
     for body in jx.sub_jaxprs(eqn):
         for inner in jx.equations(body):
-            if inner.primitive.name == "etp":
+            if inner.primitive.name in ("etp", "etp_call"):
                 yield inner
             yield from enclosed_sites(inner)

@@ -21,7 +21,9 @@ def find_prologue(body: Any, params: int) -> Prologue:
         operands = [atom for atom in eqn.invars if not jx.is_literal(atom)]
         if eqn.effects or not all(atom in known for atom in operands):
             continue
-        if eqn.primitive.name == "etp" and (len(operands) < 2 or not all(known[atom] for atom in operands)):
+        if eqn.primitive.name in ("etp", "etp_call") and (
+            len(operands) < 2 or not all(known[atom] for atom in operands)
+        ):
             continue
         reached = tuple(sorted({k for atom in operands for k in known[atom]}))
         known.update(dict.fromkeys(eqn.outvars, reached))

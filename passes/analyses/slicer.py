@@ -9,6 +9,7 @@ from typing import Any
 from ...ir import jaxpr as jx
 from ...ir.dataflow import Dataflow
 from ...ir.draft import Draft, Hook
+from ...ir.operations.call import source_of
 from ...ir.regions import FORWARD, HIDDEN, OPEN, STEP, WEIGHTS, make_region
 from ...ir.transition import Region, Transition
 from ...ir.values import Value
@@ -148,10 +149,13 @@ class Slicer:
         return chosen[::-1], needs
 
     def _records(self) -> list[Any]:
-        """Variables that the forward region hands out: the sites' data and the hidden regions' needs."""
+        """Variables that the forward region hands out: sites' data, unfolded and not, and the hidden regions' needs."""
         data = [self.equations[s.equation].invars[0] for s in self.transition.sites if s.data is not None]
         needed = [var for _, needs in self.slices.values() for var in needs]
-        wanted = [var for var in dict.fromkeys([*data, *needed]) if var not in self.given]
+        producers = jx.Producers(self.body)
+        found = [source_of(self.equations[s.equation], producers) for s in self.transition.sites]
+        sources = [source.data for source in found if source is not None and not jx.is_literal(source.data)]
+        wanted = [var for var in dict.fromkeys([*data, *sources, *needed]) if var not in self.given]
         for var in wanted:
             self.value_of.setdefault(var, Value(type=jx.type_of(var), hint="r"))
         return wanted

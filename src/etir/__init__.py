@@ -25,6 +25,9 @@ if TYPE_CHECKING:
         transform,
     )
     from .ir.diagnostics import Diagnostic, EtirError, EtirWarning
+    from .ir.operations.convolution import conv
+    from .ir.operations.lookup import embed
+    from .ir.operations.registered import register_operation
     from .ir.weight_operations import bias, einsum, matmul, scale
     from .judgement import Check
     from .passes import Pass, PassManager
@@ -61,8 +64,10 @@ __all__ = [
     "bias",
     "check",
     "compile",
+    "conv",
     "declare_coupling",
     "einsum",
+    "embed",
     "emit",
     "find_hidden_groups_from_module",
     "functionalise",
@@ -71,6 +76,7 @@ __all__ = [
     "nn",
     "plan",
     "random",
+    "register_operation",
     "scale",
     "shard",
     "show_graph",
@@ -105,6 +111,9 @@ _HOME = {
     "Diagnostic": "ir.diagnostics",
     "EtirError": "ir.diagnostics",
     "EtirWarning": "ir.diagnostics",
+    "conv": "ir.operations.convolution",
+    "embed": "ir.operations.lookup",
+    "register_operation": "ir.operations.registered",
     "bias": "ir.weight_operations",
     "einsum": "ir.weight_operations",
     "matmul": "ir.weight_operations",

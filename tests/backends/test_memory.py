@@ -152,3 +152,33 @@ def test_a_trace_that_is_held_in_half_the_bits_is_not_converted_whole():
     )
     for program in programs:
         assert program.compile().memory_analysis().temp_size_in_bytes <= 2 * GRADIENT
+
+
+def test_filtered_data_of_a_look_up_take_a_vector_of_indices_and_the_rows_of_a_window():
+    rows, features, batch, window, steps = 10_000, 128, 16, 16, 64
+    params = {"table": jnp.full((rows, features), 0.01, jnp.float32)}
+    states = {"h": jnp.zeros((batch, features), jnp.float32)}
+    ids, ts = jnp.zeros((steps, batch), jnp.int32), jnp.zeros((steps, batch, features), jnp.float32)
+
+    def leaky(params, states, ids):
+        h = 0.9 * states["h"] + etir.embed(params["table"], ids)
+        return {"h": h}, h
+
+    @jax.grad
+    def bptt(params, states, ids, ts):
+        def body(states, at):
+            states, y = leaky(params, states, at[0])
+            return states, loss(y, at[1])
+
+        return jax.lax.scan(body, states, (ids, ts))[1].sum()
+
+    learner = etir.compile(leaky, params, states, ids[0], rule="pp_prop", window=window)
+    programs = [
+        (bptt, (params, states, ids, ts)),
+        (learner.grad(loss), (params, learner.init(), ids, ts)),
+    ]
+    offline, online = (jax.jit(f).lower(*args).compile().memory_analysis() for f, args in programs)
+    vector, touched = 4 * batch * rows, 4 * window * batch * features
+    assert online.temp_size_in_bytes - offline.temp_size_in_bytes <= touched + vector
+    assert online.output_size_in_bytes - offline.output_size_in_bytes <= vector + 3 * 4 * batch * features + 1024
+    assert vector == max(trace.nbytes for trace in jax.tree.leaves(learner.init().traces))

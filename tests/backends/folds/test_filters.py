@@ -61,7 +61,7 @@ def chosen(rule: Any, **options: Any) -> list[str]:
     """The data traces of a plan that are filters."""
     engine = learner_of(rule, STEPS, **options)[0]._engine
     products = [op for op in engine.calls.plan.at_window if isinstance(op, Product)]
-    return [f.trace.label for f in filters(engine.program, products)]
+    return [f.trace.label for f in filters(engine.program, products, engine.calls.sources)]
 
 
 def test_what_only_products_at_windows_ends_read_is_filtered_by_folds():
@@ -83,4 +83,4 @@ def test_nothing_is_where_the_data_are_narrower_than_their_trace():
     (data,) = (site.data.type.dtype for site in engine.transition.sites)
     held = [trace.before.type.dtype for trace in engine.calls.plan.traces if trace.label == "data of W"]
     assert (data, held) == ("bfloat16", ["float32"])
-    assert filters(engine.program, products) == ()
+    assert filters(engine.program, products, engine.calls.sources) == ()
