@@ -41,6 +41,7 @@ class Calls:
         self._run_forward = jx.compiled(self.forward_region.body)
         self.hidden_places = transition.hidden_places
         self.credit_places = [k for k, s in enumerate(transition.states) if s.before.type.carries_credit]
+        self.learned_places = [k for k, p in enumerate(transition.params) if not p.frozen]
         self.weight_places = {weight: k for k, weight in enumerate(transition.weights)}
         self.site_weights = [self.weight_places[site.weight] for site in transition.sites]
         self.plain_weights = self._plain_weights()
@@ -81,7 +82,7 @@ class Calls:
 
     def is_credited(self, weight: Weight) -> bool:
         """Whether a derivative by the weight exists."""
-        return weight.value.type.carries_credit
+        return weight.learns
 
     def _plain_weights(self) -> list[int]:
         """The places of the weights that the forward region uses outside sites, and that carry credit."""

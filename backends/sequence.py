@@ -216,7 +216,7 @@ class SequenceGradient:
             (bars,) = pull((jnp.zeros_like(one), [all_states[k] for k in calls.credit_places]))
             totals = reverse.window(reverse.zeros(run), bars["own"])
             totals = reverse.products(totals, record, reverse.sites(bars["own"]), ())
-            return bars["hidden"], dict(enumerate(reverse.gradient(run, totals)))
+            return bars["hidden"], dict(zip(calls.learned_places, reverse.gradient(run, totals), strict=True))
 
         return pulled
 

@@ -9,6 +9,7 @@ from .certify import Certify
 from .classify_coupling import ClassifyCoupling
 from .discover_states import DiscoverStates
 from .follow_credit import FollowCredit
+from .freeze_params import FreezeParams
 from .group_states import GroupStates
 from .ingest import ingest
 from .manager import PassManager
@@ -20,6 +21,7 @@ from .slice_regions import SliceRegions
 ANALYSIS: tuple[type[Pass], ...] = (
     Canonicalise,
     DiscoverStates,
+    FreezeParams,
     Reassociate,
     MarkSites,
     FollowCredit,
@@ -42,6 +44,7 @@ __all__ = [
     "ClassifyCoupling",
     "DiscoverStates",
     "FollowCredit",
+    "FreezeParams",
     "GroupStates",
     "MarkSites",
     "Pass",

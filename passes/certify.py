@@ -18,7 +18,7 @@ from .base import Pass
 
 @dataclass(frozen=True)
 class Certify(Pass):
-    """Label every parameter `exact`, `approximate` or `truncated`, with every path that its gradient leaves out.
+    """Label every parameter `exact`, `approximate`, `truncated` or `frozen`, with all paths that are left out.
 
     A path from a weight to a later state counts as followed only where a trace takes it in, carries it on by the step's
     own derivative, and is read once; what is dropped is every other path. A label holds for losses on the outputs.
@@ -36,12 +36,17 @@ class Certify(Pass):
         judge = _Judge(transition)
         chosen = plan.because or ("",) * len(transition.params)
         labels = tuple(
-            replace(judge.label(param, rule), because=because)
+            _frozen(param, plan.rule) if param.frozen else replace(judge.label(param, rule), because=because)
             for param, rule, because in zip(transition.params, plan_rules(transition), chosen, strict=True)
             if param.value.type.carries_credit
         )
         new = Certificate(rule=plan.rule, window=plan.window, credit=plan.credit, labels=labels)
         return transition if new == transition.certificate else replace(transition, certificate=new)
+
+
+def _frozen(param: Param, rule: str) -> Label:
+    reason = Reason(text="it does not learn: it has neither trace nor gradient", loc=param.loc)
+    return Label(path=param.path, label=Verdict.FROZEN, rule=rule, reasons=(reason,))
 
 
 class _Judge:

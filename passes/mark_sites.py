@@ -51,7 +51,7 @@ class MarkSites(Pass):
         region = transition.region(STEP)
         body = _rewrite(region.body, transition, globs)
         region = region if body is region.body else make_region(STEP, body, region.inputs, region.outputs)
-        prologue = find_prologue(body, len(transition.params))
+        prologue = find_prologue(body, len(transition.params), transition.frozen_places)
         if not prologue.frontier:
             return transition
         transition = with_regions(transition, region)
@@ -83,12 +83,11 @@ class MarkSites(Pass):
 
 def _rewrite(body: Any, transition: Transition, globs: tuple[str, ...]) -> Any:
     """`body` with data first and weight last in every ETP operation, and plain uses that `globs` name marked."""
-    prologue = find_prologue(body, len(transition.params))
+    prologue = find_prologue(body, len(transition.params), transition.frozen_places)
     selected = {
         var
         for var, reached in prologue.params_of.items()
-        if any(fnmatch.fnmatchcase(transition.params[k].path, glob) for k in reached for glob in globs)
-        and jx.type_of(var).carries_credit
+        if any(_is_named(transition.params[k], globs) for k in reached) and jx.type_of(var).carries_credit
     }
     inside = {id(eqn) for k, eqn in enumerate(jx.equations(body)) if k in prologue.equations}
     constants = set(jx.all_invars(body)) - set(jx.argument_vars(body))
@@ -101,7 +100,8 @@ def _rewrite(body: Any, transition: Transition, globs: tuple[str, ...]) -> Any:
         if eqn.primitive.name == "etp":
             if not any(from_params):
                 findings.append(_weightless(eqn, constants))
-            change = _arranged(eqn, from_params, pieces.get(id(eqn)))
+            learning = any(map(prologue.learns, eqn.invars))
+            change = _arranged(eqn, from_params, pieces.get(id(eqn))) if learning else _plain(eqn)
         elif id(eqn) not in inside and any(not jx.is_literal(a) and a in selected for a in eqn.invars):
             chosen = [not jx.is_literal(a) and a in selected for a in eqn.invars]
             change = partial(_mark, eqn, chosen, from_params, pieces.get(id(eqn)))
@@ -120,13 +120,22 @@ def _rewrite(body: Any, transition: Transition, globs: tuple[str, ...]) -> Any:
     return retrace(body, hook) if changes else body
 
 
+def _is_named(param: Param, globs: tuple[str, ...]) -> bool:
+    return not param.frozen and any(fnmatch.fnmatchcase(param.path, glob) for glob in globs)
+
+
+def _plain(eqn: Any) -> Change:
+    """What makes of an ETP operation the product that it is, where its weight is frozen."""
+    expression, options = eqn.params["expression"], {k: eqn.params[k] for k in ("precision", "preferred")}
+    return lambda operands: [evaluate_expression(expression, *operands, **options)]
+
+
 def _arranged(eqn: Any, from_params: list[bool], pieces: Pieces | None) -> Change | None:
     """What makes of an ETP operation one with data first and weight last; None where it is one."""
     params = dict(eqn.params)
     expression: Expression = params["expression"]
     if len(from_params) == 2 and all(from_params):  # a function of parameters alone: it belongs to the prologue
-        options = {k: params[k] for k in ("precision", "preferred")}
-        return lambda operands: [evaluate_expression(expression, *operands, **options)]
+        return _plain(eqn)
     last = from_params[-1]
     if last and (pieces is None or len(from_params) == 1):
         return None

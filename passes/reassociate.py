@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from ..ir import jaxpr as jx
 from ..ir.expression import LABELS, Expression
 from ..ir.regions import STEP, make_region, with_regions
-from ..ir.transition import Transition
+from ..ir.transition import Param, Transition
 from .analyses.products import product_expression
 from .analyses.prologue import find_prologue
 from .base import Pass
@@ -64,11 +64,11 @@ class _Rewriting:
 
     def __init__(self, body: Any, transition: Transition, globs: Sequence[str]) -> None:
         self.body = body
-        self.prologue = find_prologue(body, len(transition.params))
+        self.prologue = find_prologue(body, len(transition.params), transition.frozen_places)
         self.selected = {
             var
             for var, reached in self.prologue.params_of.items()
-            if all(any(fnmatch.fnmatchcase(transition.params[k].path, glob) for glob in globs) for k in reached)
+            if all(any(fnmatch.fnmatchcase(p.path, glob) for glob in globs) for p in _learning(transition, reached))
             and jx.type_of(var).carries_credit
         }
         eqns = jx.equations(body)
@@ -101,10 +101,16 @@ class _Rewriting:
             self.terms[eqn.outvars[0]] = found
         return None
 
+    def _is_chosen(self, atom: Any, other: Any) -> bool:
+        """Whether a factor is to meet parameters: a frozen one where the other factor is linear in some that learn."""
+        if jx.is_literal(atom) or atom not in self.selected:
+            return False
+        return self.prologue.learns(atom) or (not jx.is_literal(other) and other in self.terms)
+
     # Products
 
     def _product(self, eqn: Any, expression: Expression, operands: list[Any]) -> list[Any] | None:
-        chosen = [not jx.is_literal(a) and a in self.selected for a in eqn.invars]
+        chosen = [self._is_chosen(a, eqn.invars[1 - k]) for k, a in enumerate(eqn.invars)]
         from_params = [not jx.is_literal(a) and a in self.prologue.params_of for a in eqn.invars]
         if sum(from_params) != 1 or not any(chosen):
             return None
@@ -179,7 +185,7 @@ class _Rewriting:
                 continue
             if jx.is_literal(factor):
                 return [replace(t, x=t.x * operands[place]) for t in self._terms(other, operands[1 - place])]
-            found = self._factor(factor, operands[place], whole)
+            found = self._factor(factor, operands[place], whole) if self._is_chosen(factor, other) else None
             if found is not None:
                 value, labels = found
                 terms = self._terms(other, operands[1 - place])
@@ -192,8 +198,6 @@ class _Rewriting:
 
     def _factor(self, atom: Any, value: Any, whole: tuple[int, ...]) -> tuple[Any, str] | None:
         """A function of selected parameters, before it was repeated along axes, and the labels of its axes."""
-        if atom not in self.selected:
-            return None
         made = self.producers.producer(atom)
         if made is not None and made.primitive.name == "broadcast_in_dim" and made.invars[0] in self.values:
             axes, small = made.params["broadcast_dimensions"], self.values[made.invars[0]]
@@ -205,6 +209,10 @@ class _Rewriting:
         repeated = [axis for axis, size in enumerate(jnp.shape(value)) if size != whole[axis]]
         kept = "".join(LABELS[axis] for axis in range(len(whole)) if axis not in repeated)
         return jnp.squeeze(value, repeated), kept
+
+
+def _learning(transition: Transition, places: Sequence[int]) -> list[Param]:
+    return [transition.params[k] for k in places if not transition.params[k].frozen]
 
 
 def _times(term: _Term, value: Any, labels: str) -> _Term:

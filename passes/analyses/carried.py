@@ -111,7 +111,7 @@ class Carriage:
 
     def replaced(self, param: Param) -> bool:
         """Whether the gradient of a parameter begins with something else than reverse mode's."""
-        place = self.transition.params.index(param)
+        place = self.transition.learned.index(param)
         return self.pullback.reverse[place] is not self.vjp.results[len(self.made.entering) + place]
 
     def not_of_loss(self, weight: Weight) -> Iterator[Reason]:
