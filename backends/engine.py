@@ -202,7 +202,7 @@ class Engine:
             found[k] = found[k] + scene[value]
         return [found[k] for k in self.calls.credit_places]
 
-    def finish(self, run: Run, given: Given, totals: Any, contributions: list[Any]) -> Arrays:
+    def finish(self, run: Run, given: Given, totals: Any, contributions: list[Any]) -> list[Any]:
         """The plan's pull-back, on what was added up; None for frozen parameters."""
         pullback = self.program.pullback
         scene = self.windows.end(run, given, given.states, 0, {})

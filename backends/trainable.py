@@ -58,7 +58,7 @@ class Trainable:
         return self.moving(jax.tree.leaves(moved)), opt_state
 
     def check_state(self, optimizer: Any, leaves: Arrays, opt_state: Any) -> None:
-        """Raise EtirError for an optimiser's state of another structure than its `init` gives of all, or of what learns."""
+        """Raise EtirError for an optimiser's state that is not like its `init` of all leaves, or of what learns."""
         tree = jax.tree.unflatten(self.structure, leaves)
         if not self._is_state(optimizer, tree, opt_state) and not self._is_state(optimizer, self.of(tree), opt_state):
             refuse_state(optimizer, tree, opt_state)

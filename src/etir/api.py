@@ -126,6 +126,7 @@ def analyse(
     *,
     frozen: str | Sequence[str] = (),
     reassociate: Sequence[str] = (),
+    chains: Sequence[str] = (),
     passes: Sequence[Pass] | None = None,
     after: Mapping[str, Pass] | None = None,
     instruments: Sequence[Instrument] = (),
@@ -134,7 +135,8 @@ def analyse(
 
     `sites` says which uses of weights are traced: `explicit` (ETP operations alone), `auto` (every use of a parameter),
     or globs of parameter paths. `frozen` are globs of parameters that do not learn, `reassociate` of those that are
-    taken out of the data of products and into their weights: `(mu * x) @ W` becomes `x @ (mu * W)`. `passes` takes the
+    taken out of the data of products and into their weights: `(mu * x) @ W` becomes `x @ (mu * W)`; `chains` of
+    those of which that is so where they enter by ETP operations alone: `matmul(matmul(x, A), B)`. `passes` takes the
     place of the default passes, these options among them; `after` puts passes of your own behind those of these names:
     `after={"discover-states": MyPass()}`. Raises EtirError for a name that no pass has.
     """
@@ -144,7 +146,7 @@ def analyse(
         given: dict[type[Pass], Pass] = {
             FreezeParams: FreezeParams(params=_globs(frozen)),
             MarkSites: MarkSites(sites=chosen),
-            Reassociate: Reassociate(params=tuple(reassociate)),
+            Reassociate: Reassociate(params=tuple(reassociate), marked=tuple(chains)),
         }
         passes = [given.get(kind) or kind() for kind in ANALYSIS]
     inserted = _inserted(tuple(passes), after or {})
@@ -312,7 +314,9 @@ def analyse_for(
         for path, own in zip(paths, assigned, strict=True)
         if own.reassociates and any(fnmatch.fnmatchcase(path, glob) for glob in globs)
     ]
-    return analyse(step, "auto" if sites == "auto" else globs or "explicit", frozen=frozen, reassociate=moved)
+    chains = [path for path, own in zip(paths, assigned, strict=True) if own.reassociates]
+    chosen = "auto" if sites == "auto" else globs or "explicit"
+    return analyse(step, chosen, frozen=frozen, reassociate=moved, chains=chains)
 
 
 def _report_truncated(transition: Transition, on_truncated: str) -> None:
