@@ -9,7 +9,7 @@ from oracles import bptt, loss, relative_error
 import etir
 from etir.rules import PpProp
 
-SHAPES = {"A": (5, 2), "B": (2, 6), "C": (6, 6), "R": (6, 2), "W0": (5, 6)}
+SHAPES = {"A": (5, 2), "B": (2, 2), "C": (2, 6), "R": (6, 2), "W0": (5, 6)}
 PARAMS = {path: np.random.default_rng(k).normal(size=shape) for k, (path, shape) in enumerate(SHAPES.items())}
 STATES = {"h": jnp.zeros((3, 6))}
 XS, TS = (np.random.default_rng(9).normal(size=(7, 3, size)) for size in (5, 2))
