@@ -11,18 +11,21 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from ..coupling.primitives import Constants
 from ..coupling.primitives.elementwise import ELEMENTWISE
 from ..ir import jaxpr as jx
 from ..ir.dataflow import Prologue
 from ..ir.diagnostics import Diagnostic, EtirError, did_you_mean
 from ..ir.expression import Expression
 from ..ir.regions import STEP, make_region, with_regions
+from ..ir.sparse import Pattern
 from ..ir.transition import Param, Region, Site, Transition, Weight
 from ..ir.values import Value
 from ..ir.weight_operations import apply_expression, evaluate_expression, identity
 from .analyses.pieces import Pieces, pieces_of
 from .analyses.products import LINEAR_IN_BOTH, PRODUCTS, product_expression
 from .analyses.prologue import find_prologue
+from .analyses.sparse_products import evaluated, sparse_pattern
 from .base import Pass
 from .canonicalise import retrace
 from .ingest import hint
@@ -91,7 +94,7 @@ def _rewrite(body: Any, transition: Transition, globs: tuple[str, ...]) -> Any:
     }
     inside = {id(eqn) for k, eqn in enumerate(jx.equations(body)) if k in prologue.equations}
     constants = set(jx.all_invars(body)) - set(jx.argument_vars(body))
-    pieces = pieces_of(body, PRODUCTS)
+    pieces, indices = pieces_of(body, PRODUCTS), Constants(body)
     findings: list[Diagnostic] = []
     changes: dict[int, Change] = {}
     for eqn in jx.equations(body):
@@ -104,7 +107,11 @@ def _rewrite(body: Any, transition: Transition, globs: tuple[str, ...]) -> Any:
             change = _arranged(eqn, from_params, pieces.get(id(eqn))) if learning else _plain(eqn)
         elif id(eqn) not in inside and any(not jx.is_literal(a) and a in selected for a in eqn.invars):
             chosen = [not jx.is_literal(a) and a in selected for a in eqn.invars]
-            change = partial(_mark, eqn, chosen, from_params, pieces.get(id(eqn)))
+            pattern = sparse_pattern(eqn, indices) if chosen[0] and sum(from_params) == 1 else None
+            if pattern is not None:
+                change = partial(_mark_sparse, eqn, pattern)
+            else:
+                change = partial(_mark, eqn, chosen, from_params, pieces.get(id(eqn)))
         if change is not None:
             changes[id(eqn)] = change
     if findings:
@@ -198,6 +205,12 @@ def _as_wide_as(eqn: Any, value: Any) -> Any:
     if jnp.ndim(value) or len(others) != 1:
         return value
     return jnp.broadcast_to(value, others.pop())
+
+
+def _mark_sparse(eqn: Any, pattern: Pattern, operands: list[Any]) -> list[Any]:
+    """The product of a sparse matrix that JAX has no rule for here, with an ETP operation in it."""
+    product = partial(apply_expression, "product")
+    return [evaluated(product, eqn, pattern, operands[0], operands[-1])]
 
 
 def _mark_product(eqn: Any, operands: list[Any], weight: int, pieces: Pieces | None) -> Any:

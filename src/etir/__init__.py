@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         transform,
     )
     from .ir.diagnostics import Diagnostic, EtirError, EtirWarning
+    from .ir.sparse import sparse_matmul
     from .ir.weight_operations import bias, einsum, matmul, scale
     from .judgement import Check
     from .passes import Pass, PassManager
@@ -74,6 +75,7 @@ __all__ = [
     "scale",
     "shard",
     "show_graph",
+    "sparse_matmul",
     "transform",
     "write_graph",
 ]
@@ -105,6 +107,7 @@ _HOME = {
     "Diagnostic": "ir.diagnostics",
     "EtirError": "ir.diagnostics",
     "EtirWarning": "ir.diagnostics",
+    "sparse_matmul": "ir.sparse",
     "bias": "ir.weight_operations",
     "einsum": "ir.weight_operations",
     "matmul": "ir.weight_operations",
