@@ -5,11 +5,15 @@ from ..module import Module
 from .checkpoint import load_states, save_states
 from .initialise import detach_states, init_all_states, zero_states
 from .layers import Linear, Sequential
+from .traced import LayerNorm, LoRA, SparseLinear
 
 __all__ = [
+    "LayerNorm",
     "Linear",
+    "LoRA",
     "Module",
     "Sequential",
+    "SparseLinear",
     "detach_states",
     "filter_states",
     "init_all_states",
