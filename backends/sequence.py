@@ -105,8 +105,7 @@ class SequenceGradient:
                 pieces.append(piece)
             states, traces, sums = carry
             losses, aux = jax.tree.map(lambda *parts: jnp.concatenate(parts), *pieces)
-        wanted = [self._zero_of(v) if x is None else x for v, x in zip(self.operands, sums.contributions, strict=True)]
-        gradient = self.engine.finish(self.run_, given, sums.reverse, wanted)
+        gradient = self.engine.finish(self.run_, given, sums.reverse, sums.contributions)
         return gradient, losses, states, traces, aux
 
     def _end(self, sums: Sums, back: Back) -> Sums:

@@ -94,16 +94,27 @@ def sparse_product(product: Product, x: Any, data: Any, pattern: Pattern) -> Any
     """
     if pattern.fixed:
         pattern, data = _within(pattern, data, x.shape[-1])
-        rows = _rows(np.asarray(pattern.target), pattern.size)
+        rows = rows_of(np.asarray(pattern.target), pattern.size)
         if rows is not None:
             held = rows >= 0
-            padded = jnp.where(held, data[np.maximum(rows, 0)], jnp.zeros((), data.dtype))
+            padded = _taken(data, np.maximum(rows, 0))
+            padded = padded if held.all() else jnp.where(held, padded, jnp.zeros((), data.dtype))
             source = np.where(held, np.asarray(pattern.source)[np.maximum(rows, 0)], 0)
-            return product(Expression.of("...od,od->...o", (x.ndim + 1, 2)), jnp.take(x, source, -1), padded)
+            return product(Expression.of("...od,od->...o", (x.ndim + 1, 2)), _taken(x, source), padded)
     picked = jnp.take(x, pattern.source, -1, mode="fill", fill_value=0)
     parts = product(Expression.of("...e,e->...e", (x.ndim, 1)), picked, data)
     empty = jnp.zeros((*x.shape[:-1], pattern.size), parts.dtype)
     return empty.at[..., pattern.target].add(parts, mode="drop")
+
+
+def _taken(x: Any, index: np.ndarray) -> Any:
+    """The entries of the last axis at constant places, all of which it has: nothing has to see to that."""
+    lead = tuple(range(x.ndim - 1))
+    numbers = jax.lax.GatherDimensionNumbers(
+        offset_dims=lead, collapsed_slice_dims=(x.ndim - 1,), start_index_map=(x.ndim - 1,)
+    )
+    places, sizes = index.astype(np.int32)[..., None], (*x.shape[:-1], 1)
+    return jax.lax.gather(x, places, numbers, sizes, mode=jax.lax.GatherScatterMode.PROMISE_IN_BOUNDS)
 
 
 def _within(pattern: Pattern, data: Any, size: int) -> tuple[Pattern, Any]:
@@ -115,7 +126,7 @@ def _within(pattern: Pattern, data: Any, size: int) -> tuple[Pattern, Any]:
     return Pattern(source[inside], target[inside], pattern.size), data[np.flatnonzero(inside)]
 
 
-def _rows(target: np.ndarray, size: int) -> np.ndarray | None:
+def rows_of(target: np.ndarray, size: int) -> np.ndarray | None:
     """The entries that add to each position, `[size, longest]` padded with -1; None where most would be padding."""
     counts = np.bincount(target, minlength=size)
     longest = int(counts.max(initial=0))

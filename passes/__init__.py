@@ -17,12 +17,14 @@ from .mark_sites import MarkSites
 from .plan_traces import PlanTraces
 from .reassociate import Reassociate
 from .slice_regions import SliceRegions
+from .sum_edges import SumEdges
 
 ANALYSIS: tuple[type[Pass], ...] = (
     Canonicalise,
     DiscoverStates,
     FreezeParams,
     Reassociate,
+    SumEdges,
     MarkSites,
     FollowCredit,
     SliceRegions,
@@ -52,5 +54,6 @@ __all__ = [
     "PlanTraces",
     "Reassociate",
     "SliceRegions",
+    "SumEdges",
     "ingest",
 ]

@@ -126,7 +126,8 @@ class Pullback(Operation):
         assert scene.window is not None
         bars: dict[Weight, Any] = {}
         for weight, value in zip(self.weights, self.on_weights, strict=True):
-            bars[weight] = bars[weight] + scene[value] if weight in bars else scene[value]
+            if scene[value] is not None:  # an engine has it among reverse mode's
+                bars[weight] = bars[weight] + scene[value] if weight in bars else scene[value]
         more = pull_back(t, scene.window.params, bars)
         learned = [(k, param) for k, param in enumerate(t.params) if not param.frozen]
         found = [

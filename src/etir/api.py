@@ -25,7 +25,18 @@ from .ir.transition import Label, Transition, Verdict
 from .ir.types import TensorType
 from .ir.verify import check
 from .memory import budget, refuse_excess
-from .passes import ANALYSIS, Certify, FreezeParams, MarkSites, Pass, PassManager, PlanTraces, Reassociate, ingest
+from .passes import (
+    ANALYSIS,
+    Certify,
+    FreezeParams,
+    MarkSites,
+    Pass,
+    PassManager,
+    PlanTraces,
+    Reassociate,
+    SumEdges,
+    ingest,
+)
 from .passes.instruments.base import Instrument
 from .passes.plan_traces import assign_rules
 from .reports import refuse_unmarked, report_silenced
@@ -145,6 +156,7 @@ def analyse(
     if passes is None:
         given: dict[type[Pass], Pass] = {
             FreezeParams: FreezeParams(params=_globs(frozen)),
+            SumEdges: SumEdges(params={"auto": ("*",), "explicit": ()}.get(str(chosen), _globs(chosen))),
             MarkSites: MarkSites(sites=chosen),
             Reassociate: Reassociate(params=tuple(reassociate), marked=tuple(chains)),
         }
