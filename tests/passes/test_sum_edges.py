@@ -51,8 +51,13 @@ XS, TS = DRAW.normal(size=(5, BATCH, N)), DRAW.normal(size=(5, BATCH, N))
 
 @pytest.mark.parametrize(
     ("drive", "sites"),
-    [(gathered, ["product"] * 2), (in_order, ["product"] * 2), (permuted, ["product"] * 2)]
-    + [(twice_read, ["identity"] * 2), (ring, ["identity"] * 2)],
+    [
+        (gathered, ["product"] * 2),
+        (in_order, ["product"] * 2),
+        (permuted, ["product"] * 2),
+        (twice_read, ["identity"] * 2),
+        (ring, ["identity"] * 2),
+    ],
 )
 def test_what_becomes_a_product(drive, sites):
     step = step_of(drive)
