@@ -94,8 +94,8 @@ def _grouped_inputs(sizes: Sizes) -> tuple[Shape, ...]:
 def _sparse(params: Any, states: Any, x: Any) -> Any:
     inputs, hidden = x.shape[-1], params["readout"].shape[0]
     targets = np.repeat(np.arange(hidden), 2)
-    edges = np.stack([np.arange(2 * hidden) % inputs, targets], -1)
-    h = LEAK * states["h"] + jnp.tanh(sparse_matmul(x, BCOO((params["W"], edges), shape=(inputs, hidden))))
+    entries: Any = params["W"], np.stack([np.arange(2 * hidden) % inputs, targets], -1)
+    h = LEAK * states["h"] + jnp.tanh(sparse_matmul(x, BCOO(entries, shape=(inputs, hidden))))
     return {"h": h}, h @ params["readout"]
 
 

@@ -59,7 +59,8 @@ class SparseLinear(Module):
 
     def update(self, x: jax.Array) -> jax.Array:
         """The image of `x`, `[..., out_size]`."""
-        y = sparse_matmul(x, BCOO((self.w.value, self.indices), shape=(self.in_size, self.out_size)))
+        entries: Any = self.w.value, self.indices
+        y = sparse_matmul(x, BCOO(entries, shape=(self.in_size, self.out_size)))
         return y if self.b is None else bias(y, self.b.value)
 
 

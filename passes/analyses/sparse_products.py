@@ -23,7 +23,7 @@ def sparse_pattern(eqn: Any, constants: Constants) -> Pattern | None:
     plain = len(jx.shape_of(eqn.invars[0])) == 1 and len(shape) == 2 and not any(map(len, batch))
     if not plain or len(contract[0]) != 1 or any(index is None for index in indices):
         return None
-    coordinates = indices[0] if len(indices) == 1 else expanded(*indices, rows=shape[0])
+    coordinates: Any = indices[0] if len(indices) == 1 else expanded(*indices, rows=shape[0])
     (read,) = contract[0]
     return Pattern(coordinates[:, read], coordinates[:, 1 - read], shape[1 - read])
 
