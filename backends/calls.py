@@ -62,6 +62,7 @@ class Calls:
         self._run_forward = jx.compiled(self.forward_region.body)
         self.hidden_places = transition.hidden_places
         self.credit_places = [k for k, s in enumerate(transition.states) if s.before.type.carries_credit]
+        self.learned_places = [k for k, p in enumerate(transition.params) if not p.frozen]
         self.weight_places = {weight: k for k, weight in enumerate(transition.weights)}
         self.site_weights = [self.weight_places[site.weight] for site in transition.sites]
         self.plain_weights = self._plain_weights()
@@ -102,7 +103,7 @@ class Calls:
 
     def is_credited(self, weight: Weight) -> bool:
         """Whether a derivative by the weight exists."""
-        return weight.value.type.carries_credit
+        return weight.learns
 
     def _sources(self) -> dict[Site, Source]:
         """For each site whose data are unfolded, what they are unfolded from, and the operation that the site is."""

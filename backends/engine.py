@@ -206,7 +206,7 @@ class Engine:
         floats = iter(bars["inputs"])
         to_inputs = [next(floats) if jnp.issubdtype(x.dtype, jnp.inexact) else None for x in given.inputs]
         params = self.transition.params
-        return [g if p.value.type.carries_credit else None for p, g in zip(params, gradient, strict=True)], to_inputs
+        return [g if p.learns else None for p, g in zip(params, gradient, strict=True)], to_inputs
 
     def leaving(self, scene: Any, states_bar: Arrays) -> Arrays:
         """The cotangents of the states that leave and carry credit, what the plan's exit adds included."""
@@ -215,15 +215,16 @@ class Engine:
             found[k] = found[k] + scene[value]
         return [found[k] for k in self.calls.credit_places]
 
-    def finish(self, run: Run, given: Given, totals: Any, contributions: list[Any]) -> Arrays:
-        """The plan's pull-back, on what reverse mode and the contributions have added up."""
+    def finish(self, run: Run, given: Given, totals: Any, contributions: list[Any]) -> list[Any]:
+        """The plan's pull-back, on what was added up; None for frozen parameters."""
         pullback = self.program.pullback
         scene = self.windows.end(run, given, given.states, 0, {})
         scene.values.update(zip(pullback.reverse, self.windows.reverse.gradient(run, totals), strict=True))
         wanted = [*pullback.on_weights, *pullback.on_params]
         scene.values.update(zip(wanted, contributions, strict=True))
         scene.run(pullback, self.program.overrides)
-        return [scene[v] for v in pullback.results]
+        found = dict(zip(self.calls.learned_places, pullback.results, strict=True))
+        return [scene[found[k]] if k in found else None for k, _ in enumerate(run.params)]
 
     def gradient(
         self, loss: Any, params: Arrays, states: Arrays, traces: Traces, inputs: Arrays, signals: Arrays, targets: Any

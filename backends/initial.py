@@ -65,6 +65,21 @@ class InitialLearner(Learner):
         held = [jax.lax.stop_gradient(x) if path in initial else x for path, x in leaves.items()]
         return initial, WithBegun(jax.tree.unflatten(jax.tree.structure(given), held), jnp.zeros((), bool))
 
+    def trainable(self, params: Any) -> Any:
+        """The parameters, None in the place of each that is frozen."""
+        return super().trainable(self._with_initial(params)).given
+
+    def with_trainable(self, params: Any, trained: Any) -> Any:
+        """The parameters, those that are not frozen as they are in `trained`."""
+        whole = self._with_initial(params)
+        return super().with_trainable(whole, WithInitial(trained, whole.initial)).given
+
+    def _with_initial(self, params: Any) -> WithInitial:
+        """The parameters beside initial states of zero."""
+        kinds = [param.value.type for param in self.transition.params]
+        zeros = jax.tree.unflatten(self._signature.params, [jnp.zeros(kind.shape, kind.dtype) for kind in kinds])
+        return WithInitial(params, zeros.initial)
+
     def predict(
         self, params: Any = None, states: Any = None, xs: Any = None, *, steps: int | None = None, **marks: Any
     ) -> Any:

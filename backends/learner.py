@@ -27,11 +27,12 @@ from .drivers import scan_windows, train_by_windows
 from .engine import Engine
 from .guards import refuse_by_carry, refuse_by_initial_states, refuse_through_driver, warn_of_input_credit
 from .layout import Layout, layout
-from .losses import Key, StepLoss, check_loss, check_opt_state, check_optimizer, check_order, check_targets
+from .losses import Key, StepLoss, check_loss, check_optimizer, check_order, check_targets
 from .meshes import Total
 from .results import ALONE, SEQUENCE, STEP, TRAINING, Result, Trained, like_gradient, like_step, like_training
 from .sizes import Sizes
 from .timing import device_model, predict
+from .trainable import Trainable, refuse_state
 
 
 class Learner:
@@ -57,6 +58,7 @@ class Learner:
         self.transition = transition
         self._signature = signature
         self._arguments = Arguments(transition, signature, engine.kinds)
+        self._trainable = Trainable(signature.params, transition.frozen_places)
 
     @property
     def certificate(self) -> Certificate:
@@ -89,6 +91,18 @@ class Learner:
     def states(self) -> Any:
         """The states given at compile; of a module, a dict by path. EtirError where only shapes were given."""
         return _known(self._signature.example_states, "states", code="states-missing")
+
+    def trainable(self, params: Any) -> Any:
+        """The parameters, None in the place of each that is frozen: the structure of `grads`.
+
+        `optimizer.init(learner.trainable(params))` is an optimiser's state that holds nothing for frozen parameters.
+        """
+        return self._trainable.only(self._arguments.params(params))
+
+    def with_trainable(self, params: Any, trained: Any) -> Any:
+        """The parameters, those that are not frozen as they are in `trained`, a tree as `trainable` gives it."""
+        whole = self._trainable.whole(jax.tree.leaves(trained), self._arguments.params(params))
+        return jax.tree.unflatten(self._signature.params, whole)
 
     def init(self, params: Any = None, states: Any = None, *, key: jax.Array | None = None) -> Carry:
         """The carry at the beginning of a sequence: these states (those given at compile by default), zero traces.
@@ -145,8 +159,8 @@ class Learner:
         `loss(outputs, *target)` is a scalar, or a pair of a scalar and anything else to return, at each step; a target
         is any tree of arrays with a leading time axis. `reduction` is `sum` or `mean` over steps. Memory does not grow
         with the length of the sequence. Gradients of complex parameters follow `jax.grad`'s convention. The compiled
-        program is kept, and found again by the same `loss`. What the function returns has no derivative: taking one
-        raises EtirError.
+        program is kept, and found again by the same `loss`. For frozen parameters there is None. What the function
+        returns has no derivative: taking one raises EtirError.
         """
         _check_reduction(reduction)
         check_loss(loss)
@@ -162,8 +176,9 @@ class Learner:
         """A function `(params, opt_state, carry, xs, *targets) -> Trained`: an update at the end of every window.
 
         `optimizer` has optax's `update(grads, state, params)`; it gets the conjugates of the gradients of complex
-        parameters, the direction of steepest ascent. `loss`, `reduction` (over the steps of a window) and the refusal
-        of derivatives are as in `grad`.
+        parameters, the direction of steepest ascent. Frozen parameters stay what they are, bit for bit, whatever it
+        does; a state that begins with `init(learner.trainable(params))` holds nothing for them. `loss`, `reduction`
+        (over the steps of a window) and the refusal of derivatives are as in `grad`.
         """
         _check_reduction(reduction)
         check_loss(loss)
@@ -173,7 +188,7 @@ class Learner:
         def train(params: Any, opt_state: Any, carry: Carry, xs: Any, *targets: Any, **signals: Any) -> Trained:
             check_order(opt_state, carry, Carry)
             if callable(opt_state):  # jit would refuse it before the check that is made once, when training is traced
-                check_opt_state(optimizer, params, opt_state)
+                refuse_state(optimizer, params, opt_state)
             return self._of_carry(carry)._train(*options, params, opt_state, carry, xs, targets, signals)
 
         return train
@@ -295,11 +310,14 @@ class Learner:
             tree = jax.tree.unflatten(self._signature.params, grads)
             return refuse_through_driver(Result(tree, losses, self._carry(states, traces), aux), "grad")
 
-        return self._checked(check, gradient, 2, roles=SEQUENCE, like=like_gradient, totals=1)
+        def like(params: Any, *rest: Any) -> tuple[Any, ...]:
+            return like_gradient(self._trainable.of(params), *rest)
+
+        return self._checked(check, gradient, 2, roles=SEQUENCE, like=like, totals=1)
 
     @cached_property
     def _train(self) -> Checked:
-        of, structure = self._arguments, self._signature.params
+        of, parts = self._arguments, self._trainable
 
         def check(
             loss: Key,
@@ -315,22 +333,24 @@ class Learner:
             check_targets(loss.value, targets, "(params, opt_state, carry, xs, *targets)")
             flat, (states, traces) = of.params(params), of.carry(carry)[:2]
             arrays = of.with_targets(xs, targets, signals)
-            check_opt_state(optimizer.value, jax.tree.unflatten(structure, flat), opt_state)
-            return refuse_through_driver(((flat, opt_state, states, traces), arrays), "train")
+            parts.check_state(optimizer.value, flat, opt_state)
+            return refuse_through_driver((flat, (opt_state, states, traces), arrays), "train")
 
-        def train(loss: Key, optimizer: Key, reduction: str, carry: Any, arrays: Any, *, total: Total) -> Trained:
-            def update(grads: Arrays, opt_state: Any, params: Arrays) -> tuple[Arrays, Any]:
-                ascent = [jnp.conj(g) for g in grads]
-                tree = jax.tree.unflatten(structure, params)
-                updates, opt_state = optimizer.value.update(jax.tree.unflatten(structure, ascent), opt_state, tree)
-                moved = jax.tree.map(_moved, updates, tree, is_leaf=lambda x: x is None)
-                return refuse_through_driver((jax.tree.leaves(moved), opt_state), "train")
+        def train(
+            loss: Key, optimizer: Key, reduction: str, flat: Arrays, carry: Any, arrays: Any, *, total: Total
+        ) -> Trained:
+            of_whole = self._total(loss, reduction, total)
 
-            gradient = self._total(loss, reduction, total)
-            ready = self._engine.lag.ready
-            now, losses, aux = train_by_windows(gradient, update, ready, carry, arrays, self.window_size)
-            params, opt_state, states, traces = now
-            tree = jax.tree.unflatten(structure, params)
+            def gradient(moving: Arrays, *rest: Any) -> Any:
+                return of_whole(parts.whole(moving, flat), *rest)
+
+            def update(grads: Arrays, opt_state: Any, moving: Arrays) -> tuple[Arrays, Any]:
+                return refuse_through_driver(parts.updated(optimizer.value, grads, opt_state, moving, flat), "train")
+
+            ready, before = self._engine.lag.ready, (parts.moving(flat), *carry)
+            now, losses, aux = train_by_windows(gradient, update, ready, before, arrays, self.window_size)
+            moving, opt_state, states, traces = now
+            tree = jax.tree.unflatten(self._signature.params, parts.whole(moving, flat))
             return refuse_through_driver(Trained(tree, opt_state, self._carry(states, traces), losses, aux), "train")
 
         return self._checked(check, train, 3, roles=TRAINING, like=like_training, totals=2)
@@ -368,8 +388,3 @@ def _known(tree: Any, what: str, *, code: str) -> Any:
 def _check_reduction(reduction: str) -> None:
     if reduction not in ("sum", "mean"):
         raise error("unknown-reduction", f"reduction={reduction!r}; wanted 'sum' or 'mean'")
-
-
-def _moved(update: jax.Array | None, param: jax.Array) -> jax.Array:
-    """A parameter after its update; an optimiser may leave one alone."""
-    return param if update is None else (param + update).astype(param.dtype)

@@ -46,7 +46,7 @@ class StepLoss:
         def mean(*given: Any) -> Any:
             grads, losses, *rest = gradient(*given)
             steps = jnp.maximum(jnp.sum(given[-1][0]), 1) if self.masked else losses.shape[0]
-            return [_divided(g, steps) for g in grads], losses, *rest
+            return [None if g is None else _divided(g, steps) for g in grads], losses, *rest
 
         return mean
 
@@ -123,21 +123,6 @@ def check_order(opt_state: Any, carry: Any, kind: type) -> None:
             "argument-order",
             "the carry was given as the optimiser's state, and something else as the carry: they are swapped",
             help="train takes (params, opt_state, carry, xs, *targets)",
-        )
-
-
-def check_opt_state(optimizer: Any, params: Any, opt_state: Any) -> None:
-    """Raise EtirError for an optimiser's state of another structure than its `init(params)` has."""
-    init = getattr(optimizer, "init", None)
-    if not callable(init):
-        return
-    wanted, found = jax.tree.structure(jax.eval_shape(init, params)), jax.tree.structure(opt_state)
-    if found != wanted:
-        raise error(
-            "argument-opt-state",
-            "the optimiser's state is not what its init(params) gives",
-            notes=(f"found {found}", f"wanted {wanted}"),
-            help="train takes (params, opt_state, carry, xs, *targets); begin with optimizer.init(params)",
         )
 
 

@@ -81,7 +81,7 @@ class Reverse(ABC):
 
     @abstractmethod
     def gradient(self, run: Run, totals: Totals) -> Arrays:
-        """Reverse mode's gradient of each parameter."""
+        """Reverse mode's gradient of each parameter that is not frozen."""
 
     def takes(self, weight: Weight) -> bool:
         """Whether contributions to a weight may be added to the totals, because every parameter of it takes them."""
@@ -107,7 +107,7 @@ class ByDefinition(Reverse):
 
     @property
     def _chosen(self) -> list[int]:
-        return [k for k, p in enumerate(self.transition.params) if p.value.type.carries_credit]
+        return [k for k, p in enumerate(self.transition.params) if p.learns]
 
     def weights(self, run: Run, variables: Any) -> tuple[Arrays, Arrays]:
         """The prologue of the parameters; the weights of detached sites are constants."""
@@ -120,13 +120,13 @@ class ByDefinition(Reverse):
         return weights, [jax.lax.stop_gradient(w) if off else w for w, off in zip(own, detached, strict=True)]
 
     def zeros(self, run: Run) -> Totals:
-        """Zeros for every parameter."""
-        return [jnp.zeros_like(x) for x in run.params]
+        """Zeros for every parameter that is not frozen."""
+        return [jnp.zeros_like(run.params[k]) for k in self.calls.learned_places]
 
     def window(self, totals: Totals, bars: Any) -> Totals:
         """The window's own gradient."""
         found = dict(zip(self._chosen, bars, strict=True))
-        return [x + found[k] if k in found else x for k, x in enumerate(totals)]
+        return [x + found[k] if k in found else x for k, x in zip(self.calls.learned_places, totals, strict=True)]
 
     def gradient(self, run: Run, totals: Totals) -> Arrays:
         """The totals."""
@@ -147,7 +147,8 @@ class BySites(Reverse):
         self.product_sites = [k for k, s in enumerate(sites) if calls.is_credited(s.weight) and s not in vjp.detached]
         self.shifted, self.shift_of = self._shifts()
         self.credited = [k for k, w in enumerate(self.transition.weights) if calls.is_credited(w)]
-        self.merged = {w for w in self.transition.weights if set(takers).issuperset(w.params)}
+        frozen = {param for param in self.transition.params if param.frozen}
+        self.merged = {w for w in self.transition.weights if frozen.union(takers).issuperset(w.params)}
         data = (self._data_of(sites[k]) for k in self.product_sites)
         self.needs = tuple(dict.fromkeys(v for v in data if v is not None))
 
@@ -243,7 +244,7 @@ class BySites(Reverse):
         """The totals pulled back through the prologue."""
         bars = {w: x for w, x in zip(self.transition.weights, totals, strict=True) if x is not None}
         found = pull_back(self.transition, run.params, bars)
-        return [found[k] if k in found else jnp.zeros_like(x) for k, x in enumerate(run.params)]
+        return [found[k] if k in found else jnp.zeros_like(run.params[k]) for k in self.calls.learned_places]
 
     def takes(self, weight: Weight) -> bool:
         """Whether all of the weight's parameters take contributions."""

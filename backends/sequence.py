@@ -107,8 +107,7 @@ class SequenceGradient:
                 pieces.append(piece)
             states, traces, sums = carry
             losses, aux = jax.tree.map(lambda *parts: jnp.concatenate(parts), *pieces)
-        wanted = [self._zero_of(v) if x is None else x for v, x in zip(self.operands, sums.contributions, strict=True)]
-        gradient = self.engine.finish(self.run_, given, sums.reverse, wanted)
+        gradient = self.engine.finish(self.run_, given, sums.reverse, sums.contributions)
         return gradient, losses, states, traces, aux
 
     def _end(self, sums: Sums, back: Back) -> Sums:
@@ -218,7 +217,7 @@ class SequenceGradient:
             (bars,) = pull((jnp.zeros_like(one), [all_states[k] for k in calls.credit_places]))
             totals = reverse.window(reverse.zeros(run), bars["own"])
             totals = reverse.products(totals, record, reverse.sites(bars["own"]), ())
-            return bars["hidden"], dict(enumerate(reverse.gradient(run, totals)))
+            return bars["hidden"], dict(zip(calls.learned_places, reverse.gradient(run, totals), strict=True))
 
         return pulled
 

@@ -23,6 +23,7 @@ class Options:
 
     inputs: tuple[Any, ...]
     sites: str | list[str]
+    frozen: list[str]
     rule: str
     rules: dict[str, str]
     window: int | str
@@ -48,6 +49,7 @@ def add_target(parser: argparse.ArgumentParser) -> None:
         metavar="explicit|auto|GLOBS",
         help="which weights are traced: those in ETP operations, every linear use, or paths (default: explicit)",
     )
+    parser.add_argument("--frozen", metavar="GLOBS", help="weights that do not learn, by path, as 'base.*'")
 
 
 def add_rule(parser: argparse.ArgumentParser, *, window: int = 1) -> None:
@@ -82,6 +84,7 @@ def read(arguments: argparse.Namespace) -> Options:
     return Options(
         inputs=parse_inputs(arguments.input),
         sites=sites if sites in ("explicit", "auto") else sites.split(","),
+        frozen=[glob for glob in (arguments.frozen or "").split(",") if glob],
         rule=getattr(arguments, "rule", None) or "d_rtrl",
         rules=_rules(getattr(arguments, "rules", ())),
         window=getattr(arguments, "window", 1),
@@ -120,7 +123,7 @@ def _lower(program: Program) -> Step:
 
 def analyse(program: Program, options: Options) -> Transition:
     """The transition of a model, analysed as its rules want it."""
-    return api.analyse_for(lower(program), options.sites, options.rule, options.rules)
+    return api.analyse_for(lower(program), options.sites, options.rule, options.rules, options.frozen)
 
 
 def planned(arguments: argparse.Namespace) -> Transition:

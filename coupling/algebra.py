@@ -52,7 +52,7 @@ def _transpose_leaf(leaf: Leaf) -> Relation:
         case Shifts(n_in, n_out, runs):
             return (Shifts(n_out, n_in, tuple((-high, -low) for low, high in reversed(runs))),)
         case Table(n_in, n_out):
-            rows = invert(n_in, leaf.array)
+            rows = invert(leaf)
             inverse = None if rows is None else from_table(n_out, rows)
             return (All(n_out, n_in),) if inverse is None else inverse
 

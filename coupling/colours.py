@@ -130,7 +130,7 @@ def _has_multiple(low: int, high: int, period: int, bound: int) -> bool:
 def _colour_table(leaf: Table, limit: int) -> IntArray | None:
     """Greedy colours in order of position."""
     rows = leaf.array
-    readers = invert(leaf.n_in, rows)
+    readers = invert(leaf)
     if readers is None or readers.shape[1] > limit:
         return None
     colours: IntArray = np.zeros(leaf.n_out, np.int32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -101,11 +102,21 @@ def clean(rows: npt.NDArray[np.integer]) -> IntArray:
 def _as_shifts(n_in: int, rows: IntArray) -> Leaf | None:
     """The shift set with these rows, if there is one."""
     n_out = len(rows)
-    shifts = np.unique((rows - np.arange(n_out, dtype=np.int32)[:, None])[rows >= 0]).astype(np.int64)
+    if not (_share_shifts(n_in, rows, 0) and _share_shifts(n_in, rows, n_out // 2)):
+        return None
+    present = np.zeros(n_in + n_out, np.bool_)
+    present[(rows - np.arange(n_out, dtype=np.int32)[:, None])[rows >= 0] + n_out] = True
+    shifts = np.flatnonzero(present) - n_out
     pairs = np.minimum(n_out, n_in - shifts) - np.maximum(0, -shifts)
     if int(pairs.sum()) != int((rows >= 0).sum()):
         return None
     return simplify(Shifts(n_in, n_out, runs_of(shifts)))
+
+
+def _share_shifts(n_in: int, rows: IntArray, at: int) -> bool:
+    """Whether a row and the next one have the same shifts, as far as these lead to an input from both."""
+    pair = [frozenset((row[row >= 0] - o).tolist()) for o, row in enumerate(rows[at : at + 2], at)]
+    return len(pair) < 2 or all(at + d < 0 or at + 1 + d >= n_in for d in pair[0] ^ pair[1])
 
 
 def _divisors(n: int) -> list[int]:
@@ -140,18 +151,24 @@ def _trailing_copies(n_in: int, rows: IntArray) -> int:
     return 1
 
 
-def invert(n_in: int, rows: npt.NDArray[np.integer]) -> IntArray | None:
-    """The rows of the transposed relation, `[n_in, fan_out]`, or `None` where they are too many."""
+@functools.lru_cache(maxsize=16)
+def invert(leaf: Table) -> IntArray | None:
+    """The rows of the transposed table, `[n_in, fan_out]`, read-only; `None` where they are too many."""
+    n_in, rows = leaf.n_in, leaf.array
     outputs, columns = np.nonzero(rows >= 0)
     inputs = rows[outputs, columns]
     counts = np.bincount(inputs, minlength=n_in)
     fan = int(counts.max(initial=0))
     if n_in * fan > MAX_ENTRIES:
         return None
-    order = np.argsort(inputs, kind="stable")
-    slots = np.arange(len(inputs)) - np.repeat(np.cumsum(counts) - counts, counts)
     table: IntArray = np.full((n_in, fan), -1, np.int32)
-    table[inputs[order], slots] = outputs[order]
+    if fan == 1:
+        table[inputs, 0] = outputs
+    else:
+        order = np.argsort(inputs, kind="stable")
+        slots = np.arange(len(inputs)) - np.repeat(np.cumsum(counts) - counts, counts)
+        table[inputs[order], slots] = outputs[order]
+    table.flags.writeable = False
     return table
 
 

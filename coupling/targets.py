@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,8 @@ from . import measure
 from .algebra import transpose
 from .blocks import Axes, Block, Shape, sizes
 from .limits import SPREAD
-from .relation import IntArray
-from .table import clean, to_table
+from .relation import IntArray, Relation, Table
+from .table import clean, invert, to_table
 
 if TYPE_CHECKING:
     from .coupling import Coupling
@@ -130,21 +130,31 @@ def targets_of(coupling: Coupling, limit: int) -> Targets | None:
         if slots > room:
             return None
         room //= max(1, slots)
-        factor = _factor(coupling.in_shape, block)
+        factor = _factor(block)
         if factor is None:
             return None
         factors.append(factor)
     return Targets(in_shape=coupling.in_shape, out_shape=coupling.out_shape, factors=tuple(factors))
 
 
-def _factor(in_shape: Sequence[int], block: Block) -> TargetFactor | None:
+@functools.lru_cache(maxsize=64)
+def _factor(block: Block) -> TargetFactor | None:
     """One block's targets, `None` where its table would be too large."""
     if block.is_same:
         return TargetFactor(in_axes=block.in_axes, out_axes=block.out_axes, table=None)
     if block.is_broadcast:
         every = np.arange(measure.fan_out(block.relation), dtype=np.int32)[None]
         return TargetFactor(in_axes=(), out_axes=block.out_axes, table=every, broadcast=True)
-    rows = to_table(transpose(block.relation))
+    rows = _transposed(block.relation)
     if rows is None:
         return None
-    return TargetFactor(in_axes=block.in_axes, out_axes=block.out_axes, table=clean(rows))
+    rows.flags.writeable = False
+    return TargetFactor(in_axes=block.in_axes, out_axes=block.out_axes, table=rows)
+
+
+def _transposed(relation: Relation) -> IntArray | None:
+    """The output indices that each input index feeds; one table is turned over without a look for a simpler form."""
+    if len(relation) == 1 and isinstance(relation[0], Table):
+        return invert(relation[0])
+    rows = to_table(transpose(relation))
+    return None if rows is None else clean(rows)

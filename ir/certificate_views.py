@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .transition import Certificate, Label, Reason
 
-COLOURS = {"exact": "#2a7d3f", "approximate": "#9a6700", "truncated": "#b3261e"}
+COLOURS = {"exact": "#2a7d3f", "approximate": "#9a6700", "truncated": "#b3261e", "frozen": "#57606a"}
 """The colour of each label."""
 
 

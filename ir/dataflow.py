@@ -39,13 +39,18 @@ class Prologue:
 
     `params_of` maps each such variable to the positions of the parameters that it depends on, in order; `frontier`
     holds those that the rest of the step, or a result, uses: the weights. Variables that depend on no parameter are in
-    neither.
+    neither. `frozen` are those of `params_of` that depend on frozen parameters alone.
     """
 
     params_of: Mapping[Any, tuple[int, ...]]
     equations: frozenset[int]
     """Places of the equations that make up the prologue."""
     frontier: tuple[Any, ...]
+    frozen: frozenset[Any] = frozenset()
+
+    def learns(self, atom: Any) -> bool:
+        """Whether a variable depends on parameters alone, one of which is not frozen."""
+        return not jx.is_literal(atom) and atom in self.params_of and atom not in self.frozen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -113,7 +113,8 @@ class _Parser:
 
     def param(self) -> None:
         value, path = self.typed(), self.lexer.string()
-        self.scope.params.append(Param(path=path, value=value, loc=self.lexer.loc()))
+        frozen = bool(self.lexer.accept("frozen"))
+        self.scope.params.append(Param(path=path, value=value, frozen=frozen, loc=self.lexer.loc()))
 
     def input(self) -> None:
         value, path = self.typed(), self.lexer.string()
@@ -304,7 +305,7 @@ class _Parser:
 
     def label(self, rule: str) -> Label:
         path = self.lexer.string()
-        token = self.lexer.take("word", "a label: exact, approximate or truncated")
+        token = self.lexer.take("word", "a label: exact, approximate, truncated or frozen")
         verdicts = {verdict.value: verdict for verdict in Verdict}
         if token.text not in verdicts:
             raise self.lexer.unknown("label", token, verdicts)

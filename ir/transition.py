@@ -43,7 +43,14 @@ class Param:
     value: Value
     example: Any = field(default=None, repr=False)
     """An array that the step was lowered with; None for a shape alone, and in a transition that was read from text."""
+    frozen: bool = False
+    """Whether it is taken for a constant: nothing is differentiated by it."""
     loc: Loc | None = None
+
+    @property
+    def learns(self) -> bool:
+        """Whether it has a gradient."""
+        return self.value.type.carries_credit and not self.frozen
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -109,6 +116,11 @@ class Weight:
     def paths(self) -> tuple[str, ...]:
         """The paths of the parameters that the weight is computed from."""
         return tuple(param.path for param in self.params)
+
+    @property
+    def learns(self) -> bool:
+        """Whether it has a gradient: it carries credit, and is not made of frozen parameters alone."""
+        return self.value.type.carries_credit and not all(param.frozen for param in self.params)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -230,6 +242,8 @@ class Verdict(StrEnum):
     EXACT = "exact"
     APPROXIMATE = "approximate"
     TRUNCATED = "truncated"
+    FROZEN = "frozen"
+    """None: it was asked not to learn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -331,6 +345,16 @@ class Transition:
             if region.name == name:
                 return region
         raise KeyError(name)
+
+    @property
+    def learned(self) -> tuple[Param, ...]:
+        """The parameters that reverse mode has a gradient for: those that are not frozen."""
+        return tuple(param for param in self.params if not param.frozen)
+
+    @property
+    def frozen_places(self) -> frozenset[int]:
+        """The places of the frozen ones among the parameters."""
+        return frozenset(k for k, param in enumerate(self.params) if param.frozen)
 
     @property
     def every_group(self) -> tuple[Group, ...]:

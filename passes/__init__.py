@@ -9,6 +9,7 @@ from .certify import Certify
 from .classify_coupling import ClassifyCoupling
 from .discover_states import DiscoverStates
 from .follow_credit import FollowCredit
+from .freeze_params import FreezeParams
 from .group_states import GroupStates
 from .ingest import ingest
 from .manager import PassManager
@@ -16,11 +17,14 @@ from .mark_sites import MarkSites
 from .plan_traces import PlanTraces
 from .reassociate import Reassociate
 from .slice_regions import SliceRegions
+from .sum_edges import SumEdges
 
 ANALYSIS: tuple[type[Pass], ...] = (
     Canonicalise,
     DiscoverStates,
+    FreezeParams,
     Reassociate,
+    SumEdges,
     MarkSites,
     FollowCredit,
     SliceRegions,
@@ -42,6 +46,7 @@ __all__ = [
     "ClassifyCoupling",
     "DiscoverStates",
     "FollowCredit",
+    "FreezeParams",
     "GroupStates",
     "MarkSites",
     "Pass",
@@ -49,5 +54,6 @@ __all__ = [
     "PlanTraces",
     "Reassociate",
     "SliceRegions",
+    "SumEdges",
     "ingest",
 ]

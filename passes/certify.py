@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import ClassVar
 
 from ..ir.dataflow import Crossing
 from ..ir.diagnostics import error
+from ..ir.plan import Contract
+from ..ir.plan.cost import human_bytes
 from ..ir.regions import OPEN
 from ..ir.transition import Association, Certificate, Label, Param, Reason, Site, Transition, Verdict
 from .analyses.carried import Carriage, Carried, plan_rules
@@ -18,7 +21,7 @@ from .base import Pass
 
 @dataclass(frozen=True)
 class Certify(Pass):
-    """Label every parameter `exact`, `approximate` or `truncated`, with every path that its gradient leaves out.
+    """Label every parameter `exact`, `approximate`, `truncated` or `frozen`, with all paths that are left out.
 
     A path from a weight to a later state counts as followed only where a trace takes it in, carries it on by the step's
     own derivative, and is read once; what is dropped is every other path. A label holds for losses on the outputs.
@@ -36,12 +39,17 @@ class Certify(Pass):
         judge = _Judge(transition)
         chosen = plan.because or ("",) * len(transition.params)
         labels = tuple(
-            replace(judge.label(param, rule), because=because)
+            _frozen(param, plan.rule) if param.frozen else replace(judge.label(param, rule), because=because)
             for param, rule, because in zip(transition.params, plan_rules(transition), chosen, strict=True)
             if param.value.type.carries_credit
         )
         new = Certificate(rule=plan.rule, window=plan.window, credit=plan.credit, labels=labels)
         return transition if new == transition.certificate else replace(transition, certificate=new)
+
+
+def _frozen(param: Param, rule: str) -> Label:
+    reason = Reason(text="it does not learn: it has neither trace nor gradient", loc=param.loc)
+    return Label(path=param.path, label=Verdict.FROZEN, rule=rule, reasons=(reason,))
 
 
 class _Judge:
@@ -65,7 +73,7 @@ class _Judge:
         evidence = self._evidence(carried)
         own = {a: c for a, c in carried.items() if a.group.region == evidence.flow.scope}
         recalled = carriage.into_memories(param)
-        finding = evidence.of(param, own, whole, recalled)
+        finding = evidence.of(param, own, whole, recalled, carriage.crossing(param))
         beside = tuple(self._beside(param, carried))
         silenced = self.evidence.flow.silenced.get(self.transition.params.index(param), ())
         if silenced or not finding.reaches:
@@ -93,20 +101,38 @@ class _Judge:
             if beside:
                 return entry(Verdict.APPROXIMATE, *beside, *finding.buffers)
             if recalled:
-                return self._traced(entry, (*notes, *dropped, *rounded))
+                return self._traced(entry, (*notes, *dropped, *rounded), param)
             return entry(Verdict.TRUNCATED, *self._truncated(param, rule, dropped))
         seen = [a for a in finding.traced if self._sees(a, carried[a])]
         if not seen and not beside and not whole and not recalled:
             text = f"no output of a window of {self.window} reads the positions that its trace follows"
             return entry(Verdict.TRUNCATED, Reason(text=text, loc=finding.traced[0].loc), *dropped)
         reasons = (*notes, *beside, *dropped, *rounded)
-        return self._traced(entry, reasons)
+        return self._traced(entry, reasons, param)
 
-    def _traced(self, entry: Callable[..., Label], reasons: tuple[Reason, ...]) -> Label:
+    def _traced(self, entry: Callable[..., Label], reasons: tuple[Reason, ...], param: Param) -> Label:
         """The entry of a parameter whose traces are the derivative, but for some reasons."""
         if reasons:
             return entry(Verdict.APPROXIMATE, *reasons)
-        return entry(Verdict.EXACT, Reason(text="every path from it to a hidden state is traced"))
+        return entry(Verdict.EXACT, Reason(text=f"every path from it to a hidden state is traced{self._price(param)}"))
+
+    def _price(self, param: Param) -> str:
+        """What it costs that a parameter is traced as a part of a larger weight, as `A` is in `x @ (A @ B)`."""
+        contractions = [op for op in self._contractions if param in op.association.site.weight.params]
+        for weight in dict.fromkeys(op.association.site.weight for op in contractions):
+            others = [p for p in weight.params if p is not param]
+            if others and weight.value.type.size > max(p.value.type.size for p in weight.params):
+                held = {
+                    v: v.type.bytes for op in contractions if op.association.site.weight is weight for v in op.trace
+                }
+                made = " and ".join(f"'{p.path}'" for p in others)
+                return f" in {weight.value.type}, which it makes with {made}: {human_bytes(sum(held.values()))}"
+        return ""
+
+    @cached_property
+    def _contractions(self) -> list[Contract]:
+        assert self.transition.plan is not None
+        return [op for op in self.transition.plan.at_window if isinstance(op, Contract)]
 
     def _silence(self, crossing: Crossing) -> Reason:
         """Why no credit comes to a parameter, by one of the operations that see to it."""

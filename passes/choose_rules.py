@@ -18,16 +18,19 @@ Written = Callable[[Sequence["Rule | None"]], Transition]
 
 def choose_rules(
     transition: Transition,
-    assigned: Sequence[Rule],
+    assigned: Sequence[Rule | None],
     written: Written,
     *,
     memory: int | None,
     credit: str,
     trace_dtype: str | None,
-) -> tuple[list[Rule], tuple[str, ...]]:
-    """The rule of each parameter, a rule that chooses replaced by its choices; and why, nothing where none chose."""
+) -> tuple[list[Rule | None], tuple[str, ...]]:
+    """The rule of each parameter, a rule that chooses replaced by its choices; and why, nothing where none chose.
+
+    A parameter that is frozen has no rule, and gets none.
+    """
     rules, because = list(assigned), [""] * len(assigned)
-    for rule in dict.fromkeys(assigned):
+    for rule in dict.fromkeys(rule for rule in assigned if rule is not None):
         own = [k for k, other in enumerate(assigned) if other == rule]
         trials = _Planned(
             transition=transition,

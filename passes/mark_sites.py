@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from ..coupling.primitives import Constants
 from ..coupling.primitives.elementwise import ELEMENTWISE
 from ..ir import jaxpr as jx
 from ..ir.dataflow import Prologue
@@ -21,12 +22,14 @@ from ..ir.operations.call import operation_call, together, unfolded
 from ..ir.operations.convolution import CONVOLUTION, convolve
 from ..ir.operations.lookup import looked_up
 from ..ir.regions import STEP, make_region, with_regions
+from ..ir.sparse import Pattern
 from ..ir.transition import Param, Region, Site, Transition, Weight
 from ..ir.values import Value
 from ..ir.weight_operations import apply_expression, evaluate_expression, identity
 from .analyses.pieces import Pieces, pieces_of
 from .analyses.products import LINEAR_IN_BOTH, PRODUCTS, product_expression
 from .analyses.prologue import find_prologue
+from .analyses.sparse_products import evaluated, sparse_pattern
 from .base import Pass
 from .canonicalise import retrace
 from .ingest import hint
@@ -55,7 +58,7 @@ class MarkSites(Pass):
         region = transition.region(STEP)
         body = _rewrite(region.body, transition, globs)
         region = region if body is region.body else make_region(STEP, body, region.inputs, region.outputs)
-        prologue = find_prologue(body, len(transition.params))
+        prologue = find_prologue(body, len(transition.params), transition.frozen_places)
         if not prologue.frontier:
             return transition
         transition = with_regions(transition, region)
@@ -87,16 +90,15 @@ class MarkSites(Pass):
 
 def _rewrite(body: Any, transition: Transition, globs: tuple[str, ...]) -> Any:
     """`body` with data first and weight last in every ETP operation, and plain uses that `globs` name marked."""
-    prologue = find_prologue(body, len(transition.params))
+    prologue = find_prologue(body, len(transition.params), transition.frozen_places)
     selected = {
         var
         for var, reached in prologue.params_of.items()
-        if any(fnmatch.fnmatchcase(transition.params[k].path, glob) for k in reached for glob in globs)
-        and jx.type_of(var).carries_credit
+        if any(_is_named(transition.params[k], globs) for k in reached) and jx.type_of(var).carries_credit
     }
     inside = {id(eqn) for k, eqn in enumerate(jx.equations(body)) if k in prologue.equations}
     constants = set(jx.all_invars(body)) - set(jx.argument_vars(body))
-    pieces = pieces_of(body, PRODUCTS)
+    pieces, indices = pieces_of(body, PRODUCTS), Constants(body)
     findings: list[Diagnostic] = []
     changes: dict[int, Change] = {}
     for eqn in jx.equations(body):
@@ -105,14 +107,19 @@ def _rewrite(body: Any, transition: Transition, globs: tuple[str, ...]) -> Any:
         if eqn.primitive.name == "etp":
             if not any(from_params):
                 findings.append(_weightless(eqn, constants))
-            change = _arranged(eqn, from_params, pieces.get(id(eqn)))
+            learning = any(map(prologue.learns, eqn.invars))
+            change = _arranged(eqn, from_params, pieces.get(id(eqn))) if learning else _plain(eqn)
         elif eqn.primitive.name == operation_call.name and not all(from_params):
             fault = _misused(eqn) if from_params[1] else _weightless(eqn, constants)
             findings += [fault] if fault is not None else []
-            change = partial(_unfold, eqn)
+            change = partial(_unfold, eqn) if any(map(prologue.learns, eqn.invars)) else _plain(eqn)
         elif id(eqn) not in inside and any(not jx.is_literal(a) and a in selected for a in eqn.invars):
             chosen = [not jx.is_literal(a) and a in selected for a in eqn.invars]
-            change = partial(_mark, eqn, chosen, from_params, pieces.get(id(eqn)))
+            pattern = sparse_pattern(eqn, indices) if chosen[0] and sum(from_params) == 1 else None
+            if pattern is not None:
+                change = partial(_mark_sparse, eqn, pattern)
+            else:
+                change = partial(_mark, eqn, chosen, from_params, pieces.get(id(eqn)))
         if change is not None:
             changes[id(eqn)] = change
     if findings:
@@ -128,13 +135,24 @@ def _rewrite(body: Any, transition: Transition, globs: tuple[str, ...]) -> Any:
     return retrace(body, hook) if changes else body
 
 
+def _is_named(param: Param, globs: tuple[str, ...]) -> bool:
+    return not param.frozen and any(fnmatch.fnmatchcase(param.path, glob) for glob in globs)
+
+
+def _plain(eqn: Any) -> Change:
+    """What makes of a weight operation the ordinary one that it is, where its weight is frozen."""
+    if eqn.primitive.name == operation_call.name:
+        return lambda operands: [eqn.params["operation"].apply(*operands)]
+    expression, options = eqn.params["expression"], {k: eqn.params[k] for k in ("precision", "preferred")}
+    return lambda operands: [evaluate_expression(expression, *operands, **options)]
+
+
 def _arranged(eqn: Any, from_params: list[bool], pieces: Pieces | None) -> Change | None:
     """What makes of an ETP operation one with data first and weight last; None where it is one."""
     params = dict(eqn.params)
     expression: Expression = params["expression"]
     if len(from_params) == 2 and all(from_params):  # a function of parameters alone: it belongs to the prologue
-        options = {k: params[k] for k in ("precision", "preferred")}
-        return lambda operands: [evaluate_expression(expression, *operands, **options)]
+        return _plain(eqn)
     last = from_params[-1]
     if last and (pieces is None or len(from_params) == 1):
         return None
@@ -230,6 +248,12 @@ def _as_wide_as(eqn: Any, value: Any) -> Any:
     if jnp.ndim(value) or len(others) != 1:
         return value
     return jnp.broadcast_to(value, others.pop())
+
+
+def _mark_sparse(eqn: Any, pattern: Pattern, operands: list[Any]) -> list[Any]:
+    """The product of a sparse matrix that JAX has no rule for here, with an ETP operation in it."""
+    product = partial(apply_expression, "product")
+    return [evaluated(product, eqn, pattern, operands[0], operands[-1])]
 
 
 def _mark_product(eqn: Any, operands: list[Any], weight: int, pieces: Pieces | None) -> Any:

@@ -58,8 +58,9 @@ class PlanTraces(Pass):
     def run(self, transition: Transition) -> Transition:
         """The transition with a plan."""
         self._check()
-        assigned = assign_rules([param.path for param in transition.params], self.rule, self.rules)
-        _check_sites(transition, assigned)
+        named = assign_rules([param.path for param in transition.params], self.rule, self.rules)
+        assigned = [None if p.frozen else rule for p, rule in zip(transition.params, named, strict=True)]
+        _check_sites(transition, [rule for rule in assigned if rule is not None])
         budget: dict[str, Any] = {"memory": self.memory, "credit": self.credit, "trace_dtype": self.trace_dtype}
         rules, because = choose_rules(transition, assigned, partial(self._written, transition), **budget)
         _check_credit(transition, rules, self.credit)
@@ -162,7 +163,7 @@ def _reaching(transition: Transition, assigned: Sequence[Rule]) -> list[Param]:
         paths = {param for a in transition.associations for param in a.site.weight.params}
         return [param for param in transition.params if param in paths]
     evidence = Evidence(transition)
-    return [p for p in transition.params if p.value.type.carries_credit and evidence.of(p).reaches]
+    return [p for p in transition.params if p.learns and evidence.of(p).reaches]
 
 
 class _Followed:
@@ -232,10 +233,11 @@ def _no_site(transition: Transition, rule: str) -> Diagnostic:
     )
 
 
-def _check_credit(transition: Transition, assigned: list[Rule], credit: str) -> None:
+def _check_credit(transition: Transition, assigned: Sequence[Rule | None], credit: str) -> None:
     """Refuse the per-step form beside a rule that has none: reverse mode would drop what its labels say is kept."""
-    classical = next((rule for rule in assigned if rule.per_step), None)
-    others = [(p, rule) for p, rule in zip(transition.params, assigned, strict=True) if not rule.per_step]
+    given = [(p, rule) for p, rule in zip(transition.params, assigned, strict=True) if rule is not None]
+    classical = next((rule for _, rule in given if rule.per_step), None)
+    others = [(p, rule) for p, rule in given if not rule.per_step]
     if credit != "rule" or classical is None or not others:
         return
     raise EtirError([

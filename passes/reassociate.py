@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from ..ir import jaxpr as jx
 from ..ir.expression import LABELS, Expression
 from ..ir.regions import STEP, make_region, with_regions
-from ..ir.transition import Transition
+from ..ir.transition import Param, Transition
 from .analyses.products import product_expression
 from .analyses.prologue import find_prologue
 from .base import Pass
@@ -37,13 +37,15 @@ class Reassociate(Pass):
 
     params: tuple[str, ...] = ()
     """Globs of the parameters that are to be taken out of the data of products."""
+    marked: tuple[str, ...] = ()
+    """Globs of those that are to be where they enter by ETP operations, and meet weights in such, alone."""
 
     def run(self, transition: Transition) -> Transition:
         """The transition with another `step` region, where a product is of that kind."""
         region = transition.region(STEP)
-        if not self.params or transition.weights:
+        if not (self.params or self.marked) or transition.weights:
             return transition
-        body = _Rewriting(region.body, transition, self.params).run()
+        body = _Rewriting(region.body, transition, self.params, self.marked).run()
         if body is region.body:
             return transition
         return with_regions(transition, make_region(STEP, body, region.inputs, region.outputs))
@@ -62,15 +64,12 @@ class _Term:
 class _Rewriting:
     """One run over the equations, which remembers of what products of data and parameters each value is a sum."""
 
-    def __init__(self, body: Any, transition: Transition, globs: Sequence[str]) -> None:
+    def __init__(self, body: Any, transition: Transition, globs: Sequence[str], marked: Sequence[str]) -> None:
         self.body = body
-        self.prologue = find_prologue(body, len(transition.params))
-        self.selected = {
-            var
-            for var, reached in self.prologue.params_of.items()
-            if all(any(fnmatch.fnmatchcase(transition.params[k].path, glob) for glob in globs) for k in reached)
-            and jx.type_of(var).carries_credit
-        }
+        self.prologue = find_prologue(body, len(transition.params), transition.frozen_places)
+        self.plain = self._matching(transition, globs)
+        """What is taken out by whatever operation it enters."""
+        self.selected = self._matching(transition, (*globs, *marked))
         eqns = jx.equations(body)
         states = jx.outvars(body)[: len(transition.states)]
         self.wanted = {id(eqn) for eqn in jx.reaching(eqns, states)}
@@ -79,6 +78,15 @@ class _Rewriting:
         self.values: dict[Any, Any] = {}
         self.terms: dict[Any, list[_Term]] = {}
         self.changed = False
+
+    def _matching(self, transition: Transition, globs: Sequence[str]) -> set[Any]:
+        """The functions of parameters that learn and match globs, and of frozen ones."""
+        return {
+            var
+            for var, reached in self.prologue.params_of.items()
+            if all(any(fnmatch.fnmatchcase(p.path, glob) for glob in globs) for p in _learning(transition, reached))
+            and jx.type_of(var).carries_credit
+        }
 
     def run(self) -> Any:
         """The body rewritten; itself where nothing was."""
@@ -101,10 +109,18 @@ class _Rewriting:
             self.terms[eqn.outvars[0]] = found
         return None
 
+    def _is_chosen(self, atom: Any, other: Any, *, marked: bool) -> bool:
+        """Whether a factor is to meet parameters: a frozen one where the other factor is linear in some that learn."""
+        if jx.is_literal(atom) or atom not in (self.selected if marked else self.plain):
+            return False
+        return self.prologue.learns(atom) or (not jx.is_literal(other) and other in self.terms)
+
     # Products
 
     def _product(self, eqn: Any, expression: Expression, operands: list[Any]) -> list[Any] | None:
-        chosen = [not jx.is_literal(a) and a in self.selected for a in eqn.invars]
+        chosen = [
+            self._is_chosen(a, eqn.invars[1 - k], marked=eqn.primitive.name == "etp") for k, a in enumerate(eqn.invars)
+        ]
         from_params = [not jx.is_literal(a) and a in self.prologue.params_of for a in eqn.invars]
         if sum(from_params) != 1 or not any(chosen):
             return None
@@ -179,7 +195,9 @@ class _Rewriting:
                 continue
             if jx.is_literal(factor):
                 return [replace(t, x=t.x * operands[place]) for t in self._terms(other, operands[1 - place])]
-            found = self._factor(factor, operands[place], whole)
+            found = None
+            if self._is_chosen(factor, other, marked=False):
+                found = self._factor(factor, operands[place], whole)
             if found is not None:
                 value, labels = found
                 terms = self._terms(other, operands[1 - place])
@@ -192,8 +210,6 @@ class _Rewriting:
 
     def _factor(self, atom: Any, value: Any, whole: tuple[int, ...]) -> tuple[Any, str] | None:
         """A function of selected parameters, before it was repeated along axes, and the labels of its axes."""
-        if atom not in self.selected:
-            return None
         made = self.producers.producer(atom)
         if made is not None and made.primitive.name == "broadcast_in_dim" and made.invars[0] in self.values:
             axes, small = made.params["broadcast_dimensions"], self.values[made.invars[0]]
@@ -205,6 +221,10 @@ class _Rewriting:
         repeated = [axis for axis, size in enumerate(jnp.shape(value)) if size != whole[axis]]
         kept = "".join(LABELS[axis] for axis in range(len(whole)) if axis not in repeated)
         return jnp.squeeze(value, repeated), kept
+
+
+def _learning(transition: Transition, places: Sequence[int]) -> list[Param]:
+    return [transition.params[k] for k in places if not transition.params[k].frozen]
 
 
 def _times(term: _Term, value: Any, labels: str) -> _Term:

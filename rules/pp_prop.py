@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
 
 from ..ir.diagnostics import error
-from ..ir.plan import Advance, Diagonal, Placement, Plain, Product, Project, Scalar
+from ..ir.plan import Advance, Diagonal, Placement, Plain, Product, Project, Scalar, SendBack
 from ..ir.plan.jacobian import trace_dtype
-from ..ir.transition import Association
+from ..ir.transition import Association, Site, Transition
 from ..ir.types import TensorType
 from ..ir.values import Value
 from .base import Rule, Task
@@ -51,37 +52,82 @@ class PpProp(Rule):
         """Two vectors for each association, advanced apart and multiplied when read."""
         a = self.factor
         factored = [association for association in task.associations if factors(association)]
-        age = _age(plan) if factored and self.corrected and a < 1 else None
+        chained = {site: ends for site in task.sites if (ends := _ends(plan.transition, site))}
+        age = _age(plan) if (factored or chained) and self.corrected and a < 1 else None
+        credits = _Credits(plan, a, age)
         for association in task.associations:
             if association in factored:
-                self._factored(plan, association, a, age)
+                _read(plan, association.site, a, [association], lambda one=association: [credits.of(one)])
             else:
                 read_at_entry(plan, positional_trace(plan, association))
+        for site, ends in chained.items():
+            _read(plan, site, a, ends, lambda one=site: credits.through(one))
 
-    def _factored(self, plan: Writer, association: Association, a: float, age: Value | None) -> None:
-        site = association.site
-        data = site.data
-        assert data is not None
-        label = f"data of {'+'.join(site.weight.paths)}"
-        column = plan.trace(column_type(association), label, f"X_{site.weight.value.hint}", loc=site.loc)
-        advance = Advance(trace=(column,), by=Scalar(factor=a), add=Plain(values=(data,)), loc=site.loc)
-        plan.carry(column, *plan.step(advance, f"{column.hint}_next"))
-        states, rows = self._rows(plan, association, a)
-        entering = plan.entering(association.group)
-        cotangents = tuple(entering[k] for k in states)
-        (credit,) = plan.window(
-            Project(association=association, factors=rows, cotangents=cotangents, loc=site.loc),
-            f"{site.output.hint}_bar",
-        )
-        if age is not None:
-            credit = _corrected(plan, credit, a, age)
-        (read,) = plan.window(
-            Product(site=site, data=column, cotangent=credit, loc=site.loc), f"g_{site.weight.value.hint}"
-        )
-        plan.contribute(site.weight, read)
 
-    def _rows(self, plan: Writer, association: Association, a: float) -> tuple[tuple[int, ...], tuple[Value, ...]]:
+def _read(plan: Writer, site: Site, a: float, ends: Sequence[Association], credits: Callable[[], list[Value]]) -> None:
+    """The filtered data of a site, read with what comes to its output from where it leads, the `ends`."""
+    data, weight = site.data, site.weight
+    assert data is not None
+    kind = column_type(ends[0], site)
+    column = plan.trace(kind, f"data of {'+'.join(weight.paths)}", f"X_{weight.value.hint}", loc=site.loc)
+    advance = Advance(trace=(column,), by=Scalar(factor=a), add=Plain(values=(data,)), loc=site.loc)
+    plan.carry(column, *plan.step(advance, f"{column.hint}_next"))
+    for credit in credits():
+        (read,) = plan.window(Product(site=site, data=column, cotangent=credit, loc=site.loc), f"g_{weight.value.hint}")
+        plan.contribute(weight, read)
+
+
+def _readers(transition: Transition, site: Site) -> list[Site]:
+    """The sites whose data are a site's output as it is, where it feeds no hidden state by itself.
+
+    In `(x @ A) @ B`, what comes to the second product comes to the first one through `B`: both have one factor `F`.
+    """
+    if site.data is None or any(a.traced for a in transition.associations if a.site is site):
+        return []
+    return [other for other in transition.sites if other.data is site.output]
+
+
+def _factored(transition: Transition, site: Site) -> list[Association]:
+    return [a for a in transition.associations if a.site is site and a.traced and factors(a)]
+
+
+def _ends(transition: Transition, site: Site) -> list[Association]:
+    """The associations with a factor that a site leads to through other sites."""
+    readers = _readers(transition, site)
+    return [end for other in readers for end in (*_factored(transition, other), *_ends(transition, other))]
+
+
+class _Credits:
+    """What comes to sites' outputs at a window's end, each written once."""
+
+    def __init__(self, plan: Writer, a: float, age: Value | None) -> None:
+        self.plan, self.a, self.age = plan, a, age
+        self.known: dict[Association, Value] = {}
+
+    def of(self, association: Association) -> Value:
+        """By one association: its factor `F`, read with what comes back to the states that enter."""
+        if association not in self.known:
+            plan, output = self.plan, association.site.output
+            states, rows = self._rows(association)
+            entering = plan.entering(association.group)
+            cotangents = tuple(entering[k] for k in states)
+            project = Project(association=association, factors=rows, cotangents=cotangents, loc=association.site.loc)
+            (credit,) = plan.window(project, f"{output.hint}_bar")
+            self.known[association] = credit if self.age is None else _corrected(plan, credit, self.a, self.age)
+        return self.known[association]
+
+    def through(self, site: Site) -> list[Value]:
+        """By the sites that a site leads to: what comes to each of them, sent back through it."""
+        plan, found = self.plan, list[Value]()
+        for other in _readers(plan.transition, site):
+            for credit in [*map(self.of, _factored(plan.transition, other)), *self.through(other)]:
+                back = SendBack(site=other, weight=other.weight.value, cotangent=credit, loc=other.loc)
+                found += plan.window(back, f"{site.output.hint}_bar")
+        return found
+
+    def _rows(self, association: Association) -> tuple[tuple[int, ...], tuple[Value, ...]]:
         """The factor `F` of each followed state."""
+        plan, a = self.plan, self.a
         jacobian, sensitivity = plan.jacobian(association.group), plan.sensitivity(association)
         states = followed_states(tuple(sensitivity), tuple(jacobian))
         kind = TensorType(trace_dtype(association), Placement(association).output_shape)

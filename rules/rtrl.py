@@ -48,7 +48,7 @@ class Rtrl(Rule):
         A weight that feeds several positions from each of its elements would have a sensitivity as large as a trace.
         """
         own = {a: followed for a, followed in reaches.items() if param in a.site.weight.params}
-        foreign = any(other not in task.params for a in own for other in a.site.weight.params)
+        foreign = any(other not in task.params and other.learns for a in own for other in a.site.weight.params)
         spread = any(a.site.data is None and Placement(a, a.union).slots > 1 for a in own)
         if not own or foreign or spread:
             return False

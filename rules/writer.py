@@ -87,7 +87,7 @@ class Writer:
     def __post_init__(self) -> None:
         t = self.transition
         self.cotangents = [Value(type=s.before.type, hint=f"{s.before.hint}_bar") for s in t.hidden]
-        self.reverse = [Value(type=p.value.type, hint=f"{p.value.hint}_bar") for p in t.params]
+        self.reverse = [Value(type=p.value.type, hint=f"{p.value.hint}_bar") for p in t.learned]
 
     # Operations
 
@@ -389,7 +389,7 @@ class Writer:
             takers=tuple(self._takers),
             params=params,
             on_params=on_params,
-            results=tuple(Value(type=p.value.type, hint=f"grad_{p.value.hint}") for p in self.transition.params),
+            results=tuple(Value(type=p.value.type, hint=f"grad_{p.value.hint}") for p in self.transition.learned),
         )
         plan = Plan(
             rule=rule,

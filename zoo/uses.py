@@ -1,17 +1,20 @@
-"""How a weight may be used: on the left, split, tied, shared, half marked, in groups, not at all."""
+"""How a weight may be used: on the left, split, tied, shared, half marked, in groups, sparse, low-rank, not at all."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
+from jax.experimental.sparse import BCOO
 from jax.nn import sigmoid
 
+from ..ir.sparse import sparse_matmul
 from ..ir.weight_operations import einsum, matmul
 from .case import Sizes, ZooCase
 from .draw import Shape, at_rest, labelled
 
-LEAK, GROUPS = 0.7, 2
+LEAK, GROUPS, RANK = 0.7, 2, 2
 
 
 def _input_shapes(sizes: Sizes) -> dict[str, Shape]:
@@ -88,6 +91,27 @@ def _grouped_inputs(sizes: Sizes) -> tuple[Shape, ...]:
     return ((GROUPS, sizes.inputs),)
 
 
+def _sparse(params: Any, states: Any, x: Any) -> Any:
+    inputs, hidden = x.shape[-1], params["readout"].shape[0]
+    targets = np.repeat(np.arange(hidden), 2)
+    entries: Any = params["W"], np.stack([np.arange(2 * hidden) % inputs, targets], -1)
+    h = LEAK * states["h"] + jnp.tanh(sparse_matmul(x, BCOO(entries, shape=(inputs, hidden))))
+    return {"h": h}, h @ params["readout"]
+
+
+def _sparse_shapes(sizes: Sizes) -> dict[str, Shape]:
+    return {"W": (2 * sizes.hidden,), "readout": (sizes.hidden, sizes.outputs)}
+
+
+def _low_rank(params: Any, states: Any, x: Any) -> Any:
+    h = LEAK * states["h"] + jnp.tanh(matmul(matmul(x, params["A"]), params["B"]))
+    return {"h": h}, h @ params["readout"]
+
+
+def _low_rank_shapes(sizes: Sizes) -> dict[str, Shape]:
+    return {"A": (sizes.inputs, RANK), "B": (RANK, sizes.hidden), "readout": (sizes.hidden, sizes.outputs)}
+
+
 def _spare(params: Any, states: Any, x: Any) -> Any:
     h = LEAK * states["h"] + jnp.tanh(matmul(x, params["W"]))
     return {"h": h}, h @ params["readout"]
@@ -123,6 +147,8 @@ CASES = (
     _case("grouped_rnn", "leaky network, recurrent inside each group", _grouped_recurrent,
           lambda sizes: _grouped_shapes(sizes) | {"U": (GROUPS, sizes.hidden, sizes.hidden)}, _grouped_rest,
           input_shapes=_grouped_inputs, approximate="W U", exact="readout"),
+    _case("sparse_edges", "two inputs to each position, a sparse matrix", _sparse, _sparse_shapes, exact="W readout"),
+    _case("low_rank", "a weight that is a product of two", _low_rank, _low_rank_shapes, exact="A B readout"),
     _case("weight_unused", "a parameter that nothing reads", _spare,
           lambda sizes: _input_shapes(sizes) | {"spare": (sizes.hidden,)}, exact="W readout spare",
           unused=frozenset({"spare"})),

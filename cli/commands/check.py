@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     with printing_aside():
         program = in_float64(given)
     step = options.lower(program)
-    transition = options.plan(api.analyse_for(step, chosen.sites, chosen.rule, chosen.rules), chosen)
+    transition = options.plan(api.analyse_for(step, chosen.sites, chosen.rule, chosen.rules, chosen.frozen), chosen)
     learner = api.emit(transition, arguments.backend, signature=step)
     with printing_aside():
         found = check_learner(program, learner, steps=arguments.steps, seed=arguments.seed)

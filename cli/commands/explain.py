@@ -21,6 +21,7 @@ _MEANS = {
     Verdict.EXACT: "its gradient, summed over windows, is that of BPTT over the whole sequence",
     Verdict.APPROXIMATE: "its trace carries credit across windows, but leaves out what is listed here",
     Verdict.TRUNCATED: "it has no trace: its credit reaches back to the start of the window",
+    Verdict.FROZEN: "it does not learn: there is no gradient of it",
 }
 
 
@@ -82,7 +83,7 @@ class _Paragraph:
         uses = [site for site in transition.sites if label.path in site.weight.paths]
         for site in uses:
             yield from self._use(site)
-        if not uses:
+        if not uses and label.label is not Verdict.FROZEN:
             yield "  no ETP operation uses it"
         for reason in label.reasons:
             yield from _wrapped(str(reason), "  - ")

@@ -7,13 +7,17 @@ from .convolution import Conv
 from .embedding import Embedding
 from .initialise import detach_states, init_all_states, zero_states
 from .layers import Linear, Sequential
+from .traced import LayerNorm, LoRA, SparseLinear
 
 __all__ = [
     "Conv",
     "Embedding",
+    "LayerNorm",
     "Linear",
+    "LoRA",
     "Module",
     "Sequential",
+    "SparseLinear",
     "detach_states",
     "filter_states",
     "init_all_states",

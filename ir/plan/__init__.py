@@ -26,6 +26,7 @@ from .pushed import Bundle, ContractPushed, Units
 from .recall import Memory, Recall, Shows
 from .reverse import Pullback, Vjp
 from .scene import Scene, WindowRun
+from .send_back import SendBack
 from .signal import LossSignal, Total
 from .slopes import Slopes
 from .times import Times
@@ -69,6 +70,7 @@ __all__ = [
     "Scalar",
     "Scale",
     "Scene",
+    "SendBack",
     "Sensitivity",
     "Shows",
     "Signal",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Vjp(Operation):
-    """Reverse mode through the window. Results: the cotangent of each entering hidden state, then of each parameter.
+    """Reverse mode through the window. Results: cotangents of entering hidden states, then of parameters not frozen.
 
     `region` names the step that is differentiated: `forward`, or `restricted` where credit inside windows follows the
     rule's own Jacobian.
@@ -39,7 +39,7 @@ class Vjp(Operation):
 
     def types(self, t: Transition) -> tuple[TensorType, ...]:
         """Those of the hidden states and of the parameters."""
-        return (*(s.before.type for s in t.hidden), *(p.value.type for p in t.params))
+        return (*(s.before.type for s in t.hidden), *(p.value.type for p in t.learned))
 
     def evaluate(self, scene: Scene) -> tuple[Any, ...]:
         """What the engine has bound: it pulls back once the loss is known."""
@@ -106,7 +106,7 @@ class Pullback(Operation):
     phases: ClassVar[tuple[str, ...]] = (WINDOW,)
 
     reverse: tuple[Value, ...]
-    """Reverse mode's gradients, one a parameter."""
+    """Reverse mode's gradients, one a parameter that is not frozen."""
     weights: tuple[Weight, ...] = ()
     on_weights: tuple[Value, ...] = ()
     """Contributions to weights, pulled back through the prologue."""
@@ -118,22 +118,24 @@ class Pullback(Operation):
 
     def types(self, t: Transition) -> tuple[TensorType, ...]:
         """Those of the parameters."""
-        return tuple(param.value.type for param in t.params)
+        return tuple(param.value.type for param in t.learned)
 
     def evaluate(self, scene: Scene) -> tuple[Any, ...]:
-        """The sum of all, one array a parameter."""
+        """The sum of all, one array a parameter that is not frozen."""
         t = scene.transition
         assert scene.window is not None
         bars: dict[Weight, Any] = {}
         for weight, value in zip(self.weights, self.on_weights, strict=True):
-            bars[weight] = bars[weight] + scene[value] if weight in bars else scene[value]
+            if scene[value] is not None:  # an engine has it among reverse mode's
+                bars[weight] = bars[weight] + scene[value] if weight in bars else scene[value]
         more = pull_back(t, scene.window.params, bars)
+        learned = [(k, param) for k, param in enumerate(t.params) if not param.frozen]
         found = [
             x + more[k] if param in self.takers and k in more else x
-            for k, (param, x) in enumerate(zip(t.params, scene.read(self.reverse), strict=True))
+            for (k, param), x in zip(learned, scene.read(self.reverse), strict=True)
         ]
         for param, value in zip(self.params, self.on_params, strict=True):
-            k = t.params.index(param)
+            k = t.learned.index(param)
             found[k] = found[k] + scene[value]
         return tuple(found)
 
@@ -144,7 +146,7 @@ class Pullback(Operation):
 
     def faults(self, t: Transition) -> Iterator[str]:
         """Each operand is of the type of what it is added to."""
-        found, params = [v.type for v in self.reverse], [param.value.type for param in t.params]
+        found, params = [v.type for v in self.reverse], [param.value.type for param in t.learned]
         if found != params:
             yield f"has reverse-mode gradients {type_list(found)}; wanted {type_list(params)}, those of the parameters"
         for noun, nodes, values in (
@@ -158,8 +160,8 @@ class Pullback(Operation):
 
 
 def pull_back(t: Transition, params: Arrays, bars: dict[Weight, Any]) -> dict[int, Any]:
-    """Cotangents of weights pulled back to the parameters that carry credit, by place."""
-    chosen = [k for k, param in enumerate(t.params) if param.value.type.carries_credit]
+    """Cotangents of weights pulled back to the parameters that have a gradient, by place."""
+    chosen = [k for k, param in enumerate(t.params) if param.learns]
     places = [k for k, weight in enumerate(t.weights) if weight in bars]
 
     def weights(selected: Arrays) -> Arrays:

@@ -24,6 +24,7 @@ from ...ir.plan import (
     Plan,
     Product,
     Project,
+    SendBack,
     Sensitivity,
     Total,
 )
@@ -77,6 +78,8 @@ class Carriage:
         self.filtered = RecalledTraces(transition, self.made, self.positional)
         self.recalled: dict[Association | Site, Recalled] = {}
         """Associations, and sites that no trace is on, which are followed into the memories of other groups."""
+        self.across: dict[Site, dict[Association, Carried]] = {}
+        """Sites whose output is followed through other uses of weights: what is followed of their associations."""
         self.direct: set[Site] = set()
         """Sites whose own use at each step is read at the step's exit, by the loss's derivative."""
         self._refuse_double_reading()
@@ -94,7 +97,16 @@ class Carriage:
         """What is carried of the associations of a parameter's weights, where the parameter takes it."""
         if param not in self.pullback.takers:
             return {}
-        return {a: c for a, c in self.by_association.items() if param in a.site.weight.params}
+        found = {a: c for a, c in self.by_association.items() if param in a.site.weight.params}
+        for site in self.crossing(param):
+            found = self.across[site] | found
+        return found
+
+    def crossing(self, param: Param) -> tuple[Site, ...]:
+        """The uses of a parameter that are followed through other uses of weights, where the parameter takes it."""
+        if param not in self.pullback.takers:
+            return ()
+        return tuple(site for site in self.across if param in site.weight.params)
 
     def whole(self, param: Param) -> dict[Site, Carried]:
         """What is carried of a parameter's uses through the whole step, where the parameter takes it."""
@@ -111,7 +123,7 @@ class Carriage:
 
     def replaced(self, param: Param) -> bool:
         """Whether the gradient of a parameter begins with something else than reverse mode's."""
-        place = self.transition.params.index(param)
+        place = self.transition.learned.index(param)
         return self.pullback.reverse[place] is not self.vjp.results[len(self.made.entering) + place]
 
     def not_of_loss(self, weight: Weight) -> Iterator[Reason]:
@@ -195,6 +207,11 @@ class Carriage:
             if into.shown:
                 self.recalled[op.site] = into
             return
+        if type(op) is Product and op.site.weight is weight and (crossed := self._crossed(op)) is not None:
+            association, notes = crossed
+            states = tuple(range(len(association.group.states)))
+            self.across.setdefault(op.site, {})[association] = Carried(notes=notes, states=states)
+            return
         of_weight = [a for a in self.transition.every_association if a.site.weight is weight]
         if type(op) is Contract and op.association in of_weight:
             recalled = self.filtered.follows(op)
@@ -220,6 +237,30 @@ class Carriage:
             self.foreign[weight] = Reason(
                 text="something is added to its gradient that follows none of its uses", loc=weight.loc
             )
+
+    def _crossed(self, op: Product) -> tuple[Association, tuple[Reason, ...]] | None:
+        """The association whose factor a product reads through other sites, and why that is not the derivative.
+
+        None where it does not: each site that is crossed has the output of the one before for its data.
+        """
+        site, made = op.site, self.made.maker.get(op.cotangent)
+        notes = [Reason(text="its trace is kept as a product of two vectors", loc=op.loc)]
+        while isinstance(made, SendBack) and made.site.data is site.output:
+            site = made.site
+            paths = " and ".join(f"'{path}'" for path in site.weight.paths)
+            notes.append(Reason(text=f"its credit comes back through {paths} as it is when it is read", loc=site.loc))
+            cotangent = made.cotangent
+            made = self.made.maker.get(cotangent)
+            if isinstance(made, Apply) and len(self._projected(cotangent)) == 1:
+                (made,) = self._projected(cotangent)
+        if site is op.site or not isinstance(made, Project) or made.association.site is not site:
+            return None
+        return made.association, tuple(notes)
+
+    def _projected(self, value: Value) -> list[Project]:
+        """The projections that a value is made from."""
+        makers = [self.made.maker.get(v) for v in self.made.slice(value)]
+        return list(dict.fromkeys(m for m in makers if isinstance(m, Project)))
 
     def _add_whole(self, pushed: Pushed) -> None:
         site = pushed.site

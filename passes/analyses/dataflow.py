@@ -45,13 +45,14 @@ def analyse_dataflow(transition: Transition, scope: str = HIDDEN) -> Dataflow:
     known = transition.flow if scope == HIDDEN else transition.open.flow if transition.open is not None else None
     if known is not None:
         return known
-    return _analyse(transition.region(STEP).body, len(transition.params), len(transition.states), scope)
+    return _analyse(transition, scope)
 
 
-def _analyse(body: Any, params: int, states: int, scope: str) -> Dataflow:
-    prologue = find_prologue(body, params)
+def _analyse(transition: Transition, scope: str) -> Dataflow:
+    body, params, states = transition.region(STEP).body, len(transition.params), len(transition.states)
+    prologue = find_prologue(body, params, transition.frozen_places)
     credit = Credit(body)
-    refuse_without_reverse_mode(body, params, states, credit)
+    refuse_without_reverse_mode(body, params, states, credit, prologue.frozen)
     refuse_nonlinear_rules(body, params, states, prologue)
     old_states = [v for v in jx.argument_vars(body)[params : params + states] if jx.type_of(v).carries_credit]
     must_hold: dict[Any, Crossing] = {}
@@ -67,7 +68,7 @@ def _analyse(body: Any, params: int, states: int, scope: str) -> Dataflow:
                 depends=walk.depends,
                 held=walk.held,
                 readers=walk.readers(),
-                silenced=find_silenced(body, params, states, credit),
+                silenced=find_silenced(body, params, states, credit, prologue.frozen),
                 scope=scope,
             )
         must_hold |= walk.culprits
@@ -86,7 +87,7 @@ class _Walk:
     ) -> None:
         self.prologue, self.must_hold, self.credit, self.mixing = prologue, must_hold, credit, mixing
         self.followed = set(old_states)
-        weights = [var for var in prologue.frontier if jx.type_of(var).carries_credit]
+        weights = [var for var in prologue.frontier if prologue.learns(var) and jx.type_of(var).carries_credit]
         self.identity = functools.cache(Coupling.identity)  # one object a shape, so that sources share it
         self.depends: dict[Any, Dependences] = {
             var: {var: self.identity(jx.shape_of(var))} for var in (*old_states, *weights)

@@ -21,7 +21,7 @@ def refuse_nonlinear_rules(body: Any, params: int, states: int, prologue: Prolog
     results = [atom for atom in jx.outvars(body)[:states] if jx.type_of(atom).carries_credit]
     carrying = {id(eqn) for eqn in jx.reaching(equations, results)}
     sources = jx.argument_vars(body)[: params + states]
-    reached = {var for var in sources if jx.type_of(var).carries_credit}
+    reached = {var for var in sources if var not in prologue.frozen and jx.type_of(var).carries_credit}
     constants = Constants(body)
     findings: list[Diagnostic] = []
     for place, eqn in enumerate(equations):

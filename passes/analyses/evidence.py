@@ -78,18 +78,22 @@ class Evidence:
         carried: Mapping[Association, Carried] | None = None,
         whole: Collection[Site] = (),
         recalled: Mapping[Association | Site, Recalled] = MappingProxyType({}),
+        crossing: Collection[Site] = (),
     ) -> Finding:
         """How `param` reaches the hidden states that outputs depend on, and what is not carried on from them.
 
         `carried` are the associations that a plan follows; without it, every one that has a positional trace. `whole`
-        are the uses that it follows by every path, nothing held; `recalled` what it follows into memories besides.
+        are the uses that it follows by every path, nothing held; `recalled` what it follows into memories besides;
+        those in `crossing` it follows through the sites that have their output for data, to where these lead.
         """
         weights = self.weights_of.get(param, [])
-        sites = [site for weight in weights for site in self.sites_of.get(weight, ())]
+        own = [site for weight in weights for site in self.sites_of.get(weight, ())]
+        crossed = self.crossed(crossing)
+        sites = list(dict.fromkeys([*own, *(other for _, other in crossed)]))
         of_sites = [a for site in sites for a in self.associations_of.get(site, ())]
         followed = {a: Carried() for a in of_sites if a.traced} if carried is None else carried
         followed = {a: c for a, c in followed.items() if self._is_read(a.group)}
-        dropped = [*self._plain_uses(weights), *self._beside_the_traces(sites, whole, followed, recalled)]
+        dropped = [*self._plain_uses(weights), *self._beside_the_traces(sites, whole, followed, recalled, crossed)]
         sources = self.sources_of(param)
         buffers = self._through_buffers(sources)
         taken: dict[Site, frozenset[tuple[State, State]]] = {}
@@ -106,6 +110,14 @@ class Evidence:
             dropped=tuple(dict.fromkeys(dropped)),
             buffers=buffers,
         )
+
+    def crossed(self, crossing: Iterable[Site]) -> list[tuple[Site, Site]]:
+        """Some sites, each with every site that has its output for data, and these with theirs in turn."""
+        found: list[tuple[Site, Site]] = []
+        for site in crossing:
+            onward = [other for other in self.transition.sites if other.data is not None and other.data is site.output]
+            found += [*((site, other) for other in onward), *self.crossed(onward)]
+        return found
 
     def reaches_states(self, param: Param) -> bool:
         """Whether `param` reaches a hidden state, an output's or not, at once or later by way of buffers."""
@@ -171,16 +183,18 @@ class Evidence:
         whole: Collection[Site],
         followed: Mapping[Association, Carried],
         recalled: Mapping[Association | Site, Recalled],
+        crossed: Collection[tuple[Site, Site]],
     ) -> Iterator[Reason]:
         for site in sites:
             if site not in whole:
                 into = [recalled.get(a) for a in self.associations_of.get(site, ())]
-                yield from self._beside_the_trace(site, followed, [r for r in (recalled.get(site), *into) if r])
+                over = [site_variable(self.transition, other) for one, other in crossed if one is site]
+                yield from self._beside_the_trace(site, followed, [r for r in (recalled.get(site), *into) if r], over)
 
     def _beside_the_trace(
-        self, site: Site, followed: Mapping[Association, Carried], recalled: Sequence[Recalled]
+        self, site: Site, followed: Mapping[Association, Carried], recalled: Sequence[Recalled], crossed: Sequence[Any]
     ) -> Iterator[Reason]:
-        """The paths from a site's output that its traces do not follow."""
+        """The paths from a site's output that its traces do not follow; those to what is `crossed` they do."""
         var = site_variable(self.transition, site)
         associations = [a for a in self.associations_of.get(site, ()) if self._is_read(a.group)]
         for association in associations:
@@ -190,7 +204,7 @@ class Evidence:
                 yield Reason(text=reason.format(names), loc=site.loc)
         also = "also reaches" if any(a in followed for a in associations) else "reaches"
         for held in self._useful(var):
-            if any(self.onward.follows(held, var, into) for into in recalled):
+            if held.var in crossed or any(self.onward.follows(held, var, into) for into in recalled):
                 continue
             only = "" if also.startswith("also") else "only "
             text = f"{also} {self._targets(held)} {only}through {self._crossed(held)}"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from ...ir import jaxpr as jx
 from ...ir.dataflow import Prologue
 
 
-def find_prologue(body: Any, params: int) -> Prologue:
-    """The prologue of a canonical jaxpr whose first `params` arguments are the parameters.
+def find_prologue(body: Any, params: int, frozen: Collection[int] = ()) -> Prologue:
+    """The prologue of a canonical jaxpr whose first `params` arguments are the parameters, some of them frozen.
 
     An ETP operation is where a weight meets the step, so it is no part of it; but the product of two functions of
     parameters is.
@@ -34,6 +35,7 @@ def find_prologue(body: Any, params: int) -> Prologue:
         params_of=params_of,
         equations=frozenset(k for k in inside if any(v in params_of for v in jx.equations(body)[k].outvars)),
         frontier=tuple(var for var in params_of if var in used),
+        frozen=frozenset(var for var, reached in params_of.items() if all(k in frozen for k in reached)),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from ...coupling.primitives import has_rule, refusal
@@ -13,18 +13,22 @@ from .credit import Credit
 _LOOP = "while"
 
 
-def refuse_without_reverse_mode(body: Any, params: int, states: int, credit: Credit) -> None:
+def refuse_without_reverse_mode(
+    body: Any, params: int, states: int, credit: Credit, constant: Collection[Any] = ()
+) -> None:
     """Raise EtirError for operations without a pull-back, where credit comes to them and leads on from them.
 
     Whether they have one is JAX's to say: they are asked for it, by the operands to which credit comes, of the results
     from which an output or a new state is reached. An integer counter, or what `stop_gradient` cuts off, is let be.
+    Nothing is differentiated by arguments that are `constant`.
     """
     doubtful = [eqn for eqn in jx.equations(body) if any(_doubts(eqn))]
     if not doubtful:
         return
     arguments = jx.argument_vars(body)
-    reached, leading = credit.reached_from(arguments), credit.leading_to(jx.outvars(body))
-    by_learning = credit.reached_from(arguments[: params + states])
+    moving, learning = ([v for v in of if v not in constant] for of in (arguments, arguments[: params + states]))
+    reached, leading = credit.reached_from(moving), credit.leading_to(jx.outvars(body))
+    by_learning = credit.reached_from(learning)
     findings: list[Diagnostic] = []
     for eqn in doubtful:
         by = [k for k, atom in enumerate(eqn.invars) if not jx.is_literal(atom) and atom in reached]

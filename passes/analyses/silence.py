@@ -23,17 +23,20 @@ _WORDS = {
 }
 
 
-def find_silenced(body: Any, params: int, states: int, credit: Credit) -> Mapping[int, tuple[Crossing, ...]]:
+def find_silenced(
+    body: Any, params: int, states: int, credit: Credit, constant: Collection[Any] = ()
+) -> Mapping[int, tuple[Crossing, ...]]:
     """For each such parameter, by its place, the operations that end its credit on the way to the outputs.
 
     A parameter that no output depends on, with or without a derivative, at once or by way of states, is none. What lies
-    before a `stop_gradient` is not blamed for what that says itself.
+    before a `stop_gradient` is not blamed for what that says itself. Parameters that are `constant` learn nothing.
     """
     arguments, results = jx.argument_vars(body), jx.outvars(body)
     earlier = dict(zip(arguments[params : params + states], results, strict=False))
     outputs = results[states:]
     audible = credit.leading_to(outputs, earlier)
-    mute = [k for k, var in enumerate(arguments[:params]) if jx.type_of(var).carries_credit and var not in audible]
+    learning = [k for k, var in enumerate(arguments[:params]) if jx.type_of(var).carries_credit and var not in constant]
+    mute = [k for k in learning if arguments[k] not in audible]
     if not mute:
         return {}
     later = [(after, before) for before, after in earlier.items() if not jx.is_literal(after)]

@@ -65,11 +65,13 @@ def courses_with_nothing_held(plan: Writer, task: Task) -> dict[Param, list[Cour
     """
     uses: dict[Param, list[Association]] = {}
     for a in task.transition.associations:
-        for param in a.site.weight.params:
+        for param in filter(lambda p: p.learns, a.site.weight.params):
             uses.setdefault(param, []).append(a)
     wanted = {p for p, own in uses.items() if any(a.through for a in own) and _are_unmixed(task, own)}
     wanted &= set(task.params)
-    wanted -= {p for p, own in uses.items() if any(not wanted.issuperset(a.site.weight.params) for a in own)}
+    wanted -= {
+        p for p, own in uses.items() if any(p.learns and p not in wanted for a in own for p in a.site.weight.params)
+    }
     if not wanted:
         return {}
     opened = plan.open_associations(indirect=True)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ...coupling import Coupling
 from ...ir.plan import Advance, Contract, Diagonal, Outer, Placement
 from ...ir.plan.jacobian import real_dtype, trace_dtype
-from ...ir.transition import Association, Param
+from ...ir.transition import Association, Param, Site
 from ...ir.types import TensorType
 from ...ir.values import Value
 from ..writer import Pair, Writer, state_hint
@@ -84,9 +84,9 @@ def read_at_entry(plan: Writer, trace: Positional, takers: Sequence[Param] | Non
     plan.contribute(weight, *plan.window(read, f"g_{weight.value.hint}"), takers=takers)
 
 
-def column_type(association: Association) -> TensorType:
-    """The type of a data trace: real unless the data are complex."""
-    data = association.site.data
+def column_type(association: Association, site: Site | None = None) -> TensorType:
+    """The type of a trace of the data of an association's site, or of another `site`: real unless they are complex."""
+    data = (site or association.site).data
     assert data is not None
     dtype = trace_dtype(association)
     return TensorType(dtype if data.type.is_complex else real_dtype(dtype), data.type.shape)

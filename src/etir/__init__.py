@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .ir.operations.convolution import conv
     from .ir.operations.lookup import embed
     from .ir.operations.registered import register_operation
+    from .ir.sparse import sparse_matmul
     from .ir.weight_operations import bias, einsum, matmul, scale
     from .judgement import Check
     from .passes import Pass, PassManager
@@ -80,6 +81,7 @@ __all__ = [
     "scale",
     "shard",
     "show_graph",
+    "sparse_matmul",
     "transform",
     "write_graph",
 ]
@@ -114,6 +116,7 @@ _HOME = {
     "conv": "ir.operations.convolution",
     "embed": "ir.operations.lookup",
     "register_operation": "ir.operations.registered",
+    "sparse_matmul": "ir.sparse",
     "bias": "ir.weight_operations",
     "einsum": "ir.weight_operations",
     "matmul": "ir.weight_operations",

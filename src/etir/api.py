@@ -25,7 +25,18 @@ from .ir.transition import Label, Transition, Verdict
 from .ir.types import TensorType
 from .ir.verify import check
 from .memory import budget, refuse_excess
-from .passes import ANALYSIS, Certify, MarkSites, Pass, PassManager, PlanTraces, Reassociate, ingest
+from .passes import (
+    ANALYSIS,
+    Certify,
+    FreezeParams,
+    MarkSites,
+    Pass,
+    PassManager,
+    PlanTraces,
+    Reassociate,
+    SumEdges,
+    ingest,
+)
 from .passes.instruments.base import Instrument
 from .passes.plan_traces import assign_rules
 from .planner import chosen_window, with_window_because
@@ -70,7 +81,7 @@ def lower(
 
 def _lowered(step: Any, params: Any, states: Any, *inputs: Any, initial: str | Sequence[str], **options: Any) -> Step:
     """A plain function's step, with the first values of some of its states among its parameters."""
-    globs = (initial,) if isinstance(initial, str) else tuple(initial)
+    globs = _globs(initial)
     if not globs:
         return lower_function(step, params, states, *inputs, **options)
     if "reset" in options["marks"]:
@@ -126,7 +137,9 @@ def analyse(
     step: Step,
     sites: Sites = "explicit",
     *,
+    frozen: str | Sequence[str] = (),
     reassociate: Sequence[str] = (),
+    chains: Sequence[str] = (),
     passes: Sequence[Pass] | None = None,
     after: Mapping[str, Pass] | None = None,
     instruments: Sequence[Instrument] = (),
@@ -134,21 +147,28 @@ def analyse(
     """The transition of a step, up to its couplings: states, sites, regions, groups, associations.
 
     `sites` says which uses of weights are traced: `explicit` (ETP operations alone), `auto` (every use of a parameter),
-    or globs of parameter paths. `reassociate` are globs of parameters that are taken out of the data of products and
-    into their weights: `(mu * x) @ W` becomes `x @ (mu * W)`. `passes` takes the place of the default passes, these
-    two options among them; `after` puts passes of your own behind those of these names: `after={"discover-states":
-    MyPass()}`. Raises EtirError for a name that no pass has.
+    or globs of parameter paths. `frozen` are globs of parameters that do not learn, `reassociate` of those that are
+    taken out of the data of products and into their weights: `(mu * x) @ W` becomes `x @ (mu * W)`; `chains` of
+    those of which that is so where they enter by ETP operations alone: `matmul(matmul(x, A), B)`. `passes` takes the
+    place of the default passes, these options among them; `after` puts passes of your own behind those of these names:
+    `after={"discover-states": MyPass()}`. Raises EtirError for a name that no pass has.
     """
     _check_stage("analyse", step, Step, "etir.lower(...)")
     chosen = sites if isinstance(sites, str) else tuple(sites)
     if passes is None:
         given: dict[type[Pass], Pass] = {
+            FreezeParams: FreezeParams(params=_globs(frozen)),
+            SumEdges: SumEdges(params={"auto": ("*",), "explicit": ()}.get(str(chosen), _globs(chosen))),
             MarkSites: MarkSites(sites=chosen),
-            Reassociate: Reassociate(params=tuple(reassociate)),
+            Reassociate: Reassociate(params=tuple(reassociate), marked=tuple(chains)),
         }
         passes = [given.get(kind) or kind() for kind in ANALYSIS]
     inserted = _inserted(tuple(passes), after or {})
     return PassManager(inserted, instruments=tuple(instruments)).run(ingest(step))
+
+
+def _globs(given: str | Sequence[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def _check_stage(function: str, given: Any, wanted: type, maker: str) -> None:
@@ -266,6 +286,7 @@ def compile(
     window: Window = 1,
     backend: str | Backend = "auto",
     sites: Sites = "explicit",
+    frozen: str | Sequence[str] = (),
     rules: Mapping[str, RuleLike] | None = None,
     credit: str = "full",
     trace_dtype: Any = None,
@@ -283,9 +304,10 @@ def compile(
     is reverse mode (`credit="full"`) or the rule's own (`credit="rule"`); `window="auto"` chooses the cheapest for this
     device: see `etir.plan`. `on_truncated` says what happens where a
     parameter that reaches a hidden state has no trace: `warn`, `error` or `ignore`. `trace_dtype` is the element type
-    that traces are held in. `memory` bounds what they hold: see `etir.plan`. States that match a glob in `initial`
-    may be differentiated when they are given to `learner.init`: their influence is carried like a weight's, and
-    labelled as `initial.h`.
+    that traces are held in. `memory` bounds what they hold: see `etir.plan`. Parameters that match a glob in `frozen`
+    are constants: they get neither trace nor gradient, and `learner.train` leaves them alone. States that match a
+    glob in `initial` may be differentiated when they are given to `learner.init`: their influence is carried like a
+    weight's, and labelled as `initial.h`.
 
     `mask` and `reset` make every method take a boolean of that name for each step, or, as `"sample"`, for each sample
     of the first axis. A step whose `mask` is false moves no state, no trace and no gradient, and its outputs are zero.
@@ -297,7 +319,7 @@ def compile(
     options["backend"] = backend
 
     def planned_for(step: Step, window: Window) -> Transition:
-        planned = plan(analyse_for(step, sites, rule, rules), rule, window, **options)
+        planned = plan(analyse_for(step, sites, rule, rules, frozen), rule, window, **options)
         check(planned)
         refuse_unmarked(planned, step.signature)
         return planned
@@ -313,19 +335,23 @@ def compile(
 
 
 def analyse_for(
-    step: Step, sites: Sites = "explicit", rule: RuleLike = "d_rtrl", rules: Mapping[str, RuleLike] | None = None
+    step: Step,
+    sites: Sites = "explicit",
+    rule: RuleLike = "d_rtrl",
+    rules: Mapping[str, RuleLike] | None = None,
+    frozen: str | Sequence[str] = (),
 ) -> Transition:
     """The transition of a step as `compile` makes it for some rules: with the sites and the products that they ask for.
 
     A rule may take any product with its parameters for a site, and may want parameters out of the data of products.
     """
     if not isinstance(rules or {}, Mapping):
-        return analyse(step, sites)
+        return analyse(step, sites, frozen=frozen)
     paths = [leaf.path for leaf in step.params]
     try:
         assigned = assign_rules(paths, rule, tuple((rules or {}).items()))
     except EtirError:  # of the rules: planning reports it, after the analysis has had its say
-        return analyse(step, sites)
+        return analyse(step, sites, frozen=frozen)
     marked = [path for path, own in zip(paths, assigned, strict=True) if own.marks_uses]
     given = () if sites == "explicit" else (sites,) if isinstance(sites, str) else tuple(sites)
     globs = ("*",) if sites == "auto" else (*given, *marked)
@@ -334,7 +360,9 @@ def analyse_for(
         for path, own in zip(paths, assigned, strict=True)
         if own.reassociates and any(fnmatch.fnmatchcase(path, glob) for glob in globs)
     ]
-    return analyse(step, "auto" if sites == "auto" else globs or "explicit", reassociate=moved)
+    chains = [path for path, own in zip(paths, assigned, strict=True) if own.reassociates]
+    chosen = "auto" if sites == "auto" else globs or "explicit"
+    return analyse(step, chosen, frozen=frozen, reassociate=moved, chains=chains)
 
 
 def _report_truncated(transition: Transition, on_truncated: str) -> None:

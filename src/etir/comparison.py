@@ -87,7 +87,9 @@ class _Trial:
         plan = learner.transition.plan
         signals = {s.path: jax.random.normal(key, (steps, *s.value.type.shape)) for s in (plan.signals if plan else ())}
         result = learner.grad(projected_loss)(params, carry, xs[0] if len(xs) == 1 else xs, directions, **signals)
-        return dict(leaf_paths(result.grads, "param"))
+        frozen = {param.path for param in learner.transition.params if param.frozen}
+        paths = [path for path, _ in leaf_paths(params, "param") if path not in frozen]
+        return dict(zip(paths, jax.tree.leaves(result.grads), strict=True))
 
     @property
     def finite(self) -> bool:

@@ -149,7 +149,11 @@ def check_learner(program: Program, learner: Learner, *, steps: int | None = Non
     return Check(
         title=_title(certificate, program, length, tolerance),
         note=comparison.note,
-        findings=tuple(_finding(label, certificate.credit, comparison, label.path in apart) for label in certificate),
+        findings=tuple(
+            _finding(label, certificate.credit, comparison, label.path in apart)
+            for label in certificate
+            if label.label is not Verdict.FROZEN
+        ),
     )
 
 
