@@ -25,6 +25,7 @@ from .analyses.products import LINEAR_IN_BOTH, PRODUCTS, product_expression
 from .analyses.prologue import find_prologue
 from .base import Pass
 from .canonicalise import retrace
+from .hoisting import hoisted
 from .ingest import hint
 
 Change = Callable[[list[Any]], list[Any]]
@@ -49,7 +50,7 @@ class MarkSites(Pass):
             return transition
         globs = self._globs(transition)
         region = transition.region(STEP)
-        body = _rewrite(region.body, transition, globs)
+        body = _rewrite(hoisted(region.body, len(transition.params), _wanted(transition, globs)), transition, globs)
         region = region if body is region.body else make_region(STEP, body, region.inputs, region.outputs)
         prologue = find_prologue(body, len(transition.params))
         if not prologue.frontier:
@@ -79,6 +80,14 @@ class MarkSites(Pass):
                 for glob in unknown
             ])  # fmt: skip
         return tuple(globs)
+
+
+def _wanted(transition: Transition, globs: tuple[str, ...]) -> Callable[[Iterable[int]], bool]:
+    """Whether one of some parameters, by their places, is named by a glob."""
+    named = {
+        k for k, param in enumerate(transition.params) if any(fnmatch.fnmatchcase(param.path, glob) for glob in globs)
+    }
+    return lambda places: not named.isdisjoint(places)
 
 
 def _rewrite(body: Any, transition: Transition, globs: tuple[str, ...]) -> Any:
