@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
@@ -25,7 +25,7 @@ from .analyses.products import LINEAR_IN_BOTH, PRODUCTS, product_expression
 from .analyses.prologue import find_prologue
 from .base import Pass
 from .canonicalise import retrace
-from .hoisting import hoisted
+from .hoisting import hoisted, weight_operands
 from .ingest import hint
 
 Change = Callable[[list[Any]], list[Any]]
@@ -111,8 +111,7 @@ def _rewrite(body: Any, transition: Transition, globs: tuple[str, ...]) -> Any:
             if not any(from_params):
                 findings.append(_weightless(eqn, constants))
             change = _arranged(eqn, from_params, pieces.get(id(eqn)))
-        elif id(eqn) not in inside and any(not jx.is_literal(a) and a in selected for a in eqn.invars):
-            chosen = [not jx.is_literal(a) and a in selected for a in eqn.invars]
+        elif id(eqn) not in inside and any(chosen := _chosen(eqn, selected, prologue)):
             change = partial(_mark, eqn, chosen, from_params, pieces.get(id(eqn)))
         if change is not None:
             changes[id(eqn)] = change
@@ -127,6 +126,15 @@ def _rewrite(body: Any, transition: Transition, globs: tuple[str, ...]) -> Any:
             return change(operands)
 
     return retrace(body, hook) if changes else body
+
+
+def _chosen(eqn: Any, selected: Collection[Any], prologue: Prologue) -> list[bool]:
+    """Which operands of an equation become sites: those that are selected, and weights of what it encloses."""
+    enclosed = weight_operands(eqn, [None if jx.is_literal(a) else prologue.params_of.get(a) for a in eqn.invars])
+    return [
+        not jx.is_literal(a) and (a in selected or (k in enclosed and jx.type_of(a).carries_credit))
+        for k, a in enumerate(eqn.invars)
+    ]
 
 
 def _arranged(eqn: Any, from_params: list[bool], pieces: Pieces | None) -> Change | None:

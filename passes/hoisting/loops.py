@@ -10,7 +10,7 @@ import jax
 
 from ...ir import jaxpr as jx
 from ...ir.weight_operations import identity
-from .uses import Enter, Reached, Use, Wanted, made_of_params, run, turns, uses_in
+from .uses import Enter, Reached, Use, Wanted, entering, made_of_params, run, turns, uses_in
 
 
 @dataclass(slots=True, eq=False)
@@ -37,7 +37,7 @@ class Loop:
         self.eqn = eqn
         self.consts, self.carry, _ = jx.scan_split(eqn)
         ends = self.consts, self.consts + self.carry
-        inside = [None if ends[0] <= k < ends[1] else reached for k, reached in enumerate(operands)]
+        inside = entering(eqn, operands)
         self.body = enter(eqn.params["jaxpr"], inside, wanted)
         self.arguments = jx.argument_vars(self.body)
         self.carried = _depending(self.body, self.arguments[ends[0] : ends[1]])

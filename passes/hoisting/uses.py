@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -90,6 +90,42 @@ def uses_in(body: Any, known: Mapping[Any, tuple[int, ...]], wanted: Wanted) -> 
             data = eqn.invars[1 - place] if len(own) == 2 else None
             found.append(Use(eqn=eqn, data=data, weight=weight, weight_first=len(own) == 2 and place == 0))
     return found
+
+
+def weight_operands(eqn: Any, operands: Sequence[Reached]) -> set[int]:
+    """The places of the operands that weights of ETP operations in an equation's bodies are made of."""
+    of_params = {k for k, reached in enumerate(operands) if reached}
+    found: set[int] = set()
+    for body in jx.sub_jaxprs(eqn) if of_params else ():
+        arguments = jx.argument_vars(body)
+        skipped = len(operands) - len(arguments)
+        if skipped not in (0, 1):  # bodies that share the operands out: which is whose is the construct's own affair
+            found |= of_params if any(_etp_in(body)) else set()
+            continue
+        known = made_of_params(body, entering(eqn, operands[skipped:]))
+        for inner in jx.equations(body):
+            own = of_operands(inner.invars, known)
+            if inner.primitive.name == "etp":
+                weights = [atom for atom, reached in zip(inner.invars, own, strict=True) if reached]
+            else:
+                weights = [inner.invars[k] for k in weight_operands(inner, own)]
+            roots = needed(jx.equations(body), weights, ())
+            reached = {atom for e in roots for atom in e.invars if not jx.is_literal(atom)} | set(weights)
+            found |= {skipped + k for k, var in enumerate(arguments) if var in reached} & of_params
+    return found
+
+
+def entering(eqn: Any, operands: Sequence[Reached]) -> list[Reached]:
+    """What the arguments of a body are made of: a loop's carry is of no parameters, whatever it begins as."""
+    if eqn.primitive.name != "scan":
+        return list(operands)
+    first, carry, _ = jx.scan_split(eqn)
+    return [None if first <= k < first + carry else reached for k, reached in enumerate(operands)]
+
+
+def _etp_in(body: Any) -> Iterator[bool]:
+    for eqn in jx.equations(body):
+        yield eqn.primitive.name == "etp" or any(any(_etp_in(inner)) for inner in jx.sub_jaxprs(eqn))
 
 
 def needed(eqns: Sequence[Any], targets: Iterable[Any], given: Collection[Any], *, effects: bool = False) -> list[Any]:
