@@ -10,7 +10,7 @@ import jax
 
 from ...ir import jaxpr as jx
 from ...ir.weight_operations import identity
-from .uses import Enter, Reached, Use, Wanted, entering, made_of_params, run, turns, uses_in
+from .uses import Enter, Reached, Use, Wanted, entering, inputs_of, made_of_params, run, turns, uses_in
 
 
 @dataclass(slots=True, eq=False)
@@ -83,32 +83,38 @@ class Loop:
             return (None if atom is None else run(self.body, operands, known.always, [atom])[0]), False
         if atom in self.arguments:
             return operands[self.arguments.index(atom)], True
-        return self._run(operands, known, [atom], carries=False)[0], True
+        read = inputs_of(self.body, [atom], {**known.always, **known.by_trip})
+        slices = [k for k in range(self.consts + self.carry, len(operands)) if self.arguments[k] in read]
+        values = [var for var in known.by_trip if var in read]
+
+        def trip(carry: None, of_trip: tuple[list[Any], list[Any]]) -> tuple[None, Any]:
+            arguments = list(operands)
+            for k, x in zip(slices, of_trip[0], strict=True):
+                arguments[k] = x
+            given = known.always | dict(zip(values, of_trip[1], strict=True))
+            return carry, run(self.body, arguments, given, [atom])[0]
+
+        stacked = [operands[k] for k in slices], [known.by_trip[var] for var in values]
+        return jax.lax.scan(trip, None, stacked, length=self.eqn.params["length"])[1], True
 
     def _run(
-        self,
-        operands: Sequence[Any],
-        known: _Known,
-        results: Sequence[Any],
-        *,
-        carries: bool = True,
-        effects: bool = False,
+        self, operands: Sequence[Any], known: _Known, results: Sequence[Any], *, effects: bool = False
     ) -> list[Any]:
-        """The carry after the loop, and some variables of its body, stacked; these alone where none is carried."""
+        """The carry after the loop, and some variables of its body, stacked."""
         first, last = self.consts, self.consts + self.carry
-        new = jx.outvars(self.body)[: self.carry] if carries else []
+        new = jx.outvars(self.body)[: self.carry]
 
         def trip(carry: list[Any], of_trip: tuple[list[Any], list[Any]]) -> tuple[list[Any], list[Any]]:
-            slices, values = of_trip
-            arguments = [*operands[:first], *(carry if carries else [None] * self.carry), *slices]
-            given = known.always | dict(zip(known.by_trip, values, strict=True))
-            found = run(self.body, arguments, given, [*new, *results], effects=effects)
+            given = known.always | dict(zip(known.by_trip, of_trip[1], strict=True))
+            found = run(
+                self.body, [*operands[:first], *carry, *of_trip[0]], given, [*new, *results], effects=effects
+            )
             return found[: len(new)], found[len(new) :]
 
         params = self.eqn.params
         carry, stacked = jax.lax.scan(
             trip,
-            list(operands[first:last]) if carries else [],
+            list(operands[first:last]),
             (list(operands[last:]), list(known.by_trip.values())),
             length=params["length"],
             reverse=params["reverse"],

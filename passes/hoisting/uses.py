@@ -109,8 +109,7 @@ def weight_operands(eqn: Any, operands: Sequence[Reached]) -> set[int]:
                 weights = [atom for atom, reached in zip(inner.invars, own, strict=True) if reached]
             else:
                 weights = [inner.invars[k] for k in weight_operands(inner, own)]
-            roots = needed(jx.equations(body), weights, ())
-            reached = {atom for e in roots for atom in e.invars if not jx.is_literal(atom)} | set(weights)
+            reached = inputs_of(body, weights, ())
             found |= {skipped + k for k, var in enumerate(arguments) if var in reached} & of_params
     return found
 
@@ -138,6 +137,12 @@ def needed(eqns: Sequence[Any], targets: Iterable[Any], given: Collection[Any], 
             kept.append(eqn)
             wanted |= {atom for atom in eqn.invars if not jx.is_literal(atom)} - set(given)
     return kept[::-1]
+
+
+def inputs_of(body: Any, targets: Sequence[Any], given: Collection[Any]) -> set[Any]:
+    """The variables that are read where `targets` are computed and some variables are given, themselves included."""
+    eqns = needed(jx.equations(body), targets, given)
+    return {atom for atoms in (targets, *(eqn.invars for eqn in eqns)) for atom in atoms if not jx.is_literal(atom)}
 
 
 def turns(body: Any, uses: Sequence[Use]) -> dict[Use, int]:
