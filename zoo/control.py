@@ -1,4 +1,4 @@
-"""Weights inside control flow: in the branches of a `cond`, in a loop of sub-steps, stacked over scanned layers."""
+"""Weights inside control flow: in the branches of a `cond`, and in a loop of sub-steps."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from ..ir.weight_operations import matmul, scale
 from .case import Sizes, ZooCase
 from .draw import Shape, at_rest, labelled
 
-SUBSTEPS, DEPTH = 4, 3
+SUBSTEPS = 4
 
 
 def _branches(params: Any, states: Any, x: Any) -> Any:
-    """One of two leaky integrators, by the sign of an input."""
+    """Two leaky integrators that take turns on one state."""
     h = jax.lax.cond(
-        jnp.sum(x) > 0,
+        states["count"] % 2 == 0,
         lambda h: 0.5 * h + jnp.tanh(matmul(x, params["W"])),
         lambda h: jnp.sin(scale(h, params["a"]) + matmul(x, params["V"])),
         states["h"],
     )
-    return {"h": h}, h @ params["readout"]
+    return {"h": h, "count": states["count"] + 1}, h @ params["readout"]
 
 
 def _substeps(params: Any, states: Any, x: Any) -> Any:
@@ -35,20 +35,6 @@ def _substeps(params: Any, states: Any, x: Any) -> Any:
     return {"h": h}, h @ params["readout"]
 
 
-def _layers(params: Any, states: Any, x: Any) -> Any:
-    """Leaky layers upon each other, a scan over their stacked weights; the first takes the inputs as they are."""
-
-    def layer(below: Any, of: Any) -> Any:
-        w, a, h = of
-        h = scale(h, a) + jnp.tanh(matmul(below, w))
-        return h, h
-
-    first = jnp.pad(x, [*[(0, 0)] * (x.ndim - 1), (0, states["h"].shape[-1] - x.shape[-1])])
-    stack = jnp.moveaxis(states["h"], -2, 0)
-    top, new = jax.lax.scan(layer, first, (params["W"], params["a"], stack))
-    return {"h": jnp.moveaxis(new, 0, -2)}, top @ params["readout"]
-
-
 def _two(*names: str) -> Any:
     def shapes(sizes: Sizes) -> dict[str, Shape]:
         i, n, o = sizes.inputs, sizes.hidden, sizes.outputs
@@ -57,13 +43,8 @@ def _two(*names: str) -> Any:
     return shapes
 
 
-def _stacked(sizes: Sizes) -> dict[str, Shape]:
-    n, o = sizes.hidden, sizes.outputs
-    return {"W": (DEPTH, n, n), "a": (DEPTH, n), "readout": (n, o)}
-
-
-def _stack_at_rest(sizes: Sizes, batch: Shape, dtype: Any) -> dict[str, Any]:
-    return {"h": jnp.zeros((*batch, DEPTH, sizes.hidden), dtype)}
+def _at_rest(sizes: Sizes, batch: Shape, dtype: Any) -> dict[str, Any]:
+    return {"h": jnp.zeros((*batch, sizes.hidden), dtype), "count": jnp.zeros((), jnp.int32)}
 
 
 CASES = (
@@ -72,7 +53,7 @@ CASES = (
         about="weights in each branch of a cond",
         step=_branches,
         shapes=_two("W", "V"),
-        initial=at_rest("h"),
+        initial=_at_rest,
         labels=labelled(exact="W V a readout"),
     ),
     ZooCase(
@@ -82,13 +63,5 @@ CASES = (
         shapes=_two("W"),
         initial=at_rest("h"),
         labels=labelled(exact="W a readout"),
-    ),
-    ZooCase(
-        name="scanned_layers",
-        about="dense layers with leaky states, scanned over stacked weights",
-        step=_layers,
-        shapes=_stacked,
-        initial=_stack_at_rest,
-        labels=labelled(approximate="W a", exact="readout"),
     ),
 )
