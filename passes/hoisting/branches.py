@@ -53,7 +53,9 @@ class Branches:
         results = [jx.outvars(body) for body in self.bodies]
         return self._switch(index, arguments, given, lambda k, value: value(results[k], effects=True))
 
-    def _data(self, index: Any, arguments: list[Any], given: list[dict[Any, Any]], of: list[tuple[int, Any]]) -> list[Any]:
+    def _data(
+        self, index: Any, arguments: list[Any], given: list[dict[Any, Any]], of: list[tuple[int, Any]]
+    ) -> list[Any]:
         """Variables of the branches, zeros for those of a branch that is not taken."""
         if not of:
             return []
@@ -72,7 +74,9 @@ class Branches:
         def branch(k: int) -> Callable[..., list[Any]]:
             def taken(arguments: list[Any], values: list[list[Any]]) -> list[Any]:
                 own = dict(zip(given[k], values[k], strict=True))
-                return results(k, lambda atoms, effects=False: run(self.bodies[k], arguments, own, atoms, effects=effects))
+                return results(
+                    k, lambda atoms, effects=False: run(self.bodies[k], arguments, own, atoms, effects=effects)
+                )
 
             return taken
 

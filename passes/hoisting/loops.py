@@ -28,8 +28,8 @@ class Loop:
       the same in every trip, else for all trips at once, the trip being one more axis of the data.
     - Data that depend on the carry come out of a run of the whole loop; the product of all trips follows, and a second
       run takes it in. What the first run makes of weights and states is the credit from trip to trip.
-    - A weight of every trip that is used element by element stays where it is, and becomes a site before the loop: its
-      products with the carry are followed through the loop as they are.
+    - A weight that multiplies the carry element by element stays where it is, and becomes a site before the loop: the
+      products are followed through the loop as they are.
     """
 
     def __init__(self, eqn: Any, operands: Sequence[Reached], wanted: Wanted, enter: Enter) -> None:
@@ -44,7 +44,7 @@ class Loop:
         self.scanned = _depending(self.body, self.arguments[ends[1] :])
         uses = uses_in(self.body, made_of_params(self.body, inside), wanted)
         late = [u for u in uses if u.data is not None and not jx.is_literal(u.data) and u.data in self.carried]
-        self.inner = [use for use in late if use.elementwise and use.weight not in self.scanned]
+        self.inner = [use for use in late if use.elementwise]
         self.early = turns(self.body, [use for use in uses if use not in late])
         """The products whose data are known before the loop, each with its turn."""
         self.late = [use for use in late if use not in self.inner]
@@ -60,10 +60,9 @@ class Loop:
         for turn in sorted(set(self.early.values())):
             self._multiply([use for use, at in self.early.items() if at == turn], operands, known)
         for use in self.inner:
-            if use.weight not in known.always:
-                (weight,) = run(self.body, operands, {}, [use.weight])
-                with jx.made_by(use.eqn):
-                    known.always[use.weight] = identity(weight)
+            weight, of_trips = self._value(use.weight, operands, _Known())
+            with jx.made_by(use.eqn):
+                (known.by_trip if of_trips else known.always)[use.weight] = identity(weight)
         if self.late:
             data = self._run(operands, known, [use.data for use in self.late])[self.carry :]
             self._multiply(self.late, operands, known, data)
@@ -106,9 +105,7 @@ class Loop:
 
         def trip(carry: list[Any], of_trip: tuple[list[Any], list[Any]]) -> tuple[list[Any], list[Any]]:
             given = known.always | dict(zip(known.by_trip, of_trip[1], strict=True))
-            found = run(
-                self.body, [*operands[:first], *carry, *of_trip[0]], given, [*new, *results], effects=effects
-            )
+            found = run(self.body, [*operands[:first], *carry, *of_trip[0]], given, [*new, *results], effects=effects)
             return found[: len(new)], found[len(new) :]
 
         params = self.eqn.params

@@ -96,9 +96,11 @@ def _mixes(association: Association, active: set[State]) -> bool:
 
 
 def _is_affordable(transition: Transition, association: Association, reach: Coupling) -> bool:
+    """Whether a trace on a reach takes no more than a dense weight's, or than the one without it takes anyway."""
     group = association.group
     data = max(_summed_data(a.site) for a in transition.every_association if a.group is group)
-    return Placement(association, reach).size <= math.prod(group.shape) * data
+    direct = Placement(association).size if association.union is not None else 0
+    return Placement(association, reach).size <= max(math.prod(group.shape) * data, direct)
 
 
 def _summed_data(site: Site) -> int:
