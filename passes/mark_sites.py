@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
@@ -128,13 +128,11 @@ def _rewrite(body: Any, transition: Transition, globs: tuple[str, ...]) -> Any:
     return retrace(body, hook) if changes else body
 
 
-def _chosen(eqn: Any, selected: Collection[Any], prologue: Prologue) -> list[bool]:
+def _chosen(eqn: Any, selected: set[Any], prologue: Prologue) -> list[bool]:
     """Which operands of an equation become sites: those that are selected, and weights of what it encloses."""
     enclosed = weight_operands(eqn, [None if jx.is_literal(a) else prologue.params_of.get(a) for a in eqn.invars])
-    return [
-        not jx.is_literal(a) and (a in selected or (k in enclosed and jx.type_of(a).carries_credit))
-        for k, a in enumerate(eqn.invars)
-    ]
+    atoms = selected | {eqn.invars[k] for k in enclosed if jx.type_of(eqn.invars[k]).carries_credit}
+    return [not jx.is_literal(a) and a in atoms for a in eqn.invars]
 
 
 def _arranged(eqn: Any, from_params: list[bool], pieces: Pieces | None) -> Change | None:
@@ -191,8 +189,11 @@ def _mark(
     """The results of a plain use of weights, with ETP operations in it."""
     if eqn.primitive.name == LINEAR_IN_BOTH and sum(from_params) == 1:
         return [_mark_product(eqn, operands, from_params.index(True), pieces)]
-    marked = [identity(_as_wide_as(eqn, value)) if on else value for value, on in zip(operands, selected, strict=True)]
-    return jx.bind(eqn, *marked)
+    chosen = {id(value): value for value, on in zip(operands, selected, strict=True) if on}
+    sites = {
+        key: identity(_as_wide_as(eqn, value)) for key, value in chosen.items()
+    }  # one each, however often it enters
+    return jx.bind(eqn, *(sites.get(id(value), value) for value in operands))
 
 
 def _as_wide_as(eqn: Any, value: Any) -> Any:

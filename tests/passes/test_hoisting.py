@@ -89,6 +89,11 @@ def own_derivative(p, h, x):
     return f(h, p["a"]) + etir.matmul(x, p["W"])
 
 
+def settled(p, h, x):
+    drive = etir.matmul(x, p["W"]) + h
+    return 0.7 * h + etir.transform.fixed_point(lambda u: 0.5 * jnp.tanh(drive + etir.scale(u, p["a"])), 0 * h)
+
+
 EXACT = {
     "switch": (switch, ("W", "V", "a"), (4, N)),
     "chunk": (chunk, ("W",), (4, N)),
@@ -96,6 +101,7 @@ EXACT = {
     "nested": (nested, ("W", "a"), (4, N)),
     "parallel": (parallel, ("Ws", "as"), (DEPTH, 4, N)),
     "deep": (deep, ("W", "as"), (DEPTH, 4, N)),
+    "settled": (settled, ("W", "a"), (4, N)),
     "own_derivative": (own_derivative, ("W", "a"), (4, N)),
 }
 
