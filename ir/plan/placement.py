@@ -186,11 +186,15 @@ class Placement:
             factor = factor.sum((0, *axes) if time else axes) if time or axes else factor
             return align(factor, "".join(x for x in output if x not in self.summed), trace)
         labels = (self.data or "").replace(without, "")
-        summed = "".join(label for label in labels if label not in trace)
+        summed = "".join(label for label in labels if label not in output + trace)
         if summed:
             data = data.sum([time + labels.index(label) for label in summed])
             labels = "".join(label for label in labels if label not in summed)
-        step = next(label for label in "tuvTUV" if label not in self.trace + (self.data or "")) if time else ""
+        step = (
+            next(label for label in "tuvTUV" if label not in self.output + self.trace + (self.data or ""))
+            if time
+            else ""
+        )
         return jnp.einsum(f"{step}{output},{step}{labels}->{trace}", factor, data)
 
 

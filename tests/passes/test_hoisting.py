@@ -150,10 +150,19 @@ def test_what_is_moved_out_is_exact(name: str):
         assert max(errors(learner, params, xs, bptt(step, params, states, xs)).values()) < 1e-10
 
 
-def test_traces_have_no_axis_for_the_trips():
-    step, params, states, xs = problem(chunk, ("W",), (4, N))
-    (trace,) = etir.compile(step, params, states, xs[0]).transition.plan.traces
-    assert trace.before.type.shape == (4, I, N)
+@pytest.mark.parametrize("backend", ["xla", "reference"])
+def test_a_trace_is_the_sum_over_the_trips(backend: str):
+    with jax.enable_x64(True):
+        step, params, states, xs = problem(chunk, ("W",), (4, N))
+        learner = etir.compile(step, params, states, xs[0], backend=backend)
+        carry = learner.init()
+        for x in xs[:2]:
+            carry, _ = learner.step(params, carry, x)
+        (trace,) = learner.traces(carry)
+        after = lambda w: step({"W": w}, step({"W": w}, states, xs[0])[0], xs[1])[1]  # noqa: E731
+        wanted = jnp.einsum("bjij->bij", jax.jacobian(after)(params["W"]))
+        assert trace.shape == (4, I, N)
+        assert relative_error(trace, wanted) < 1e-12
 
 
 def test_what_crosses_trips_through_a_dense_product_is_said_and_can_be_bought():
