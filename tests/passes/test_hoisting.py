@@ -165,6 +165,23 @@ def test_a_trace_is_the_sum_over_the_trips(backend: str):
         assert relative_error(trace, wanted) < 1e-12
 
 
+def test_a_trace_that_is_a_sum_flows_into_one_that_is_apart():
+    def step(params, states, xs):
+        y = etir.matmul(xs, params["W"])
+        more = etir.matmul(jnp.sin(jnp.arange(36.0).reshape(3, 2, 6) * xs[0, 0, 0]), params["V6"])
+        line = (0.9 * states["line"] + jnp.tanh(y) + more).at[0].add(jnp.sin(states["h"]))
+        return {"h": 0.5 * states["h"] + y.sum(0), "line": line}, line
+
+    with jax.enable_x64(True):
+        params, states = parameters("W", "V6"), {"h": jnp.zeros((2, N)), "line": jnp.zeros((3, 2, N))}
+        xs = jax.random.normal(jax.random.key(1), (T, 3, 2, I))
+        learner = etir.compile(step, params, states, xs[0])
+        assert {label.label for label in learner.certificate} == {"exact"}
+        shapes = {trace.before.type.shape for trace in learner.transition.plan.traces}
+        assert shapes == {(2, I, N), (2, 3, 2, I, N), (3, 2, 6, N)}
+        assert max(errors(learner, params, xs, bptt(step, params, states, xs)).values()) < 1e-10
+
+
 def test_what_crosses_trips_through_a_dense_product_is_said_and_can_be_bought():
     with jax.enable_x64(True):
         step, params, states, xs = problem(dense_substeps, ("W", "U"), (4, N))
