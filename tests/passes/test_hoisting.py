@@ -19,6 +19,7 @@ MATRICES = {
     "Ws": (DEPTH, I, N),
     "Us": (DEPTH, N, N),
     "as": (DEPTH, N),
+    "V6": (6, N),
 }
 
 
