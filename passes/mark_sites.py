@@ -32,6 +32,7 @@ from .analyses.prologue import find_prologue
 from .analyses.sparse_products import evaluated, sparse_pattern
 from .base import Pass
 from .canonicalise import retrace
+from .hoisting import hoisted, of_operands, weight_operands
 from .ingest import hint
 
 Change = Callable[[list[Any]], list[Any]]
@@ -56,9 +57,11 @@ class MarkSites(Pass):
             return transition
         globs = self._globs(transition)
         region = transition.region(STEP)
-        body = _rewrite(region.body, transition, globs)
+        frozen = transition.frozen_places
+        body = hoisted(region.body, len(transition.params), _wanted(transition, globs), frozen)
+        body = _rewrite(body, transition, globs)
         region = region if body is region.body else make_region(STEP, body, region.inputs, region.outputs)
-        prologue = find_prologue(body, len(transition.params), transition.frozen_places)
+        prologue = find_prologue(body, len(transition.params), frozen)
         if not prologue.frontier:
             return transition
         transition = with_regions(transition, region)
@@ -88,6 +91,12 @@ class MarkSites(Pass):
         return tuple(globs)
 
 
+def _wanted(transition: Transition, globs: tuple[str, ...]) -> Callable[[Iterable[int]], bool]:
+    """Whether one of some parameters, by their places, is named by a glob."""
+    named = {k for k, param in enumerate(transition.params) if _is_named(param, globs)}
+    return lambda places: not named.isdisjoint(places)
+
+
 def _rewrite(body: Any, transition: Transition, globs: tuple[str, ...]) -> Any:
     """`body` with data first and weight last in every ETP operation, and plain uses that `globs` name marked."""
     prologue = find_prologue(body, len(transition.params), transition.frozen_places)
@@ -113,8 +122,7 @@ def _rewrite(body: Any, transition: Transition, globs: tuple[str, ...]) -> Any:
             fault = _misused(eqn) if from_params[1] else _weightless(eqn, constants)
             findings += [fault] if fault is not None else []
             change = partial(_unfold, eqn) if any(map(prologue.learns, eqn.invars)) else _plain(eqn)
-        elif id(eqn) not in inside and any(not jx.is_literal(a) and a in selected for a in eqn.invars):
-            chosen = [not jx.is_literal(a) and a in selected for a in eqn.invars]
+        elif id(eqn) not in inside and any(chosen := _chosen(eqn, selected, prologue)):
             pattern = sparse_pattern(eqn, indices) if chosen[0] and sum(from_params) == 1 else None
             if pattern is not None:
                 change = partial(_mark_sparse, eqn, pattern)
@@ -145,6 +153,14 @@ def _plain(eqn: Any) -> Change:
         return lambda operands: [eqn.params["operation"].apply(*operands)]
     expression, options = eqn.params["expression"], {k: eqn.params[k] for k in ("precision", "preferred")}
     return lambda operands: [evaluate_expression(expression, *operands, **options)]
+
+
+def _chosen(eqn: Any, selected: set[Any], prologue: Prologue) -> list[bool]:
+    """Which operands of an equation become sites: those that are selected, and weights of what it encloses."""
+    known = {var: () if var in prologue.frozen else reached for var, reached in prologue.params_of.items()}
+    enclosed = weight_operands(eqn, of_operands(eqn.invars, known))
+    atoms = selected | {eqn.invars[k] for k in enclosed if jx.type_of(eqn.invars[k]).carries_credit}
+    return [not jx.is_literal(a) and a in atoms for a in eqn.invars]
 
 
 def _arranged(eqn: Any, from_params: list[bool], pieces: Pieces | None) -> Change | None:
@@ -233,8 +249,11 @@ def _mark(
         return [convolve(eqn.params, operands[0], operands[1], _as_product)]
     if from_params[0] and not any(from_params[1:]) and (found := looked_up(eqn)) is not None:
         return [found.by(_as_product, operands)]
-    marked = [identity(_as_wide_as(eqn, value)) if on else value for value, on in zip(operands, selected, strict=True)]
-    return jx.bind(eqn, *marked)
+    chosen = {id(value): value for value, on in zip(operands, selected, strict=True) if on}
+    sites = {
+        key: identity(_as_wide_as(eqn, value)) for key, value in chosen.items()
+    }  # one each, however often it enters
+    return jx.bind(eqn, *(sites.get(id(value), value) for value in operands))
 
 
 def _as_wide_as(eqn: Any, value: Any) -> Any:

@@ -15,8 +15,7 @@ from ..ir.transition import Association, Param, Transition
 from ..rules import DEFAULT, RULES, Rule, Task, Writer
 from ..rules.writer import Followed
 from .analyses.carried import Carried
-from .analyses.dataflow import analyse_dataflow, describe
-from .analyses.enclosed import enclosed_sites
+from .analyses.dataflow import analyse_dataflow
 from .analyses.evidence import Evidence
 from .analyses.exits import Exits
 from .analyses.memories import Memories
@@ -215,20 +214,12 @@ def _check_sites(transition: Transition, assigned: list[Rule]) -> None:
 def _no_site(transition: Transition, rule: str) -> Diagnostic:
     flow = analyse_dataflow(transition)
     equations = [e for k, e in enumerate(jx.equations(flow.body)) if k not in flow.prologue.equations]
-    enclosed = [(outer, inner) for outer in equations for inner in enclosed_sites(outer)]
     uses = any(not jx.is_literal(a) and a in flow.prologue.frontier for e in equations for a in e.invars)
-    used = "no weight through an ETP operation"
     remedy = "write etir.matmul(h, w) where the weight should learn online"
-    if enclosed:
-        inside = f"'{describe(enclosed[0][0]).removesuffix('_call')}'"
-        used = f"weights through ETP operations inside {inside} alone, which is not followed"
-        remedy = f"take the operation out of {inside}"
-    places = (jx.location(inner) or jx.location(outer) for outer, inner in enclosed)
     return Diagnostic(
         code="no-site",
-        message=f"step '{transition.name}' uses {used}, so '{rule}' has nothing to trace",
-        loc=next(places, transition.loc),
-        notes=tuple(f"{place}: another one is here" for place in places),
+        message=f"step '{transition.name}' uses no weight through an ETP operation, so '{rule}' has nothing to trace",
+        loc=transition.loc,
         help=f"{remedy}, or pass sites='auto'" if uses else remedy,
     )
 

@@ -9,6 +9,7 @@ from . import (
     attention,
     buffers,
     carried,
+    control,
     delta,
     gated,
     gru,
@@ -32,7 +33,7 @@ from . import (
 )
 from .case import Model, Sizes, ZooCase
 
-CELLS = (rnn, gru, lstm, gated, lru, lif, adaptive, stacked, norm, transforms, tails, uses, carried, wrapped)
+CELLS = (rnn, gru, lstm, gated, lru, lif, adaptive, stacked, norm, transforms, tails, uses, carried, wrapped, control)
 """Families whose weights are marked by ETP operations."""
 
 LAYERS = (attention, rwkv, mamba, xlstm, delta, minimal, s5, buffers, packed, spatial)

@@ -78,7 +78,8 @@ class Replay:
                 if not all(not jx.is_literal(atom) and atom in self.moved for atom in joined.invars):
                     pieces = [jx.read(env, atom) for atom in joined.invars]
                     return known(partial(_of_pieces, eqn, side, axes), results, [*pieces, operands[1 - side]])
-        return known(partial(jx.bind, eqn), results, operands)
+        moved = [k for k, atom in enumerate(eqn.invars) if not jx.is_literal(atom) and atom in self.moved]
+        return known(partial(jx.bind, eqn), results, operands, moved)
 
 
 def _contracted(eqn: jx.Equation) -> list[tuple[int, int]]:
@@ -104,11 +105,20 @@ def _of_pieces(eqn: jx.Equation, side: int, axes: tuple[int, int], *given: Any) 
     return [added(terms)]
 
 
-def known(function: Any, results: list[Any], operands: Sequence[Any]) -> list[Any]:
-    """What a function of some operands is known to give, with its derivative."""
+def known(
+    function: Any, results: list[Any], operands: Sequence[Any], moved: Collection[int] | None = None
+) -> list[Any]:
+    """What a function of some operands is known to give, with its derivative by those at the places `moved`, or by all.
+
+    A backward rule may refuse to be asked for more than is moved.
+    """
     if not any(jnp.issubdtype(x.dtype, jnp.inexact) for x in results):
         return results
-    places = [k for k, x in enumerate(operands) if jnp.issubdtype(jnp.result_type(x), jnp.inexact)]
+    places = [
+        k
+        for k, x in enumerate(operands)
+        if jnp.issubdtype(jnp.result_type(x), jnp.inexact) and (moved is None or k in moved)
+    ]
 
     @jax.custom_vjp
     def given(chosen: Arrays, rest: Any) -> list[Any]:

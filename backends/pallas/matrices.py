@@ -25,6 +25,8 @@ class Matrices:
         """Why the trace is none of matrices; None where it is."""
         if self.layout.data is None:
             return "a use without data: its trace has no second axis"
+        if self.layout.summed:
+            return "its trace is a sum over an axis of the output"
         if not self.sensitive or not self.of_data:
             return "its trace is element-wise, which XLA fuses into one pass"
         if set(self.layout.weight) - set(self.grouped + self.sensitive + self.of_data):

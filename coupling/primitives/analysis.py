@@ -15,7 +15,7 @@ from .constants import Constants
 from .context import Context, Couplings, Rule, carries, couples_everything
 from .declared import declared_rule
 
-MIXING = ["cholesky_update", "custom_linear_solve", "select_and_scatter", "tridiagonal_solve"]
+MIXING = ["cholesky_update", "select_and_scatter", "tridiagonal_solve"]
 """Operations of which no more is said than that they couple everything."""
 
 RULES: MappingProxyType[str, Rule] = MappingProxyType(

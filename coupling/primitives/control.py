@@ -1,4 +1,4 @@
-"""Operations that run jaxprs: calls, branches and loops."""
+"""Operations that run jaxprs: calls, branches, loops and linear solves."""
 
 from __future__ import annotations
 
@@ -86,6 +86,27 @@ def while_(eqn: Any, context: Context) -> Couplings:
     return matrix.beside([[None] * skipped for _ in carried], entering, reached)
 
 
+def linear_solve(eqn: Any, context: Context) -> Couplings:
+    """`A x = b`: the inverse of a matrix is a sum of its powers, so it couples what these couple.
+
+    `x` depends on `b` by that, and on what `A` is made of by way of how `A x` depends on it.
+    """
+    lengths = eqn.params["const_lengths"]
+    own, others = int(lengths[0]), sum(map(int, lengths[1:]))
+    sides = eqn.invars[own + others :]
+    shapes = [jx.shape_of(atom) for atom in sides]
+    product = context.analyse(eqn.params["jaxprs"][0], [*context.indices(eqn.invars[:own]), *(None for _ in sides)])
+    _, inverse = _loop(matrix.columns(product, own, None), shapes, UNKNOWN_TRIPS)
+    by_matrix = matrix.compose(inverse, matrix.columns(product, 0, own), own)
+    return matrix.beside(by_matrix, [[None] * others for _ in shapes], inverse)
+
+
 CALLS = ["jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint"]
 
-RULES: dict[str, Rule] = {**dict.fromkeys(CALLS, call), "cond": cond, "scan": scan, "while": while_}
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(CALLS, call),
+    "cond": cond,
+    "scan": scan,
+    "while": while_,
+    "custom_linear_solve": linear_solve,
+}

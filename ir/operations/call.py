@@ -21,6 +21,9 @@ from .base import Mapped, Struct, WeightOperation
 
 operation_call = core.Primitive("etp_call")
 
+WEIGHT_OPERATIONS = frozenset({"etp", operation_call.name})
+"""The primitives that are uses of weights which are to be traced."""
+
 
 class Kind(NamedTuple):
     """The shape and the element type of the weight that an unfolding is for."""

@@ -14,7 +14,7 @@ from ..values import Value
 from .cost import Cost
 from .faults import kinds_of, misshapen, not_as_many
 from .operation import Operation
-from .placement import Placement, as_type_of, placement_faults
+from .placement import Placement, align, as_type_of, placement_faults
 from .scene import Scene
 from .transfer import data_faults
 
@@ -60,8 +60,12 @@ class Contract(Operation):
 
 def contraction(place: Placement, trace: list[Any], gathered: list[Any], without: str = "") -> Any:
     """`<c, E>` of cotangents `[slots?, *output]` that lack the axis `without`, as the weight's type."""
-    spec = f"{place.output.replace(without, '')},{place.trace.replace(without, '')}->{place.weight}"
-    terms = [jnp.einsum(spec, c, e) for c, e in zip(gathered, trace, strict=True)]
+    output, labels = place.output.replace(without, ""), place.trace.replace(without, "")
+    kept = "".join(label for label in output if label not in place.summed)
+    terms = [
+        jnp.einsum(f"{kept},{labels}->{place.weight}", align(c, output, kept), e)
+        for c, e in zip(gathered, trace, strict=True)
+    ]
     return as_type_of(sum(terms[1:], terms[0]), place.association.site.weight.value.type.dtype)
 
 

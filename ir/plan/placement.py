@@ -25,8 +25,9 @@ class Placement:
     """Where one association's trace lives: at slots, each a state position that an output position is followed to.
 
     Axes of a trace: a slot axis (where there is more than one slot), then the output's axes that the weight does not
-    have, then the weight's own axes in the weight's order. `reach` are the positions that are followed; by default
-    those that the output feeds directly.
+    have, then the weight's own axes in the weight's order. Axes of the output that are followed to the same positions
+    throughout (the trips of a loop, a time axis that is summed) have none: a trace is the sum over them. `reach` are
+    the positions that are followed; by default those that the output feeds directly.
     """
 
     association: Association
@@ -81,8 +82,18 @@ class Placement:
 
     @cached_property
     def batch(self) -> str:
-        """The labels of the output's axes that the weight does not have."""
-        return "".join(label for label in self.association.site.expression.output if label not in self.weight)
+        """The labels of the trace's axes that the weight does not have."""
+        output = self.association.site.expression.output
+        return "".join(label for label in output if label not in self.weight + self.summed)
+
+    @cached_property
+    def summed(self) -> str:
+        """The labels of the output's axes, none of the weight's, along which the same positions are followed."""
+        own = [(k, x) for k, x in enumerate(self.association.site.expression.output) if x not in self.weight]
+        if self.is_identity or not own:
+            return ""
+        shape = collapsed(self.positions).shape
+        return "".join(label for k, label in own if shape[k] == 1 < self.positions.shape[k])
 
     @cached_property
     def trace(self) -> str:
@@ -171,13 +182,19 @@ class Placement:
         """`f (x) x` in the trace's layout, of arrays that lack the axis `without`; with `time`, summed over steps."""
         output, trace = self.output.replace(without, ""), self.trace.replace(without, "")
         if data is None:
-            return align(factor.sum(0) if time else factor, output, trace)
+            axes = [time + k for k, label in enumerate(output) if label in self.summed]
+            factor = factor.sum((0, *axes) if time else axes) if time or axes else factor
+            return align(factor, "".join(x for x in output if x not in self.summed), trace)
         labels = (self.data or "").replace(without, "")
-        summed = "".join(label for label in labels if label not in trace)
+        summed = "".join(label for label in labels if label not in output + trace)
         if summed:
             data = data.sum([time + labels.index(label) for label in summed])
             labels = "".join(label for label in labels if label not in summed)
-        step = next(label for label in "tuvTUV" if label not in self.trace + (self.data or "")) if time else ""
+        step = (
+            next(label for label in "tuvTUV" if label not in self.output + self.trace + (self.data or ""))
+            if time
+            else ""
+        )
         return jnp.einsum(f"{step}{output},{step}{labels}->{trace}", factor, data)
 
 
@@ -192,7 +209,12 @@ def placement_faults(association: Association, reach: Coupling | None = None) ->
 
 
 def align(array: jax.Array, labels: str, onto: str) -> jax.Array:
-    """`array`, whose axes are `labels`, with its axes in the order of `onto` and size one where it has none."""
+    """`array`, whose axes are `labels`, with its axes in the order of `onto` and size one where it has none.
+
+    Axes that `onto` lacks are those along which it does not change.
+    """
+    array = array[tuple(slice(None) if label in onto else 0 for label in labels)]
+    labels = "".join(label for label in labels if label in onto)
     present = [label for label in onto if label in labels]
     array = array.transpose([labels.index(label) for label in present])
     sizes = dict(zip(present, array.shape, strict=True))

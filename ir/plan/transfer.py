@@ -6,7 +6,7 @@ A transfer says how a trace is carried from one step to the next; a drive says w
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -198,15 +198,30 @@ def spread(place: Placement, matrix: Any, trace: Any, *, source: Placement | Non
     The trace is laid out by `source`, where that is another placement.
     """
     old, output = source or place, place.output[len(place.slot) :]
-    if not (place.slot or old.slot):
+    if not (place.slot or old.slot) and place.trace == old.trace:
         return align(matrix[..., 0, 0], output, place.trace) * trace
+    first = "".join(label for label in old.summed if label not in place.summed)
+    matrix = matrix[tuple(slice(0, 1) if label in first else slice(None) for label in output)]
     kept = [axis for axis, size in enumerate(matrix.shape[:-2]) if size > 1]
     matrix = matrix.reshape([*(matrix.shape[axis] for axis in kept), *matrix.shape[-2:]])
-    rest = place.batch + place.weight
-    new, at = [label for label in "XYZxyz" if label not in rest + output][:2]
-    within = "".join(output[axis] for axis in kept)
-    found = jnp.einsum(f"{within}{new}{at},{at}{rest}->{new}{rest}", matrix, trace if old.slot else trace[None])
+    rest, own = place.batch + place.weight, old.batch + old.weight
+    new, at = [label for label in "XYZxyz" if label not in rest + own + output][:2]
+    within, after = "".join(output[axis] for axis in kept), "".join(label for label in rest if label not in first)
+    found = jnp.einsum(f"{within}{new}{at},{at}{own}->{new}{after}", matrix, trace if old.slot else trace[None])
+    found = _at_first(found, new + after, new + rest, first, place.sizes)
     return found if place.slot else found[0]
+
+
+def _at_first(array: Any, labels: str, onto: str, first: str, sizes: Mapping[str, int]) -> Any:
+    """`array` with axes for the labels `first`: it stands at their first positions, zeros at all others.
+
+    A sum over an axis that another placement has counts there as if all of it stood at the first position, which is
+    followed to wherever the others are.
+    """
+    if not first:
+        return array
+    widths = [(0, sizes[label] - 1 if label in first else 0) for label in onto]
+    return jnp.pad(align(array, labels, onto), widths)
 
 
 def moved(place: Placement, old: Any, factors: Any, trace: Any) -> Iterator[Any]:

@@ -16,7 +16,7 @@ from ...coupling import Coupling
 from ...coupling.limits import COLOURS, SPREAD
 from ...ir import jaxpr as jx
 from ...ir.dataflow import HIDDEN, OPEN, Crossing, Dataflow, Dependences, Held, Prologue
-from ...ir.operations.call import body_of, is_unfolding
+from ...ir.operations.call import WEIGHT_OPERATIONS, body_of, is_unfolding
 from ...ir.regions import STEP
 from ...ir.transition import Transition
 from .credit import Credit
@@ -134,15 +134,15 @@ class _Walk:
         pairs = [(deps, coupling) for _, deps, coupling in live]
         crossing = _not_holomorphic(eqn, var, pairs, self.followed) or self.must_hold.get(var)
         self.depends[var] = {} if crossing else _combine(pairs, self.followed)
-        if summed := self._summed(live):
+        if summed := self._summed(eqn, live):
             self.summed[var] = summed
         if crossing is None and not is_unfolding(eqn) and self._is_spread(self.depends[var], summed):
             crossing = Crossing(operation=describe(eqn), why="mixes positions", loc=jx.location(eqn))
-            blamed = self._blame(live, crossing)
+            blamed = self._blame(eqn, live, crossing)
             if blamed:
                 kept = [(deps, coupling) for atom, deps, coupling in live if atom not in blamed]
                 self.depends[var] = _combine(kept, self.followed)
-                self.summed[var] = self._summed([item for item in live if item[0] not in blamed])
+                self.summed[var] = self._summed(eqn, [item for item in live if item[0] not in blamed])
                 return
         if crossing is not None:
             feeds = frozenset(source for deps, _ in pairs for source in deps)
@@ -150,20 +150,24 @@ class _Walk:
             self.depends[var] = {var: self.identity(jx.shape_of(var))}
             self.summed.pop(var, None)
 
-    def _summed(self, live: Live) -> frozenset[Any]:
-        """The sources that an equation's operands depend on through a sum, before it or by it."""
+    def _summed(self, eqn: Any, live: Live) -> frozenset[Any]:
+        """The sources that an equation's operands depend on through a sum, before it or by it.
+
+        What goes from trip to trip of a loop over layers is no sum over layers.
+        """
         if self.mixing:
             return frozenset()
+        trips = _trips(eqn)
         found = [self.summed[atom] for atom, _, _ in live if atom in self.summed]
-        found += [frozenset(deps) for _, deps, c in live if not c.is_identity and c.fan_in > 1]
+        found += [frozenset(deps) for a, deps, c in live if not c.is_identity and c.fan_in > trips.get(a, 1)]
         return frozenset().union(*found) if found else frozenset()
 
-    def _blame(self, live: Live, crossing: Crossing) -> list[Any]:
+    def _blame(self, eqn: Any, live: Live, crossing: Crossing) -> list[Any]:
         """Note the operands that alone make a result spread, where others do not; those operands.
 
         Not where the operation itself is what spreads them: it may have other results, which it spreads no operand in.
         """
-        through = {item[0]: (_combine([item[1:]], self.followed), self._summed([item])) for item in live}
+        through = {item[0]: (_combine([item[1:]], self.followed), self._summed(eqn, [item])) for item in live}
         spread = [a for a, deps, c in live if self._is_spread(*through[a]) and a not in deps and not c.mixes]
         clean = [
             atom
@@ -197,6 +201,16 @@ class _Walk:
             return False
         followed = {(id(c), source in summed): c for source, c in dependences.items() if source in self.followed}
         return any(is_spread(coupling, through_sum) for (_, through_sum), coupling in followed.items())
+
+
+def _trips(eqn: Any) -> dict[Any, int]:
+    """For the operands that a `scan` takes one slice a trip of, in how many trips."""
+    if eqn.primitive.name != "scan":
+        return {}
+    slices = jx.scan_split(eqn)[2]
+    return {
+        atom: int(eqn.params["length"]) for atom in eqn.invars[len(eqn.invars) - slices :] if not jx.is_literal(atom)
+    }
 
 
 def _combine(live: list[tuple[Dependences, Coupling]], followed: set[Any]) -> Dependences:
@@ -271,7 +285,7 @@ def _conjugates(eqn: Any) -> bool:
 def describe(eqn: Any) -> str:
     """What an equation is called in the user's source, as far as that can be told."""
     name = eqn.primitive.name
-    if name in ("etp", "etp_call"):
+    if name in WEIGHT_OPERATIONS:
         operation = str(eqn.params["name"] if name == "etp" else eqn.params["operation"].name)
         return _NAMES.get(operation, operation)
     if name in ("custom_jvp_call", "custom_vjp_call"):

@@ -18,7 +18,6 @@ from ...ir.transition import Association, Group, Param, Reason, Site, State, Sta
 from .carried import Carried
 from .credit import Credit
 from .dataflow import analyse_dataflow, describe
-from .enclosed import enclosed_sites
 from .reach import Reach
 from .recalled import Recalled
 from .rounding import Roundings
@@ -170,7 +169,8 @@ class Evidence:
             for eqn in users:
                 onward = [v for v in eqn.outvars if v in self._toward_hidden]
                 if any(source in self.to_hidden for v in onward for source in self.flow.of(v)):
-                    yield _plain_use(eqn)
+                    text = f"used by a plain {describe(eqn)}, not by an ETP operation"
+                    yield Reason(text=text, loc=jx.location(eqn))
 
     @cached_property
     def _toward_hidden(self) -> set[Any]:
@@ -333,16 +333,6 @@ class Evidence:
         read = self.flow.reaching([*self.after_hidden, *jx.outvars(body)[len(self.transition.states) :]])
         read |= {s for b in buffers for s in self.flow.reaching([self.variables[b][1]])}
         return [(b, self.flow.reaching([self.variables[b][1]])) for b in buffers if self.variables[b][0] in read]
-
-
-def _plain_use(eqn: Any) -> Reason:
-    """What is said of a use of a weight that is no site."""
-    inner = next(enclosed_sites(eqn), None)
-    if inner is None:
-        return Reason(text=f"used by a plain {describe(eqn)}, not by an ETP operation", loc=jx.location(eqn))
-    inside = describe(eqn).removesuffix("_call")
-    text = f"used inside '{inside}', whose ETP operations are not followed"
-    return Reason(text=text, loc=jx.location(inner) or jx.location(eqn))
 
 
 def _names(states: Iterable[State]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ...ir import jaxpr as jx
 from ...ir.dataflow import Prologue
+from ...ir.operations.call import WEIGHT_OPERATIONS
 
 
 def find_prologue(body: Any, params: int, frozen: Collection[int] = ()) -> Prologue:
@@ -22,9 +23,8 @@ def find_prologue(body: Any, params: int, frozen: Collection[int] = ()) -> Prolo
         operands = [atom for atom in eqn.invars if not jx.is_literal(atom)]
         if eqn.effects or not all(atom in known for atom in operands):
             continue
-        if eqn.primitive.name in ("etp", "etp_call") and (
-            len(operands) < 2 or not all(known[atom] for atom in operands)
-        ):
+        together = len(operands) > 1 and all(known[atom] for atom in operands)
+        if eqn.primitive.name in WEIGHT_OPERATIONS and not together:
             continue
         reached = tuple(sorted({k for atom in operands for k in known[atom]}))
         known.update(dict.fromkeys(eqn.outvars, reached))

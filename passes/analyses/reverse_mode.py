@@ -56,7 +56,8 @@ def _finding(eqn: Any, said: str, learning: bool) -> Diagnostic:
     what = "a while loop" if loop else f"'{inner.primitive.name}'"
     inside = "" if inner is eqn else f" inside '{eqn.primitive.name}'"
     remedy = (
-        "let the number of its trips be known before it runs (lax.scan, or lax.fori_loop with Python ints)"
+        "let the number of its trips be known before it runs (lax.scan, or lax.fori_loop with Python ints), "
+        "or write etir.transform.fixed_point where that is what it comes to"
         if loop
         else "give it a derivative (jax.custom_vjp)"
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import reduce
 
 from ...coupling import Coupling
+from ...ir.dataflow import HIDDEN
 from ...ir.plan import Placement
 from ...ir.transition import Association, Param, Site, State, Transition
 from ..base import Task
@@ -98,9 +99,11 @@ def _mixes(association: Association, active: set[State]) -> bool:
 
 
 def _is_affordable(transition: Transition, association: Association, reach: Coupling) -> bool:
+    """Whether a trace on a reach takes no more than a dense weight's, or than the one without it takes anyway."""
     group = association.group
     data = max(_summed_data(a.site) for a in transition.every_association if a.group is group)
-    return Placement(association, reach).size <= math.prod(group.shape) * data
+    direct = Placement(association).size if association.traced and group.region == HIDDEN else 0
+    return Placement(association, reach).size <= max(math.prod(group.shape) * data, direct)
 
 
 def _summed_data(site: Site) -> int:

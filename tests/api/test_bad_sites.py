@@ -12,39 +12,6 @@ params, states = {"cell": {"w": W}}, {"h": h}
 """A case begins on the fifth line."""
 
 CASES = {
-    "an operation inside a loop": (
-        """
-        def looped(params, states, x):
-            w = params["cell"]["w"]
-            v, _ = jax.lax.scan(lambda v, _: (0.5 * v + matmul(x, w), None), states["h"], None, length=3)
-            return {"h": v}, v
-        etir.compile(looped, params, states, x)
-        """,
-        """
-        model.py:7:49: error: step 'looped' uses weights through ETP operations inside 'scan' alone, which is not followed, so 'd_rtrl' has nothing to trace [no-site]
-          v, _ = jax.lax.scan(lambda v, _: (0.5 * v + matmul(x, w), None), states["h"], None, length=3)
-                                                      ^^^^^^^^^^^^
-          help: take the operation out of 'scan', or pass sites='auto'
-        """,  # noqa: E501
-    ),
-    "operations inside two custom derivatives": (
-        """
-        @jax.custom_jvp
-        def product(x, w):
-            return matmul(x, w) + matmul(x, 2 * w)
-        product.defjvp(lambda xs, ts: (product(*xs), ts[0] @ xs[1] + xs[0] @ ts[1]))
-        def wrapped(params, states, x):
-            return {"h": 0.9 * states["h"] + product(x, params["cell"]["w"])}, states["h"]
-        etir.compile(wrapped, params, states, x)
-        """,
-        """
-        model.py:7:12: error: step 'wrapped' uses weights through ETP operations inside 'custom_jvp' alone, which is not followed, so 'd_rtrl' has nothing to trace [no-site]
-          return matmul(x, w) + matmul(x, 2 * w)
-                 ^^^^^^^^^^^^
-          note: model.py:7:27: another one is here
-          help: take the operation out of 'custom_jvp', or pass sites='auto'
-        """,  # noqa: E501
-    ),
     "sites='auto' where no parameter is used": (
         """
         etir.compile(lambda params, states, x: ({"h": 0.9 * states["h"] + x}, x), params, states, x, sites="auto")

@@ -58,7 +58,8 @@ def test_a_while_loop_on_the_way_of_credit_is_refused(name: str):
         f"model.py:{place[0]}:{place[1]}: error: credit of {whose} passes through a while loop{inside}, "
         "which JAX cannot differentiate in reverse mode [no-reverse-mode]",
         f"  {source}",
-        "  help: let the number of its trips be known before it runs (lax.scan, or lax.fori_loop with Python ints); "
+        "  help: let the number of its trips be known before it runs (lax.scan, or lax.fori_loop with Python ints), "
+        "or write etir.transform.fixed_point where that is what it comes to; "
         "or, if no credit is meant to pass, give it jax.lax.stop_gradient of its operands",
     ]
 

@@ -121,6 +121,11 @@ EXACT = {
     "scan over slices": (lambda h, xs: lax.scan(lambda h, x: (jnp.sin(h) + x, None), h, xs)[0], (4,), (3, 4)),
     "scan with constants": (lambda c, h: lax.scan(lambda h, _: (h * c, None), h, length=3)[0], (4,), (4,)),
     "scan without carry on itself": (lambda h, xs: lax.scan(lambda h, x: (x, h), h, xs), (4,), (1, 4)),
+    "linear solve": (
+        lambda a, b: lax.custom_linear_solve(lambda x: x * (2 + a**2), b, lambda _, b: b / (2 + a**2), symmetric=True),
+        (4,),
+        (4,),
+    ),
     "empty scan": (lambda h: lax.scan(lambda h, _: (jnp.roll(h, 1), None), h, length=0)[0], (4,)),
     "optimization barrier": (lambda x, y: lax.optimization_barrier((x, y)), (3,), (2,)),
     "vmap": (lambda x: jax.vmap(lambda row: row - row.mean())(x), (2, 3)),

@@ -31,19 +31,6 @@ def test_plain_uses_and_recurrence_that_is_dropped():
     )
 
 
-def test_operations_inside_a_loop_are_not_followed():
-    source = """
-    def step(p, s, x):
-        once = etir.matmul(x, p["A"])
-        h, _ = jax.lax.scan(lambda h, _: (0.5 * h + once + etir.matmul(x, p["B"]), None), s["h"], None, length=3)
-        return {"h": h}, h
-    """
-    assert labels(etir.analyse(lowered(source, {"A": "f32[3,4]", "B": "f32[3,4]"}, {"h": "f32[4]"}, "f32[3]"))) == (
-        '"A" exact "every path from it to a hidden state is traced"\n'
-        '"B" truncated "used inside \'scan\', whose ETP operations are not followed" loc(model.py:3:56)'
-    )
-
-
 def test_what_one_layer_sends_to_the_next_is_no_recurrence():
     source = """
     def step(p, s, x):

@@ -1,0 +1,51 @@
+"""A step whose branches and loops use weights, written as one in which products stand outside them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from ...ir import jaxpr as jx
+from ..canonicalise import retrace, without_calls
+from .branches import Branches
+from .loops import Loop
+from .uses import Reached, Wanted, made_of_params, of_operands
+
+CONSTRUCTS: dict[str, type[Branches] | type[Loop]] = {"cond": Branches, "scan": Loop}
+
+
+def hoisted(body: Any, params: int, wanted: Wanted, frozen: Collection[int] = ()) -> Any:
+    """A step's jaxpr with the products of its `cond`s and `scan`s outside them; the same where it has none.
+
+    It computes what it computed before, and has the derivative that it had. Taken are weight operations, and of other
+    products those of which `wanted` says so; the parameters at the `frozen` places are constants.
+    """
+    made = [(() if k in frozen else (k,)) if k < params else None for k in range(len(jx.argument_vars(body)))]
+    return _entered(body, made, wanted)
+
+
+def _entered(body: Any, arguments: Sequence[Reached], wanted: Wanted) -> Any:
+    """A jaxpr whose arguments are made of these parameters, with the products of its own constructs outside them."""
+    if not any(eqn.primitive.name in CONSTRUCTS or jx.callee(eqn) is not None for eqn in jx.equations(body)):
+        return body
+    flat = without_calls(body) if any(jx.callee(eqn) is not None for eqn in jx.equations(body)) else body
+    known = made_of_params(flat, arguments)
+    changes: dict[int, Branches | Loop] = {}
+    for eqn in jx.equations(flat):
+        kind = CONSTRUCTS.get(eqn.primitive.name)
+        operands = of_operands(eqn.invars, known)
+        if kind is not None and any(operands):
+            construct = kind(eqn, operands, wanted, _entered)
+            if construct.uses_weights:
+                changes[id(eqn)] = construct
+    if not changes:
+        return flat
+
+    def hook(eqn: Any, operands: list[Any]) -> list[Any] | None:
+        construct = changes.get(id(eqn))
+        if construct is None:
+            return None
+        with jx.made_by(eqn):
+            return construct.change(operands)
+
+    return retrace(flat, hook)

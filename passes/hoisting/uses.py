@@ -1,0 +1,171 @@
+"""Products of weights in the bodies of constructs, and what of such a body depends on parameters alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import jax
+
+from ...ir import jaxpr as jx
+from ...ir.operations.call import WEIGHT_OPERATIONS
+from ..analyses.products import LINEAR_IN_BOTH
+
+Reached: TypeAlias = tuple[int, ...] | None
+"""The places of the parameters that a value is made of, and of nothing else; None for a value of another kind."""
+
+Wanted: TypeAlias = Callable[[tuple[int, ...]], bool]
+"""Whether a plain product with a function of these parameters is to be a site."""
+
+Enter: TypeAlias = Callable[[Any, Sequence[Reached], Wanted], Any]
+"""A jaxpr, what its arguments are made of, and what is wanted: the jaxpr with its own constructs' products outside."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Use:
+    """One product of data and a weight in a body; of a weight alone where there are no data."""
+
+    eqn: Any
+    data: Any
+    weight: Any
+    weight_first: bool = False
+
+    @property
+    def output(self) -> Any:
+        """The variable that it makes."""
+        return self.eqn.outvars[0]
+
+    @property
+    def elementwise(self) -> bool:
+        """Whether it sums over none of its data's positions."""
+        if self.eqn.primitive.name != "etp":
+            return False
+        expression = self.eqn.params["expression"]
+        return self.data is None or set(expression.operands[0]) | set(expression.operands[-1]) <= set(expression.output)
+
+    def of(self, data: Any, weight: Any) -> Any:
+        """The product of other operands."""
+        operands = [weight] if self.data is None else [weight, data] if self.weight_first else [data, weight]
+        with jx.made_by(self.eqn):
+            return jx.bind(self.eqn, *operands)[0]
+
+    def stacked(self, data: Any, weight: Any, on_data: bool, on_weight: bool) -> Any:
+        """The products of operands of which some have a leading axis of trips, stacked along one where any has."""
+        if not (on_data or on_weight):
+            return self.of(data, weight)
+        axes = (0 if on_data else None, 0 if on_weight else None)
+        with jx.made_by(self.eqn):
+            return jax.vmap(self.of, in_axes=axes)(data, weight)
+
+
+def made_of_params(body: Any, arguments: Sequence[Reached]) -> dict[Any, tuple[int, ...]]:
+    """The variables of a body that depend on parameters and constants alone, each with the parameters' places."""
+    known: dict[Any, tuple[int, ...]] = dict.fromkeys(jx.all_invars(body)[: len(jx.consts_of(body))], ())
+    known |= {v: on for v, on in zip(jx.argument_vars(body), arguments, strict=True) if on is not None}
+    for eqn in jx.equations(body):
+        operands = [atom for atom in eqn.invars if not jx.is_literal(atom)]
+        if not eqn.effects and all(atom in known for atom in operands) and eqn.primitive.name not in WEIGHT_OPERATIONS:
+            known.update(dict.fromkeys(eqn.outvars, tuple(sorted({k for atom in operands for k in known[atom]}))))
+    return known
+
+
+def of_operands(atoms: Iterable[Any], known: Mapping[Any, tuple[int, ...]]) -> list[Reached]:
+    """What operands are made of."""
+    return [() if jx.is_literal(atom) else known.get(atom) for atom in atoms]
+
+
+def uses_in(body: Any, known: Mapping[Any, tuple[int, ...]], wanted: Wanted) -> list[Use]:
+    """The products of a body's own equations that are, or are to be, sites, in order."""
+    found: list[Use] = []
+    for eqn in jx.equations(body):
+        marked = eqn.primitive.name in WEIGHT_OPERATIONS
+        if not marked and eqn.primitive.name != LINEAR_IN_BOTH:
+            continue
+        own = [bool(reached) for reached in of_operands(eqn.invars, known)]
+        if own.count(True) != 1 or not jx.type_of(eqn.outvars[0]).carries_credit:
+            continue
+        place = own.index(True)
+        weight = eqn.invars[place]
+        if marked or wanted(known[weight]):
+            data = eqn.invars[1 - place] if len(own) == 2 else None
+            found.append(Use(eqn=eqn, data=data, weight=weight, weight_first=len(own) == 2 and place == 0))
+    return found
+
+
+def weight_operands(eqn: Any, operands: Sequence[Reached]) -> set[int]:
+    """The places of the operands that weights of ETP operations in an equation's bodies are made of."""
+    of_params = {k for k, reached in enumerate(operands) if reached}
+    found: set[int] = set()
+    for body in jx.sub_jaxprs(eqn) if of_params else ():
+        arguments = jx.argument_vars(body)
+        skipped = len(operands) - len(arguments)
+        if skipped not in (0, 1):  # bodies that share the operands out: which is whose is the construct's own affair
+            found |= of_params if any(_etp_in(body)) else set()
+            continue
+        known = made_of_params(body, entering(eqn, operands[skipped:]))
+        for inner in jx.equations(body):
+            own = of_operands(inner.invars, known)
+            if inner.primitive.name in WEIGHT_OPERATIONS:
+                weights = [atom for atom, reached in zip(inner.invars, own, strict=True) if reached]
+            else:
+                weights = [inner.invars[k] for k in weight_operands(inner, own)]
+            reached = inputs_of(body, weights, ())
+            found |= {skipped + k for k, var in enumerate(arguments) if var in reached} & of_params
+    return found
+
+
+def entering(eqn: Any, operands: Sequence[Reached]) -> list[Reached]:
+    """What the arguments of a body are made of: a loop's carry is of no parameters, whatever it begins as."""
+    if eqn.primitive.name != "scan":
+        return list(operands)
+    first, carry, _ = jx.scan_split(eqn)
+    return [None if first <= k < first + carry else reached for k, reached in enumerate(operands)]
+
+
+def _etp_in(body: Any) -> Iterator[bool]:
+    for eqn in jx.equations(body):
+        yield eqn.primitive.name in WEIGHT_OPERATIONS or any(any(_etp_in(inner)) for inner in jx.sub_jaxprs(eqn))
+
+
+def needed(eqns: Sequence[Any], targets: Iterable[Any], given: Collection[Any], *, effects: bool = False) -> list[Any]:
+    """The equations that `targets` need where some variables are given; those with effects too, where asked for."""
+    wanted = {atom for atom in targets if not jx.is_literal(atom)} - set(given)
+    kept: list[Any] = []
+    for eqn in reversed(eqns):
+        made = wanted.intersection(eqn.outvars)
+        if made or (effects and eqn.effects):
+            kept.append(eqn)
+            wanted |= {atom for atom in eqn.invars if not jx.is_literal(atom)} - set(given)
+    return kept[::-1]
+
+
+def inputs_of(body: Any, targets: Sequence[Any], given: Collection[Any]) -> set[Any]:
+    """The variables that are read where `targets` are computed and some variables are given, themselves included."""
+    eqns = needed(jx.equations(body), targets, given)
+    return {atom for atoms in (targets, *(eqn.invars for eqn in eqns)) for atom in atoms if not jx.is_literal(atom)}
+
+
+def turns(body: Any, uses: Sequence[Use]) -> dict[Use, int]:
+    """For each product how many others come one after the other before its data are known."""
+    of = {use.output: use for use in uses}
+    found: dict[Use, int] = {}
+    reached: dict[Any, int] = {}
+    for eqn in jx.equations(body):
+        turn = max((reached.get(atom, 0) for atom in eqn.invars if not jx.is_literal(atom)), default=0)
+        use = of.get(eqn.outvars[0]) if eqn.outvars else None
+        if use is not None:
+            found[use] = turn
+            turn += 1
+        reached.update(dict.fromkeys(eqn.outvars, turn))
+    return found
+
+
+def run(
+    body: Any, arguments: Sequence[Any], given: Mapping[Any, Any], targets: Sequence[Any], *, effects: bool = False
+) -> list[Any]:
+    """The values of variables of a body on arguments (None for one that is not needed), some of them given."""
+    env = dict(zip(jx.all_invars(body), [*jx.consts_of(body), *arguments], strict=True)) | dict(given)
+    eqns = needed(jx.equations(body), targets, given, effects=effects)
+    jx.run_equations([eqn for eqn in eqns if not given.keys() & set(eqn.outvars)], env)
+    return [jx.read(env, atom) for atom in targets]
