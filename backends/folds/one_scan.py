@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 
+from ...ir import jaxpr as jx
 from ...ir.plan import Scene
 from ...ir.transition import Site
 from ...ir.values import Value
@@ -23,12 +24,13 @@ from ..reverse import BySites, Reverse, Run, stacked_product
 from ..shared import Shared
 from . import tape
 from .algebra import Held, added
+from .cells import Cells
 from .family import Family, apart, families
 from .handed_on import HandedOn, Left, with_last
 from .history import no_steps, swept_step
 from .lag import Lag
 from .pattern import Unit
-from .replay import Replay
+from .replay import Replay, Slopes
 from .schedule import Way
 from .trace_pass import trace_pass
 from .traced import Traced, filled, only
@@ -89,6 +91,7 @@ class OneScan:
         self.transition, self.region = calls.transition, calls.forward_region
         self.replay = Replay(self.region.body, self._moved())
         self.families = families(self.transition, program.plan, program.sweeps.units)
+        self.cells = Cells(self.transition, self.region, self.families, program.uses, self.replay.moved)
         self.outputs = [k for k, y in enumerate(self.transition.outputs) if y.value.type.carries_credit]
         self.bundles = [self._data_of(f, k) for f in self.families for k, _ in enumerate(f.unit.sweeps)]
         together = {v for bundle in self.bundles for v in bundle}
@@ -290,16 +293,20 @@ class OneScan:
     ) -> tuple[Any, Any]:
         """One step back; `begins` says whether a window begins with it, `last` whether it is the fold's last."""
         bars, plain, units, left = carry
-        entering, shifts, more, known = self._pulled(kept.tree, inputs, bars)
+        of_step = self._values(kept.tree, inputs)
         scene = Scene(
             transition=self.transition,
-            values={**known, **dict(zip(self.program.signals, signals, strict=True)), **fixed},
+            values={**self._known(*of_step[:2]), **dict(zip(self.program.signals, signals, strict=True)), **fixed},
         )
+        linearised = [
+            family.linearised(scene, lambda own, actions=actions: self._act(own, actions))
+            for family, actions in zip(self.families, self.actions, strict=True)
+        ]
+        entering, shifts, more = self._pulled(*of_step, self.cells.slopes(linearised), (bars, kept.tree.bars))
         crossing = self._of_hidden(entering) if way.windows > 1 else None
         entering = _inside(entering, begins, way)
         moved, found, steps = list[Any](), list[Any](), list[Any]()
-        for family, actions, (product, credit) in zip(self.families, self.actions, units, strict=True):
-            jacobians, sensitive = family.linearised(scene, lambda own, actions=actions: self._act(own, actions))
+        for family, (jacobians, sensitive), (product, credit) in zip(self.families, linearised, units, strict=True):
             here = family.unit.algebra.here(jacobians)
             steps.append((here, sensitive))
             arrived = None if crossing is None else _crossing(family.by_state(crossing), begins, way)
@@ -321,25 +328,35 @@ class OneScan:
             if any(value not in scene.values for value in action.results):
                 action.run(scene, self.program.overrides)
 
-    def _pulled(self, kept: Kept, inputs: Arrays, bars: Arrays) -> tuple[Arrays, Arrays, Arrays, dict[Value, Any]]:
-        """The cotangents of a step's states, of the shifts and of plain weights, and the step's values."""
-        places, run = self.calls.credit_places, self.given
+    def _values(self, kept: Kept, inputs: Arrays) -> tuple[Arrays, Arrays, dict[Any, Any]]:
+        """A step's arguments, its results, and the values of all its variables."""
+        weights, of_sites = self.given.weights, [self.given.weights[k] for k in self.calls.site_weights]
+        given = [*weights, *kept.states, *inputs, *of_sites, *self.calls.no_shifts()]
+        values = self.replay.values(given, kept.left)
+        return given, [jx.read(values, atom) for atom in jx.outvars(self.region.body)], values
 
-        def again(credited: Arrays, own: Any) -> tuple[Any, Any]:
-            now = list(kept.states)
+    def _pulled(
+        self, given: Arrays, results: Arrays, values: dict[Any, Any], slopes: Slopes, bars: tuple[Arrays, Arrays]
+    ) -> tuple[Arrays, Arrays, Arrays]:
+        """The cotangents of a step's states, of the shifts and of plain weights, from those of states and outputs."""
+        del results
+        places, run = self.calls.credit_places, self.given
+        first, count = len(self.transition.weights), len(self.transition.states)
+        wanted = [*places, *(count + k for k in self.outputs)]
+
+        def again(credited: Arrays, own: Any) -> tuple[Arrays, Arrays]:
+            weights, of_sites = self.reverse.weights(run, own)
+            now = list(given[first : len(given) - 2 * len(of_sites)])
             for k, x in zip(places, credited, strict=True):
                 now[k] = x
-            weights, of_sites = self.reverse.weights(run, own)
-            given = [*weights, *now, *inputs, *of_sites, *self.reverse.at_step(self.reverse.shifts(own))]
-            results = self.replay.again(given, kept.left)
-            outputs = [results[len(now) + k] for k in self.outputs]
-            return ([results[k] for k in places], outputs), (given, results)
+            arguments = [*weights, *now, *of_sites, *self.reverse.at_step(self.reverse.shifts(own))]
+            found = self.replay.again(arguments, values, slopes, wanted)
+            return found[: len(places)], found[len(places) :]
 
         shifts, plain = self.reverse.variables(run, 1)
-        own = ([x[0] for x in shifts], plain)
-        _, pull, values = jax.vjp(again, [kept.states[k] for k in places], own, has_aux=True)
-        entering, (sent, more) = pull((bars, kept.bars))
-        return entering, sent, more, self._known(*values)
+        _, pull = jax.vjp(again, [given[first + k] for k in places], ([x[0] for x in shifts], plain))
+        entering, (sent, more) = pull(bars)
+        return entering, sent, more
 
     def _own_sites(self, family: Family, place: int) -> list[int]:
         """The sites of one sweep of each unit, where what later windows send joins their cotangents; else none."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,19 @@ from .algebra import added
 
 Left = list[list[Any]]
 """For each costly equation its results."""
+
+
+class Slope(NamedTuple):
+    """The derivative of one variable by another."""
+
+    by: Any
+    value: Any
+    received: Callable[[Any, Any], Any]
+    """`(cotangent, value) -> cotangent` of `by`."""
+
+
+Slopes: TypeAlias = Mapping[Any, Sequence[Slope]]
+"""For a variable the derivatives by all that it is made of."""
 
 
 class Replay:
@@ -46,15 +59,45 @@ class Replay:
                 left.append([env[var] for var in eqn.outvars])
         return self._results(env), left
 
-    def again(self, arguments: Sequence[Any], left: Left) -> Arrays:
-        """The same results, to be differentiated by the arguments: costly equations are what they left."""
+    def values(self, arguments: Sequence[Any], left: Left) -> dict[Any, Any]:
+        """The values of all variables again: costly equations are what they left."""
         env, remaining = self._env(arguments), iter(left)
         for eqn in self.equations:
             if _is_cheap(eqn):
                 jx.run_equations([eqn], env, located=False)
             else:
-                env.update(zip(eqn.outvars, self._given(eqn, next(remaining), env), strict=True))
-        return self._results(env)
+                env.update(zip(eqn.outvars, next(remaining), strict=True))
+        return env
+
+    def again(self, arguments: Sequence[Any], values: dict[Any, Any], slopes: Slopes, wanted: Sequence[int]) -> Arrays:
+        """The results in some places, to be differentiated by the arguments; `values` are those of all variables.
+
+        What has `slopes` is differentiated by these alone.
+        """
+        env = values | dict(zip(jx.argument_vars(self.body), arguments, strict=True))
+        results = jx.outvars(self.body)
+        for eqn in self._reaching([results[k] for k in wanted], slopes):
+            if eqn.outvars[0] in slopes:
+                variable, own = eqn.outvars[0], slopes[eqn.outvars[0]]
+                env[variable] = sloped(env[variable], [env[slope.by] for slope in own], own)
+            elif _is_cheap(eqn):
+                jx.run_equations([eqn], env, located=False)
+            else:
+                known_results = [values[var] for var in eqn.outvars]
+                env.update(zip(eqn.outvars, self._given(eqn, known_results, env), strict=True))
+        return [jx.read(env, results[k]) for k in wanted]
+
+    def _reaching(self, targets: Sequence[Any], slopes: Slopes) -> list[jx.Equation]:
+        """The equations that move some variables, in order, those aside that only lead to what has slopes."""
+        needed = {atom for atom in targets if not jx.is_literal(atom)}
+        kept: list[jx.Equation] = []
+        for eqn in reversed(self.equations):
+            if needed.isdisjoint(eqn.outvars) or self.moved.isdisjoint(eqn.outvars):
+                continue
+            kept.append(eqn)
+            own = [slope.by for slope in slopes[eqn.outvars[0]]] if eqn.outvars[0] in slopes else eqn.invars
+            needed.update(atom for atom in own if not jx.is_literal(atom))
+        return kept[::-1]
 
     def _env(self, arguments: Sequence[Any]) -> dict[Any, Any]:
         return dict(zip(jx.all_invars(self.body), [*jx.consts_of(self.body), *arguments], strict=True))
@@ -132,6 +175,25 @@ def known(function: Any, results: list[Any], operands: Sequence[Any]) -> list[An
     given.defvjp(forward, reverse)
     others = [None if k in places else x for k, x in enumerate(operands)]
     return given([operands[k] for k in places], (results, others))
+
+
+def sloped(value: Any, sources: list[Any], slopes: Sequence[Slope]) -> Any:
+    """A value whose derivatives by what it is made of are known."""
+
+    @jax.custom_vjp
+    def given(sources: list[Any], known: tuple[Any, list[Any]]) -> Any:
+        del sources
+        return known[0]
+
+    def forward(sources: list[Any], known: tuple[Any, list[Any]]) -> tuple[Any, list[Any]]:
+        del sources
+        return known
+
+    def backward(values: list[Any], cotangent: Any) -> tuple[list[Any], None]:
+        return [slope.received(cotangent, x) for slope, x in zip(slopes, values, strict=True)], None
+
+    given.defvjp(forward, backward)
+    return given(sources, (value, [slope.value for slope in slopes]))
 
 
 def _is_cheap(eqn: jx.Equation) -> bool:
