@@ -85,12 +85,12 @@ class Engine:
                 f"rule '{self.calls.plan.rule}' draws random numbers, and learner.init was given no key",
                 help="pass learner.init(params, states, key=jax.random.key(0))",
             )
-        given = jax.random.key(0) if key is None else key
         found: list[Any] = []
         for k, (trace, dtype) in enumerate(zip(self.calls.plan.traces, self.held, strict=True)):
             if trace.start is None:
                 found.append(jnp.zeros(trace.before.type.shape, dtype))
                 continue
+            given = jax.random.key(0) if key is None else key
             own = jax.random.bits(jax.random.fold_in(given, k), (2,), jnp.uint32)
             (value,) = jx.evaluate(self.transition.region(trace.start).body, [own])
             found.append(value.astype(dtype))

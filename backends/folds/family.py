@@ -6,7 +6,7 @@ of all, stacked. So many layers are one program, and compile like one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,8 +57,13 @@ class Family:
         places = zip(*(unit.states for unit in self.units), strict=True)
         return {of[0]: self.stacked([arrays[k] for k in of]) for of in places}
 
-    def linearised(self, scene: Scene, run: Callable[[Scene], None]) -> tuple[Any, Any]:
-        """Jacobians, and for each sweep the sensitivities, in a scene; `run` computes the first unit's."""
+    def linearised(
+        self, scene: Scene, together: Mapping[tuple[Value, ...], Any], run: Callable[[Scene], None]
+    ) -> tuple[Any, Any]:
+        """Jacobians, and for each sweep the sensitivities, in a scene; `run` computes the first unit's.
+
+        `together` has values of many units as one array, where there is one.
+        """
         if self.members is None:
             run(scene)
             return _derivatives(self.unit, scene)
@@ -70,7 +75,8 @@ class Family:
             run(own)
             return _derivatives(self.unit, own)
 
-        return jax.vmap(of_one)([self.stacked(scene.read(of)) for of in self.operands.values()])
+        every = self.operands.values()
+        return jax.vmap(of_one)([together[v] if v in together else self.stacked(scene.read(v)) for v in every])
 
 
 def apart(array: Any, count: int, axis: int = 0) -> list[Any]:

@@ -21,9 +21,10 @@ from ...ir.values import Value
 from ..calls import Arrays, Calls
 from ..program import Action, Program
 from ..reverse import BySites, Reverse, Run, stacked_product
-from ..shared import Shared
+from ..shared import Parts, Shared
 from . import tape
 from .algebra import Held, added
+from .keeping import Keeping
 from .cells import Cells
 from .family import Family, apart, families
 from .handed_on import HandedOn, Left, with_last
@@ -39,10 +40,10 @@ from .traced import Traced, filled, only
 class Kept(NamedTuple):
     """What a step leaves for the way back."""
 
-    states: Arrays
-    """As they were before the step."""
-    left: Any
-    """The results of costly equations."""
+    alone: list[Any]
+    """States as they were before the step, and results of costly equations."""
+    together: list[Any]
+    """The same of many units."""
     bars: Arrays
     """The loss's derivatives by the outputs that carry credit."""
 
@@ -53,7 +54,7 @@ class Found(NamedTuple):
     sent: dict[int, Any]
     """For each site with a product, by place, the cotangent of its output, with what later windows send to its data."""
     together: list[Any]
-    """The same for each of `OneScan.together`, its sites along a leading axis."""
+    """The same for each of `OneScan.together`, its sites together."""
     by_family: list[Any]
     """Of each family the sweeps' sensitivities, carried to the fold's end, and the credit that is not in `sent`."""
     data: dict[int, Any]
@@ -92,6 +93,8 @@ class OneScan:
         self.replay = Replay(self.region.body, self._moved())
         self.families = families(self.transition, program.plan, program.sweeps.units)
         self.cells = Cells(self.transition, self.region, self.families, program.uses, self.replay.moved)
+        self.states = jx.argument_vars(self.region.body)[len(self.transition.weights) :][: len(self.transition.states)]
+        self.keeping = Keeping(self.region, [*self.states, *self.replay.costly], self.families)
         self.outputs = [k for k, y in enumerate(self.transition.outputs) if y.value.type.carries_credit]
         self.bundles = [self._data_of(f, k) for f in self.families for k, _ in enumerate(f.unit.sweeps)]
         together = {v for bundle in self.bundles for v in bundle}
@@ -134,7 +137,7 @@ class OneScan:
         first = tape.row(arrays, 0)
         fixed = {t.before: traces[self.program.place[t]] for t in self.program.fixed_traces}
         forwards = Traced(self._forwards, states, first)
-        _, kinds, *others = forwards.kinds
+        _, kinds, *others = map(tape.joined, forwards.kinds)
 
         def backward_step(carry: Any, kept: Any, inputs: Arrays, signals: Arrays, begins: Any, last: Any) -> Any:
             return self._backwards(carry, kept, inputs, signals, begins, last, fixed, way)
@@ -173,7 +176,7 @@ class OneScan:
             return states, held, left, add(sums, back), kept, data, found, out
 
         kept = tape.blank(only(read, kinds), way.rows)
-        rows = [tape.blank(of, ahead + way.rows) for of in (others[0], backwards.kinds[1])]
+        rows = [tape.blank(of, ahead + way.rows) for of in (others[0], tape.joined(backwards.kinds[1]))]
         now = (states, held, left, sums, kept, *rows, tape.blank(others[1], way.length))
         states, held, left, sums, _, _, _, out = jax.lax.fori_loop(0, way.folds, fold, now)
         return states, self.handed_on.released(traces, held, left), sums, out
@@ -256,7 +259,8 @@ class OneScan:
         inputs, _, target = xt
         own = [self.given.weights[k] for k in self.calls.site_weights]
         given = [*self.given.weights, *states, *inputs, *own, *self.calls.no_shifts()]
-        results, left = self.replay.forward(given)
+        values = self.replay.forward(given)
+        results = [jx.read(values, atom) for atom in jx.outvars(self.region.body)]
         outputs = results[len(states) : len(states) + len(self.transition.outputs)]
 
         def loss(chosen: Arrays) -> tuple[Any, Any]:
@@ -269,11 +273,12 @@ class OneScan:
         (bars,) = pull(jnp.ones_like(value))
         known = self._known(given, results)
         data = {
-            k: known[bundle[0]] if len(bundle) == 1 else jnp.stack([known[v] for v in bundle])
+            k: known[bundle[0]] if len(bundle) == 1 else Parts([known[v] for v in bundle])
             for k, bundle in enumerate(self.data)
             if self.computed.isdisjoint(bundle)
         }
-        return results[: len(states)], Shared(Kept(states, left, bars)), Shared(data), (value, aux)
+        kept = Kept(*self.keeping.packed(values), bars)
+        return results[: len(states)], Shared(kept), Shared(data), (value, aux)
 
     def _known(self, given: Arrays, results: Arrays) -> dict[Value, Any]:
         """The values that a step's region takes and gives."""
@@ -298,8 +303,9 @@ class OneScan:
             transition=self.transition,
             values={**self._known(*of_step[:2]), **dict(zip(self.program.signals, signals, strict=True)), **fixed},
         )
+        together = dict(zip(self.keeping.together, kept.tree.together, strict=True))
         linearised = [
-            family.linearised(scene, lambda own, actions=actions: self._act(own, actions))
+            family.linearised(scene, together, lambda own, actions=actions: self._act(own, actions))
             for family, actions in zip(self.families, self.actions, strict=True)
         ]
         entering, shifts, more = self._pulled(*of_step, self.cells.slopes(linearised), (bars, kept.tree.bars))
@@ -331,8 +337,10 @@ class OneScan:
     def _values(self, kept: Kept, inputs: Arrays) -> tuple[Arrays, Arrays, dict[Any, Any]]:
         """A step's arguments, its results, and the values of all its variables."""
         weights, of_sites = self.given.weights, [self.given.weights[k] for k in self.calls.site_weights]
-        given = [*weights, *kept.states, *inputs, *of_sites, *self.calls.no_shifts()]
-        values = self.replay.values(given, kept.left)
+        left = self.keeping.unpacked(kept.alone, kept.together)
+        states = [left[var] for var in self.states]
+        given = [*weights, *states, *inputs, *of_sites, *self.calls.no_shifts()]
+        values = self.replay.values(given, left)
         return given, [jx.read(values, atom) for atom in jx.outvars(self.region.body)], values
 
     def _pulled(
@@ -387,8 +395,9 @@ class OneScan:
             for place, credit in enumerate(credits):
                 sites = self._own_sites(family, place)
                 if (family, place) in self.together:
-                    terms = [family.stacked([sent.pop(k)[0] for k in sites]), *([] if credit is None else [credit])]
-                    together.append(added(terms))
+                    own = [sent.pop(k)[0] for k in sites]
+                    more = [] if credit is None else [family.apart(credit)]
+                    together.append(Parts([added(terms) for terms in zip(own, *more, strict=True)]))
                 elif credit is not None and sites:
                     for k, part in zip(sites, family.apart(credit), strict=True):
                         sent[k].append(part)

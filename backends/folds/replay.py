@@ -15,10 +15,6 @@ from ...ir.expression import Expression
 from ..calls import Arrays
 from .algebra import added
 
-Left = list[list[Any]]
-"""For each costly equation its results."""
-
-
 class Slope(NamedTuple):
     """The derivative of one variable by another."""
 
@@ -50,23 +46,23 @@ class Replay:
                 self.moved.update(eqn.outvars)
         self.joined = {eqn.outvars[0]: eqn for eqn in self.equations if eqn.primitive.name == "concatenate"}
 
-    def forward(self, arguments: Sequence[Any]) -> tuple[Arrays, Left]:
-        """The results, and what `again` needs beside the arguments."""
-        env, left = self._env(arguments), list[Any]()
-        for eqn in self.equations:
-            jx.run_equations([eqn], env, located=False)
-            if not _is_cheap(eqn):
-                left.append([env[var] for var in eqn.outvars])
-        return self._results(env), left
+    @property
+    def costly(self) -> list[Any]:
+        """The variables of costly equations."""
+        return [var for eqn in self.equations if not _is_cheap(eqn) for var in eqn.outvars]
 
-    def values(self, arguments: Sequence[Any], left: Left) -> dict[Any, Any]:
-        """The values of all variables again: costly equations are what they left."""
-        env, remaining = self._env(arguments), iter(left)
+    def forward(self, arguments: Sequence[Any]) -> dict[Any, Any]:
+        """The values of all variables."""
+        env = self._env(arguments)
+        jx.run_equations(self.equations, env, located=False)
+        return env
+
+    def values(self, arguments: Sequence[Any], left: Mapping[Any, Any]) -> dict[Any, Any]:
+        """The values of all variables again, those of costly equations and whatever else is `left` given."""
+        env = self._env(arguments) | dict(left)
         for eqn in self.equations:
-            if _is_cheap(eqn):
+            if any(var not in env for var in eqn.outvars):
                 jx.run_equations([eqn], env, located=False)
-            else:
-                env.update(zip(eqn.outvars, next(remaining), strict=True))
         return env
 
     def again(self, arguments: Sequence[Any], values: dict[Any, Any], slopes: Slopes, wanted: Sequence[int]) -> Arrays:
@@ -101,9 +97,6 @@ class Replay:
 
     def _env(self, arguments: Sequence[Any]) -> dict[Any, Any]:
         return dict(zip(jx.all_invars(self.body), [*jx.consts_of(self.body), *arguments], strict=True))
-
-    def _results(self, env: dict[Any, Any]) -> Arrays:
-        return [jx.read(env, atom) for atom in jx.outvars(self.body)]
 
     def _given(self, eqn: jx.Equation, results: list[Any], env: dict[Any, Any]) -> list[Any]:
         """An equation's known results, with its derivative by what goes in.

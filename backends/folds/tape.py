@@ -7,6 +7,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ..shared import is_parts
+
+
+def joined(kinds: Any) -> Any:
+    """A tree of kinds of arrays, `Parts` of them as one."""
+
+    def one(x: Any) -> Any:
+        if not is_parts(x):
+            return x
+        kind = x.arrays[0]
+        return jax.ShapeDtypeStruct((len(x.arrays), *kind.shape), kind.dtype)
+
+    return jax.tree.map(one, kinds, is_leaf=is_parts)
+
 
 def blank(kinds: Any, length: int) -> Any:
     """Rows of zeros for a tree of such arrays."""
@@ -14,8 +28,16 @@ def blank(kinds: Any, length: int) -> Any:
 
 
 def written(rows: Any, at: Any, values: Any) -> Any:
-    """The rows, one of them replaced."""
-    return jax.tree.map(lambda r, x: put(r, x[None], at), rows, values)
+    """The rows, one of them replaced; `Parts` one by one, each in the same way: compiled once."""
+
+    def replaced(x: Any, r: Any) -> Any:
+        if not is_parts(x):
+            return put(r, x[None], at)
+        for k, part in enumerate(x.arrays):
+            r = put(r, part[None, None], at, hidden_number(k))
+        return r
+
+    return jax.tree.map(replaced, values, rows, is_leaf=is_parts)
 
 
 def cleared(rows: Any, at: Any) -> Any:
