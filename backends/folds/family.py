@@ -76,7 +76,9 @@ class Family:
             return _derivatives(self.unit, own)
 
         every = self.operands.values()
-        return jax.vmap(of_one)([together[v] if v in together else self.stacked(scene.read(v)) for v in every])
+        found = jax.vmap(of_one)([together[v] if v in together else self.stacked(scene.read(v)) for v in every])
+        # Each of them is read many times: else XLA computes it where it is read, once and again.
+        return jax.lax.optimization_barrier(found)
 
 
 def apart(array: Any, count: int, axis: int = 0) -> list[Any]:

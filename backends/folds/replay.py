@@ -183,6 +183,7 @@ def sloped(value: Any, sources: list[Any], slopes: Sequence[Slope]) -> Any:
         return known
 
     def backward(values: list[Any], cotangent: Any) -> tuple[list[Any], None]:
+        cotangent = jax.lax.optimization_barrier(cotangent)
         return [slope.received(cotangent, x) for slope, x in zip(slopes, values, strict=True)], None
 
     given.defvjp(forward, backward)
