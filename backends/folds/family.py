@@ -20,7 +20,7 @@ from ...ir.transition import Transition
 from ...ir.values import Value
 from ..backend import Uses
 from .pattern import Sweep, Unit
-from .tape import hidden_number, taken
+from .tape import hidden_numbers, taken
 
 MANY = 4
 """So many like units are taken as one; fewer are written out, and their traces lie where they are."""
@@ -83,7 +83,7 @@ class Family:
 
 def apart(array: Any, count: int, axis: int = 0) -> list[Any]:
     """The entries along an axis. Each is read in the same way, at a number that XLA does not see: compiled once."""
-    return [taken(array, hidden_number(k), axis) for k in range(count)]
+    return [taken(array, k, axis) for k in hidden_numbers(count)]
 
 
 def _derivatives(unit: Unit, scene: Scene) -> tuple[Any, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ..shared import is_parts
 
@@ -33,8 +34,8 @@ def written(rows: Any, at: Any, values: Any) -> Any:
     def replaced(x: Any, r: Any) -> Any:
         if not is_parts(x):
             return put(r, x[None], at)
-        for k, part in enumerate(x.arrays):
-            r = put(r, part[None, None], at, hidden_number(k))
+        for k, part in zip(hidden_numbers(len(x.arrays)), x.arrays, strict=True):
+            r = put(r, part[None, None], at, k)
         return r
 
     return jax.tree.map(replaced, values, rows, is_leaf=is_parts)
@@ -64,11 +65,12 @@ def put(array: jax.Array, part: jax.Array, *at: Any) -> jax.Array:
     return jax.lax.dynamic_update_slice(array, part.astype(array.dtype), start, allow_negative_indices=False)
 
 
-def _alike(places: list[Any], one: Any) -> list[jax.Array]:
+def _alike(places: list[Any], one: Any) -> list[Any]:
     """Places in the integer type of one of them."""
-    return [jnp.asarray(place, jnp.asarray(one).dtype) for place in places]
+    dtype = jnp.result_type(one)
+    return [x.astype(dtype) if isinstance(x, jax.Array) else np.asarray(x, dtype) for x in places]
 
 
-def hidden_number(k: int) -> jax.Array:
-    """A number that XLA takes for unknown: what differs in such a number alone is compiled once."""
-    return jax.lax.optimization_barrier(jnp.int32(k))
+def hidden_numbers(count: int) -> list[jax.Array]:
+    """The numbers from zero up that XLA takes for unknown: what differs in such a number alone is compiled once."""
+    return jax.lax.optimization_barrier([np.int32(k) for k in range(count)])
