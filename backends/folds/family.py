@@ -22,7 +22,7 @@ from ..backend import Uses
 from .pattern import Sweep, Unit
 from .tape import hidden_numbers, taken
 
-MANY = 4
+MANY = 8
 """So many like units are taken as one; fewer are written out, and their traces lie where they are."""
 
 
