@@ -1,7 +1,7 @@
 """New states whose derivatives a plan computes anyway: reverse mode takes these, and not the step's own once more.
 
-Where a state's new value is made of nothing but old states of its group, position by position, and outputs of sites with
-traces, its derivatives are the Jacobians and the sensitivities of the plan.
+Where a state's new value is made of nothing but old states of its group, position by position, and outputs of sites
+with traces, its derivatives are the Jacobians and the sensitivities of the plan.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
-from ...coupling.primitives import nonlinear_rule
 from ...ir import jaxpr as jx
 from ...ir.plan import Jacobian, Sensitivity
 from ...ir.plan.jacobian import hidden_operands
 from ...ir.regions import FORWARD
-from ...ir.transition import Region, Site, Transition
+from ...ir.transition import Region, Site, State, Transition
 from ...ir.values import Value
 from ..backend import Uses
 from .family import Family
 from .pattern import Unit
 from .replay import Slope, Slopes
+
 
 class Source(NamedTuple):
     """One of the things that a new state is made of: an old state, or a site's output."""
@@ -123,7 +123,7 @@ class _Finder:
                 found[var] = None
                 continue
             eqn = self.producers.producer(var)
-            if eqn is None or eqn.effects or nonlinear_rule(eqn) or (var is variable and len(eqn.outvars) > 1):
+            if eqn is None or eqn.effects or (var is variable and len(eqn.outvars) > 1):
                 return None
             pending += [atom for atom in eqn.invars if not jx.is_literal(atom)]
         return list(found)
@@ -134,7 +134,7 @@ class _Finder:
         for k, on in enumerate(unit.states):
             value = unit.jacobians.get((place, on))
             op = None if value is None else self.uses.maker.get(value)
-            if type(op) is not Jacobian or op.group is not group or op.entire or value.type.is_complex:
+            if type(op) is not Jacobian or op.group is not group or op.entire or not _of_type(value, hidden[place]):
                 continue
             pair = group.states.index(hidden[place]), group.states.index(hidden[on])
             if op.pairs[op.results.index(value)] == pair and op.coupling(*pair).is_identity:
@@ -142,11 +142,17 @@ class _Finder:
 
     def _sites(self, unit: Unit, place: int) -> Iterator[tuple[int, Site]]:
         """The sites, by their sweeps' places in the unit, with a known derivative of a new state."""
-        of = unit.group.states.index(self.transition.hidden[place])
+        state = self.transition.hidden[place]
+        of = unit.group.states.index(state)
         for k, sweep in enumerate(unit.sweeps):
             value = sweep.factors.get(place)
             op = None if value is None else self.uses.maker.get(value)
-            if type(op) is not Sensitivity or op.association.group is not unit.group or value.type.is_complex:
+            if type(op) is not Sensitivity or op.association.group is not unit.group or not _of_type(value, state):
                 continue
             if op.association.site is sweep.site and op.states[op.results.index(value)] == of:
                 yield k, sweep.site
+
+
+def _of_type(derivative: Any, state: State) -> bool:
+    """Whether a derivative is real, and of a state's own element type: it then multiplies cotangents as they are."""
+    return not derivative.type.is_complex and derivative.type.dtype == state.after.type.dtype

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
 from ...ir import jaxpr as jx
 from ...ir.plan import Scene
-from ...ir.transition import Site
 from ...ir.values import Value
 from ..calls import Arrays, Calls
 from ..program import Action, Program
@@ -24,59 +23,18 @@ from ..reverse import BySites, Reverse, Run, stacked_product
 from ..shared import Parts, Shared
 from . import tape
 from .algebra import Held, added
-from .keeping import Keeping
 from .cells import Cells
 from .family import Family, apart, families
 from .handed_on import HandedOn, Left, with_last
 from .history import no_steps, swept_step
+from .keeping import Keeping
 from .lag import Lag
 from .pattern import Unit
 from .replay import Replay, Slopes
+from .rows import Back, Found, Kept
 from .schedule import Way
 from .trace_pass import trace_pass
 from .traced import Traced, filled, only
-
-
-class Kept(NamedTuple):
-    """What a step leaves for the way back."""
-
-    alone: list[Any]
-    """States as they were before the step, and results of costly equations."""
-    together: list[Any]
-    """The same of many units."""
-    bars: Arrays
-    """The loss's derivatives by the outputs that carry credit."""
-
-
-class Found(NamedTuple):
-    """What a step gives on the way back."""
-
-    sent: dict[int, Any]
-    """For each site with a product, by place, the cotangent of its output, with what later windows send to its data."""
-    together: list[Any]
-    """The same for each of `OneScan.together`, its sites together."""
-    by_family: list[Any]
-    """Of each family the sweeps' sensitivities, carried to the fold's end, and the credit that is not in `sent`."""
-    data: dict[int, Any]
-    """The data that operations of the plan compute, by place in `OneScan.data`."""
-
-
-class Back(NamedTuple):
-    """What the scan backwards over a fold comes to."""
-
-    plain: Arrays
-    """The cotangents of weights that are used outside sites."""
-    data: dict[Value, Any]
-    """The data of sites and traces, `[time, ...]`."""
-    sent: dict[int, Any]
-    """For each site with a product, by place, the cotangents of its output, what later windows send included."""
-    products: list[tuple[int, Any]]
-    """What is added to weights, by a site of theirs."""
-    reads: dict[Value, Any]
-    """The contractions of the traces that entered the fold, by their results."""
-    rows: list[tuple[Site, Any, Any]]
-    """Further products to do: site, data, cotangents of its output."""
-
 
 Add: TypeAlias = Callable[[Any, Back], Any]
 """`(sums, back) -> sums`, with what a fold adds."""
@@ -260,7 +218,7 @@ class OneScan:
         own = [self.given.weights[k] for k in self.calls.site_weights]
         given = [*self.given.weights, *states, *inputs, *own, *self.calls.no_shifts()]
         values = self.replay.forward(given)
-        results = [jx.read(values, atom) for atom in jx.outvars(self.region.body)]
+        results = self._results(values)
         outputs = results[len(states) : len(states) + len(self.transition.outputs)]
 
         def loss(chosen: Arrays) -> tuple[Any, Any]:
@@ -271,7 +229,7 @@ class OneScan:
 
         value, pull, aux = jax.vjp(loss, [outputs[k] for k in self.outputs], has_aux=True)
         (bars,) = pull(jnp.ones_like(value))
-        known = self._known(given, results)
+        known = self._known(given, values)
         data = {
             k: known[bundle[0]] if len(bundle) == 1 else Parts([known[v] for v in bundle])
             for k, bundle in enumerate(self.data)
@@ -280,9 +238,12 @@ class OneScan:
         kept = Kept(*self.keeping.packed(values), bars)
         return results[: len(states)], Shared(kept), Shared(data), (value, aux)
 
-    def _known(self, given: Arrays, results: Arrays) -> dict[Value, Any]:
+    def _results(self, values: dict[Any, Any]) -> Arrays:
+        return [jx.read(values, atom) for atom in jx.outvars(self.region.body)]
+
+    def _known(self, given: Arrays, values: dict[Any, Any]) -> dict[Value, Any]:
         """The values that a step's region takes and gives."""
-        known = dict(zip(self.region.outputs, results, strict=True))
+        known = dict(zip(self.region.outputs, self._results(values), strict=True))
         return known | dict(zip(self.region.inputs, given, strict=True)) | self.given.constants
 
     def _backwards(
@@ -298,17 +259,17 @@ class OneScan:
     ) -> tuple[Any, Any]:
         """One step back; `begins` says whether a window begins with it, `last` whether it is the fold's last."""
         bars, plain, units, left = carry
-        of_step = self._values(kept.tree, inputs)
+        given, of_step = self._values(kept.tree, inputs)
         scene = Scene(
             transition=self.transition,
-            values={**self._known(*of_step[:2]), **dict(zip(self.program.signals, signals, strict=True)), **fixed},
+            values={**self._known(given, of_step), **dict(zip(self.program.signals, signals, strict=True)), **fixed},
         )
         together = dict(zip(self.keeping.together, kept.tree.together, strict=True))
         linearised = [
             family.linearised(scene, together, lambda own, actions=actions: self._act(own, actions))
             for family, actions in zip(self.families, self.actions, strict=True)
         ]
-        entering, shifts, more = self._pulled(*of_step, self.cells.slopes(linearised), (bars, kept.tree.bars))
+        entering, shifts, more = self._pulled(given, of_step, self.cells.slopes(linearised), (bars, kept.tree.bars))
         crossing = self._of_hidden(entering) if way.windows > 1 else None
         entering = _inside(entering, begins, way)
         moved, found, steps = list[Any](), list[Any](), list[Any]()
@@ -334,20 +295,18 @@ class OneScan:
             if any(value not in scene.values for value in action.results):
                 action.run(scene, self.program.overrides)
 
-    def _values(self, kept: Kept, inputs: Arrays) -> tuple[Arrays, Arrays, dict[Any, Any]]:
-        """A step's arguments, its results, and the values of all its variables."""
+    def _values(self, kept: Kept, inputs: Arrays) -> tuple[Arrays, dict[Any, Any]]:
+        """A step's arguments, and the values of all its variables."""
         weights, of_sites = self.given.weights, [self.given.weights[k] for k in self.calls.site_weights]
         left = self.keeping.unpacked(kept.alone, kept.together)
         states = [left[var] for var in self.states]
         given = [*weights, *states, *inputs, *of_sites, *self.calls.no_shifts()]
-        values = self.replay.values(given, left)
-        return given, [jx.read(values, atom) for atom in jx.outvars(self.region.body)], values
+        return given, self.replay.values(given, left)
 
     def _pulled(
-        self, given: Arrays, results: Arrays, values: dict[Any, Any], slopes: Slopes, bars: tuple[Arrays, Arrays]
+        self, given: Arrays, values: dict[Any, Any], slopes: Slopes, bars: tuple[Arrays, Arrays]
     ) -> tuple[Arrays, Arrays, Arrays]:
         """The cotangents of a step's states, of the shifts and of plain weights, from those of states and outputs."""
-        del results
         places, run = self.calls.credit_places, self.given
         first, count = len(self.transition.weights), len(self.transition.states)
         wanted = [*places, *(count + k for k in self.outputs)]

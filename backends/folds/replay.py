@@ -15,6 +15,7 @@ from ...ir.expression import Expression
 from ..calls import Arrays
 from .algebra import added
 
+
 class Slope(NamedTuple):
     """The derivative of one variable by another."""
 
