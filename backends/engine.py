@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -73,6 +73,11 @@ class Engine:
     def kinds(self) -> Any:
         """The shapes and element types of the traces at the beginning of a sequence, as a carry holds them."""
         return jax.eval_shape(lambda: self.start(jax.random.key(0)))
+
+    @cached_property
+    def started(self) -> Callable[..., Traces]:
+        """`start`, all traces compiled as one program, once."""
+        return jax.jit(self.start)
 
     def start(self, key: jax.Array | None = None) -> Traces:
         """The traces at the beginning of a sequence, from a key where some trace is drawn.
