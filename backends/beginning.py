@@ -24,7 +24,7 @@ def started(engine: Engine, key: jax.Array | None, states: Arrays, layout: Layou
         return jax.lax.pcast(engine.start(key), tuple(sorted(axes)), to="varying")
     mesh = _mesh_of(states)
     if mesh is None:
-        return engine.start(key)
+        return engine.started(key)
     kinds = engine.kinds
     groups = _groups(engine.transition, states)
     found = trace_axes(engine.transition, kinds, engine.lag.data, groups, dict(mesh.shape))

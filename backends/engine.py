@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -74,6 +74,11 @@ class Engine:
         """The shapes and element types of the traces at the beginning of a sequence, as a carry holds them."""
         return jax.eval_shape(lambda: self.start(jax.random.key(0)))
 
+    @cached_property
+    def started(self) -> Callable[..., Traces]:
+        """`start`, all traces compiled as one program, once."""
+        return jax.jit(self.start)
+
     def start(self, key: jax.Array | None = None) -> Traces:
         """The traces at the beginning of a sequence, from a key where some trace is drawn.
 
@@ -85,12 +90,12 @@ class Engine:
                 f"rule '{self.calls.plan.rule}' draws random numbers, and learner.init was given no key",
                 help="pass learner.init(params, states, key=jax.random.key(0))",
             )
-        given = jax.random.key(0) if key is None else key
         found: list[Any] = []
         for k, (trace, dtype) in enumerate(zip(self.calls.plan.traces, self.held, strict=True)):
             if trace.start is None:
                 found.append(jnp.zeros(trace.before.type.shape, dtype))
                 continue
+            given = jax.random.key(0) if key is None else key
             own = jax.random.bits(jax.random.fold_in(given, k), (2,), jnp.uint32)
             (value,) = jx.evaluate(self.transition.region(trace.start).body, [own])
             found.append(value.astype(dtype))

@@ -23,7 +23,8 @@ from .drivers import merged, scan_pieces, steps_of
 from .folds.close import Closed
 from .folds.filters import filters
 from .folds.lag import Traces
-from .folds.one_scan import Back, OneScan
+from .folds.one_scan import OneScan
+from .folds.rows import Back
 from .folds.schedule import Stretch, Way, schedule
 from .program import Action
 from .reverse import Run, stacked_product

@@ -1,12 +1,37 @@
-"""A pytree in which an array that stands in several places is one leaf."""
+"""Pytrees in which an array that stands in several places is one leaf, and in which some arrays are to be one."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
 import jax
 
 T = TypeVar("T")
+
+
+@jax.tree_util.register_pytree_node_class
+class Parts:
+    """Arrays of one shape that a loop writes into one, along a leading axis."""
+
+    def __init__(self, arrays: Sequence[Any]) -> None:
+        """Hold `arrays`."""
+        self.arrays = list(arrays)
+
+    def tree_flatten(self) -> tuple[list[Any], None]:
+        """The arrays."""
+        return self.arrays, None
+
+    @classmethod
+    def tree_unflatten(cls, where: None, arrays: Sequence[Any]) -> Parts:
+        """The arrays again."""
+        del where
+        return cls(arrays)
+
+
+def is_parts(x: Any) -> bool:
+    """Whether something is `Parts`."""
+    return isinstance(x, Parts)
 
 
 @jax.tree_util.register_pytree_node_class
@@ -22,7 +47,7 @@ class Shared(Generic[T]):
 
     def tree_flatten(self) -> tuple[list[Any], Any]:
         """The different arrays, and where each of them stands."""
-        leaves, structure = jax.tree.flatten(self.tree)
+        leaves, structure = jax.tree.flatten(self.tree, is_leaf=is_parts)
         place: dict[int, int] = {}
         unique: list[Any] = []
         for leaf in leaves:
@@ -33,9 +58,9 @@ class Shared(Generic[T]):
 
     def alike(self, tree: Any) -> Shared[Any]:
         """Another tree of the same structure, whose arrays are shared as those of this one are."""
-        leaves, (_, (_, places)) = jax.tree.leaves(tree), self.tree_flatten()
+        leaves, (_, (_, places)) = jax.tree.leaves(tree, is_leaf=is_parts), self.tree_flatten()
         first = [places.index(k) for k in places]
-        return Shared(jax.tree.unflatten(jax.tree.structure(self.tree), [leaves[k] for k in first]))
+        return Shared(jax.tree.unflatten(jax.tree.structure(self.tree, is_leaf=is_parts), [leaves[k] for k in first]))
 
     @classmethod
     def tree_unflatten(cls, where: Any, unique: list[Any]) -> Shared[Any]:

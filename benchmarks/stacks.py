@@ -90,7 +90,8 @@ def seconds(make: Callable[[], Any]) -> tuple[Any, float]:
 
 def learner(step: Any, params: Any, states: Any, xs: Array, ts: Array) -> tuple[Program, Any]:
     """The compiled learner's gradient of the sequence."""
-    found = etir.compile(step, params, states, xs[0], rule="d_rtrl", window=WINDOW, sites="auto", on_truncated="ignore")
+    x = jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype)
+    found = etir.compile(step, params, states, x, rule="d_rtrl", window=WINDOW, sites="auto", on_truncated="ignore")
     driver = found.grad(loss)
     args = (params, found.init(params, states), xs, ts)
     run = lambda *args: driver(*args).grads  # noqa: E731

@@ -6,7 +6,7 @@ of all, stacked. So many layers are one program, and compile like one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,9 +20,9 @@ from ...ir.transition import Transition
 from ...ir.values import Value
 from ..backend import Uses
 from .pattern import Sweep, Unit
-from .tape import hidden_number, taken
+from .tape import hidden_numbers, taken
 
-MANY = 4
+MANY = 8
 """So many like units are taken as one; fewer are written out, and their traces lie where they are."""
 
 
@@ -57,8 +57,13 @@ class Family:
         places = zip(*(unit.states for unit in self.units), strict=True)
         return {of[0]: self.stacked([arrays[k] for k in of]) for of in places}
 
-    def linearised(self, scene: Scene, run: Callable[[Scene], None]) -> tuple[Any, Any]:
-        """Jacobians, and for each sweep the sensitivities, in a scene; `run` computes the first unit's."""
+    def linearised(
+        self, scene: Scene, together: Mapping[tuple[Value, ...], Any], run: Callable[[Scene], None]
+    ) -> tuple[Any, Any]:
+        """Jacobians, and for each sweep the sensitivities, in a scene; `run` computes the first unit's.
+
+        `together` has values of many units as one array, where there is one.
+        """
         if self.members is None:
             run(scene)
             return _derivatives(self.unit, scene)
@@ -70,12 +75,15 @@ class Family:
             run(own)
             return _derivatives(self.unit, own)
 
-        return jax.vmap(of_one)([self.stacked(scene.read(of)) for of in self.operands.values()])
+        every = self.operands.values()
+        found = jax.vmap(of_one)([together[v] if v in together else self.stacked(scene.read(v)) for v in every])
+        # Each of them is read many times: else XLA computes it where it is read, once and again.
+        return jax.lax.optimization_barrier(found)
 
 
 def apart(array: Any, count: int, axis: int = 0) -> list[Any]:
     """The entries along an axis. Each is read in the same way, at a number that XLA does not see: compiled once."""
-    return [taken(array, hidden_number(k), axis) for k in range(count)]
+    return [taken(array, k, axis) for k in hidden_numbers(count)]
 
 
 def _derivatives(unit: Unit, scene: Scene) -> tuple[Any, Any]:

@@ -9,71 +9,32 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
+from ...ir import jaxpr as jx
 from ...ir.plan import Scene
-from ...ir.transition import Site
 from ...ir.values import Value
 from ..calls import Arrays, Calls
 from ..program import Action, Program
 from ..reverse import BySites, Reverse, Run, stacked_product
-from ..shared import Shared
+from ..shared import Parts, Shared
 from . import tape
 from .algebra import Held, added
+from .cells import Cells
 from .family import Family, apart, families
 from .handed_on import HandedOn, Left, with_last
 from .history import no_steps, swept_step
+from .keeping import Keeping
 from .lag import Lag
 from .pattern import Unit
-from .replay import Replay
+from .replay import Replay, Slopes
+from .rows import Back, Found, Kept
 from .schedule import Way
 from .trace_pass import trace_pass
 from .traced import Traced, filled, only
-
-
-class Kept(NamedTuple):
-    """What a step leaves for the way back."""
-
-    states: Arrays
-    """As they were before the step."""
-    left: Any
-    """The results of costly equations."""
-    bars: Arrays
-    """The loss's derivatives by the outputs that carry credit."""
-
-
-class Found(NamedTuple):
-    """What a step gives on the way back."""
-
-    sent: dict[int, Any]
-    """For each site with a product, by place, the cotangent of its output, with what later windows send to its data."""
-    together: list[Any]
-    """The same for each of `OneScan.together`, its sites along a leading axis."""
-    by_family: list[Any]
-    """Of each family the sweeps' sensitivities, carried to the fold's end, and the credit that is not in `sent`."""
-    data: dict[int, Any]
-    """The data that operations of the plan compute, by place in `OneScan.data`."""
-
-
-class Back(NamedTuple):
-    """What the scan backwards over a fold comes to."""
-
-    plain: Arrays
-    """The cotangents of weights that are used outside sites."""
-    data: dict[Value, Any]
-    """The data of sites and traces, `[time, ...]`."""
-    sent: dict[int, Any]
-    """For each site with a product, by place, the cotangents of its output, what later windows send included."""
-    products: list[tuple[int, Any]]
-    """What is added to weights, by a site of theirs."""
-    reads: dict[Value, Any]
-    """The contractions of the traces that entered the fold, by their results."""
-    rows: list[tuple[Site, Any, Any]]
-    """Further products to do: site, data, cotangents of its output."""
-
 
 Add: TypeAlias = Callable[[Any, Back], Any]
 """`(sums, back) -> sums`, with what a fold adds."""
@@ -89,6 +50,9 @@ class OneScan:
         self.transition, self.region = calls.transition, calls.forward_region
         self.replay = Replay(self.region.body, self._moved())
         self.families = families(self.transition, program.plan, program.sweeps.units)
+        self.cells = Cells(self.transition, self.region, self.families, program.uses, self.replay.moved)
+        self.states = jx.argument_vars(self.region.body)[len(self.transition.weights) :][: len(self.transition.states)]
+        self.keeping = Keeping(self.region, [*self.states, *self.replay.costly], self.families)
         self.outputs = [k for k, y in enumerate(self.transition.outputs) if y.value.type.carries_credit]
         self.bundles = [self._data_of(f, k) for f in self.families for k, _ in enumerate(f.unit.sweeps)]
         together = {v for bundle in self.bundles for v in bundle}
@@ -131,7 +95,7 @@ class OneScan:
         first = tape.row(arrays, 0)
         fixed = {t.before: traces[self.program.place[t]] for t in self.program.fixed_traces}
         forwards = Traced(self._forwards, states, first)
-        _, kinds, *others = forwards.kinds
+        _, kinds, *others = map(tape.joined, forwards.kinds)
 
         def backward_step(carry: Any, kept: Any, inputs: Arrays, signals: Arrays, begins: Any, last: Any) -> Any:
             return self._backwards(carry, kept, inputs, signals, begins, last, fixed, way)
@@ -170,7 +134,7 @@ class OneScan:
             return states, held, left, add(sums, back), kept, data, found, out
 
         kept = tape.blank(only(read, kinds), way.rows)
-        rows = [tape.blank(of, ahead + way.rows) for of in (others[0], backwards.kinds[1])]
+        rows = [tape.blank(of, ahead + way.rows) for of in (others[0], tape.joined(backwards.kinds[1]))]
         now = (states, held, left, sums, kept, *rows, tape.blank(others[1], way.length))
         states, held, left, sums, _, _, _, out = jax.lax.fori_loop(0, way.folds, fold, now)
         return states, self.handed_on.released(traces, held, left), sums, out
@@ -253,7 +217,8 @@ class OneScan:
         inputs, _, target = xt
         own = [self.given.weights[k] for k in self.calls.site_weights]
         given = [*self.given.weights, *states, *inputs, *own, *self.calls.no_shifts()]
-        results, left = self.replay.forward(given)
+        values = self.replay.forward(given)
+        results = self._results(values)
         outputs = results[len(states) : len(states) + len(self.transition.outputs)]
 
         def loss(chosen: Arrays) -> tuple[Any, Any]:
@@ -264,17 +229,21 @@ class OneScan:
 
         value, pull, aux = jax.vjp(loss, [outputs[k] for k in self.outputs], has_aux=True)
         (bars,) = pull(jnp.ones_like(value))
-        known = self._known(given, results)
+        known = self._known(given, values)
         data = {
-            k: known[bundle[0]] if len(bundle) == 1 else jnp.stack([known[v] for v in bundle])
+            k: known[bundle[0]] if len(bundle) == 1 else Parts([known[v] for v in bundle])
             for k, bundle in enumerate(self.data)
             if self.computed.isdisjoint(bundle)
         }
-        return results[: len(states)], Shared(Kept(states, left, bars)), Shared(data), (value, aux)
+        kept = Kept(*self.keeping.packed(values), bars)
+        return results[: len(states)], Shared(kept), Shared(data), (value, aux)
 
-    def _known(self, given: Arrays, results: Arrays) -> dict[Value, Any]:
+    def _results(self, values: dict[Any, Any]) -> Arrays:
+        return [jx.read(values, atom) for atom in jx.outvars(self.region.body)]
+
+    def _known(self, given: Arrays, values: dict[Any, Any]) -> dict[Value, Any]:
         """The values that a step's region takes and gives."""
-        known = dict(zip(self.region.outputs, results, strict=True))
+        known = dict(zip(self.region.outputs, self._results(values), strict=True))
         return known | dict(zip(self.region.inputs, given, strict=True)) | self.given.constants
 
     def _backwards(
@@ -290,16 +259,21 @@ class OneScan:
     ) -> tuple[Any, Any]:
         """One step back; `begins` says whether a window begins with it, `last` whether it is the fold's last."""
         bars, plain, units, left = carry
-        entering, shifts, more, known = self._pulled(kept.tree, inputs, bars)
+        given, of_step = self._values(kept.tree, inputs)
         scene = Scene(
             transition=self.transition,
-            values={**known, **dict(zip(self.program.signals, signals, strict=True)), **fixed},
+            values={**self._known(given, of_step), **dict(zip(self.program.signals, signals, strict=True)), **fixed},
         )
+        together = dict(zip(self.keeping.together, kept.tree.together, strict=True))
+        linearised = [
+            family.linearised(scene, together, lambda own, actions=actions: self._act(own, actions))
+            for family, actions in zip(self.families, self.actions, strict=True)
+        ]
+        entering, shifts, more = self._pulled(given, of_step, self.cells.slopes(linearised), (bars, kept.tree.bars))
         crossing = self._of_hidden(entering) if way.windows > 1 else None
         entering = _inside(entering, begins, way)
         moved, found, steps = list[Any](), list[Any](), list[Any]()
-        for family, actions, (product, credit) in zip(self.families, self.actions, units, strict=True):
-            jacobians, sensitive = family.linearised(scene, lambda own, actions=actions: self._act(own, actions))
+        for family, (jacobians, sensitive), (product, credit) in zip(self.families, linearised, units, strict=True):
             here = family.unit.algebra.here(jacobians)
             steps.append((here, sensitive))
             arrived = None if crossing is None else _crossing(family.by_state(crossing), begins, way)
@@ -321,25 +295,35 @@ class OneScan:
             if any(value not in scene.values for value in action.results):
                 action.run(scene, self.program.overrides)
 
-    def _pulled(self, kept: Kept, inputs: Arrays, bars: Arrays) -> tuple[Arrays, Arrays, Arrays, dict[Value, Any]]:
-        """The cotangents of a step's states, of the shifts and of plain weights, and the step's values."""
-        places, run = self.calls.credit_places, self.given
+    def _values(self, kept: Kept, inputs: Arrays) -> tuple[Arrays, dict[Any, Any]]:
+        """A step's arguments, and the values of all its variables."""
+        weights, of_sites = self.given.weights, [self.given.weights[k] for k in self.calls.site_weights]
+        left = self.keeping.unpacked(kept.alone, kept.together)
+        states = [left[var] for var in self.states]
+        given = [*weights, *states, *inputs, *of_sites, *self.calls.no_shifts()]
+        return given, self.replay.values(given, left)
 
-        def again(credited: Arrays, own: Any) -> tuple[Any, Any]:
-            now = list(kept.states)
+    def _pulled(
+        self, given: Arrays, values: dict[Any, Any], slopes: Slopes, bars: tuple[Arrays, Arrays]
+    ) -> tuple[Arrays, Arrays, Arrays]:
+        """The cotangents of a step's states, of the shifts and of plain weights, from those of states and outputs."""
+        places, run = self.calls.credit_places, self.given
+        first, count = len(self.transition.weights), len(self.transition.states)
+        wanted = [*places, *(count + k for k in self.outputs)]
+
+        def again(credited: Arrays, own: Any) -> tuple[Arrays, Arrays]:
+            weights, of_sites = self.reverse.weights(run, own)
+            now = list(given[first : len(given) - 2 * len(of_sites)])
             for k, x in zip(places, credited, strict=True):
                 now[k] = x
-            weights, of_sites = self.reverse.weights(run, own)
-            given = [*weights, *now, *inputs, *of_sites, *self.reverse.at_step(self.reverse.shifts(own))]
-            results = self.replay.again(given, kept.left)
-            outputs = [results[len(now) + k] for k in self.outputs]
-            return ([results[k] for k in places], outputs), (given, results)
+            arguments = [*weights, *now, *of_sites, *self.reverse.at_step(self.reverse.shifts(own))]
+            found = self.replay.again(arguments, values, slopes, wanted)
+            return found[: len(places)], found[len(places) :]
 
         shifts, plain = self.reverse.variables(run, 1)
-        own = ([x[0] for x in shifts], plain)
-        _, pull, values = jax.vjp(again, [kept.states[k] for k in places], own, has_aux=True)
-        entering, (sent, more) = pull((bars, kept.bars))
-        return entering, sent, more, self._known(*values)
+        _, pull = jax.vjp(again, [given[first + k] for k in places], ([x[0] for x in shifts], plain))
+        entering, (sent, more) = pull(bars)
+        return entering, sent, more
 
     def _own_sites(self, family: Family, place: int) -> list[int]:
         """The sites of one sweep of each unit, where what later windows send joins their cotangents; else none."""
@@ -370,8 +354,9 @@ class OneScan:
             for place, credit in enumerate(credits):
                 sites = self._own_sites(family, place)
                 if (family, place) in self.together:
-                    terms = [family.stacked([sent.pop(k)[0] for k in sites]), *([] if credit is None else [credit])]
-                    together.append(added(terms))
+                    own = [sent.pop(k)[0] for k in sites]
+                    more = [] if credit is None else [family.apart(credit)]
+                    together.append(Parts([added(terms) for terms in zip(own, *more, strict=True)]))
                 elif credit is not None and sites:
                     for k, part in zip(sites, family.apart(credit), strict=True):
                         sent[k].append(part)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +15,18 @@ from ...ir.expression import Expression
 from ..calls import Arrays
 from .algebra import added
 
-Left = list[list[Any]]
-"""For each costly equation its results."""
+
+class Slope(NamedTuple):
+    """The derivative of one variable by another."""
+
+    by: Any
+    value: Any
+    received: Callable[[Any, Any], Any]
+    """`(cotangent, value) -> cotangent` of `by`."""
+
+
+Slopes: TypeAlias = Mapping[Any, Sequence[Slope]]
+"""For a variable the derivatives by all that it is made of."""
 
 
 class Replay:
@@ -37,30 +47,57 @@ class Replay:
                 self.moved.update(eqn.outvars)
         self.joined = {eqn.outvars[0]: eqn for eqn in self.equations if eqn.primitive.name == "concatenate"}
 
-    def forward(self, arguments: Sequence[Any]) -> tuple[Arrays, Left]:
-        """The results, and what `again` needs beside the arguments."""
-        env, left = self._env(arguments), list[Any]()
-        for eqn in self.equations:
-            jx.run_equations([eqn], env, located=False)
-            if not _is_cheap(eqn):
-                left.append([env[var] for var in eqn.outvars])
-        return self._results(env), left
+    @property
+    def costly(self) -> list[Any]:
+        """The variables of costly equations."""
+        return [var for eqn in self.equations if not _is_cheap(eqn) for var in eqn.outvars]
 
-    def again(self, arguments: Sequence[Any], left: Left) -> Arrays:
-        """The same results, to be differentiated by the arguments: costly equations are what they left."""
-        env, remaining = self._env(arguments), iter(left)
+    def forward(self, arguments: Sequence[Any]) -> dict[Any, Any]:
+        """The values of all variables."""
+        env = self._env(arguments)
+        jx.run_equations(self.equations, env, located=False)
+        return env
+
+    def values(self, arguments: Sequence[Any], left: Mapping[Any, Any]) -> dict[Any, Any]:
+        """The values of all variables again, those of costly equations and whatever else is `left` given."""
+        env = self._env(arguments) | dict(left)
         for eqn in self.equations:
-            if _is_cheap(eqn):
+            if any(var not in env for var in eqn.outvars):
+                jx.run_equations([eqn], env, located=False)
+        return env
+
+    def again(self, arguments: Sequence[Any], values: dict[Any, Any], slopes: Slopes, wanted: Sequence[int]) -> Arrays:
+        """The results in some places, to be differentiated by the arguments; `values` are those of all variables.
+
+        What has `slopes` is differentiated by these alone.
+        """
+        env = values | dict(zip(jx.argument_vars(self.body), arguments, strict=True))
+        results = jx.outvars(self.body)
+        for eqn in self._reaching([results[k] for k in wanted], slopes):
+            if eqn.outvars[0] in slopes:
+                variable, own = eqn.outvars[0], slopes[eqn.outvars[0]]
+                env[variable] = sloped(env[variable], [env[slope.by] for slope in own], own)
+            elif _is_cheap(eqn):
                 jx.run_equations([eqn], env, located=False)
             else:
-                env.update(zip(eqn.outvars, self._given(eqn, next(remaining), env), strict=True))
-        return self._results(env)
+                known_results = [values[var] for var in eqn.outvars]
+                env.update(zip(eqn.outvars, self._given(eqn, known_results, env), strict=True))
+        return [jx.read(env, results[k]) for k in wanted]
+
+    def _reaching(self, targets: Sequence[Any], slopes: Slopes) -> list[jx.Equation]:
+        """The equations that move some variables, in order, those aside that only lead to what has slopes."""
+        needed = {atom for atom in targets if not jx.is_literal(atom)}
+        kept: list[jx.Equation] = []
+        for eqn in reversed(self.equations):
+            if needed.isdisjoint(eqn.outvars) or self.moved.isdisjoint(eqn.outvars):
+                continue
+            kept.append(eqn)
+            own = [slope.by for slope in slopes[eqn.outvars[0]]] if eqn.outvars[0] in slopes else eqn.invars
+            needed.update(atom for atom in own if not jx.is_literal(atom))
+        return kept[::-1]
 
     def _env(self, arguments: Sequence[Any]) -> dict[Any, Any]:
         return dict(zip(jx.all_invars(self.body), [*jx.consts_of(self.body), *arguments], strict=True))
-
-    def _results(self, env: dict[Any, Any]) -> Arrays:
-        return [jx.read(env, atom) for atom in jx.outvars(self.body)]
 
     def _given(self, eqn: jx.Equation, results: list[Any], env: dict[Any, Any]) -> list[Any]:
         """An equation's known results, with its derivative by what goes in.
@@ -142,6 +179,26 @@ def known(
     given.defvjp(forward, reverse)
     others = [None if k in places else x for k, x in enumerate(operands)]
     return given([operands[k] for k in places], (results, others))
+
+
+def sloped(value: Any, sources: list[Any], slopes: Sequence[Slope]) -> Any:
+    """A value whose derivatives by what it is made of are known."""
+
+    @jax.custom_vjp
+    def given(sources: list[Any], known: tuple[Any, list[Any]]) -> Any:
+        del sources
+        return known[0]
+
+    def forward(sources: list[Any], known: tuple[Any, list[Any]]) -> tuple[Any, list[Any]]:
+        del sources
+        return known
+
+    def backward(values: list[Any], cotangent: Any) -> tuple[list[Any], None]:
+        cotangent = jax.lax.optimization_barrier(cotangent)
+        return [slope.received(cotangent, x) for slope, x in zip(slopes, values, strict=True)], None
+
+    given.defvjp(forward, backward)
+    return given(sources, (value, [slope.value for slope in slopes]))
 
 
 def _is_cheap(eqn: jx.Equation) -> bool:

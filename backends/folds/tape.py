@@ -6,6 +6,21 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from ..shared import is_parts
+
+
+def joined(kinds: Any) -> Any:
+    """A tree of kinds of arrays, `Parts` of them as one."""
+
+    def one(x: Any) -> Any:
+        if not is_parts(x):
+            return x
+        kind = x.arrays[0]
+        return jax.ShapeDtypeStruct((len(x.arrays), *kind.shape), kind.dtype)
+
+    return jax.tree.map(one, kinds, is_leaf=is_parts)
 
 
 def blank(kinds: Any, length: int) -> Any:
@@ -14,8 +29,16 @@ def blank(kinds: Any, length: int) -> Any:
 
 
 def written(rows: Any, at: Any, values: Any) -> Any:
-    """The rows, one of them replaced."""
-    return jax.tree.map(lambda r, x: put(r, x[None], at), rows, values)
+    """The rows, one of them replaced; `Parts` one by one, each in the same way: compiled once."""
+
+    def replaced(x: Any, r: Any) -> Any:
+        if not is_parts(x):
+            return put(r, x[None], at)
+        for k, part in zip(hidden_numbers(len(x.arrays)), x.arrays, strict=True):
+            r = put(r, part[None, None], at, k)
+        return r
+
+    return jax.tree.map(replaced, values, rows, is_leaf=is_parts)
 
 
 def cleared(rows: Any, at: Any) -> Any:
@@ -42,11 +65,12 @@ def put(array: jax.Array, part: jax.Array, *at: Any) -> jax.Array:
     return jax.lax.dynamic_update_slice(array, part.astype(array.dtype), start, allow_negative_indices=False)
 
 
-def _alike(places: list[Any], one: Any) -> list[jax.Array]:
+def _alike(places: list[Any], one: Any) -> list[Any]:
     """Places in the integer type of one of them."""
-    return [jnp.asarray(place, jnp.asarray(one).dtype) for place in places]
+    dtype = jnp.result_type(one)
+    return [x.astype(dtype) if isinstance(x, jax.Array) else np.asarray(x, dtype) for x in places]
 
 
-def hidden_number(k: int) -> jax.Array:
-    """A number that XLA takes for unknown: what differs in such a number alone is compiled once."""
-    return jax.lax.optimization_barrier(jnp.int32(k))
+def hidden_numbers(count: int) -> list[jax.Array]:
+    """The numbers from zero up that XLA takes for unknown: what differs in such a number alone is compiled once."""
+    return jax.lax.optimization_barrier([np.int32(k) for k in range(count)])

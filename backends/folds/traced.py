@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from ...ir import jaxpr as jx
+from ..shared import is_parts
 
 
 class Traced:
@@ -45,8 +46,8 @@ class Traced:
 
 
 def only(chosen: list[bool], tree: Any) -> list[Any]:
-    """The leaves that are chosen."""
-    return [x for is_chosen, x in zip(chosen, jax.tree.leaves(tree), strict=True) if is_chosen]
+    """The leaves that are chosen, `Parts` whole."""
+    return [x for is_chosen, x in zip(chosen, jax.tree.leaves(tree, is_leaf=is_parts), strict=True) if is_chosen]
 
 
 def filled(chosen: list[bool], leaves: list[Any], kinds: Any) -> Any:

@@ -96,6 +96,8 @@ class _Walk:
         self.summed: dict[Any, frozenset[Any]] = {}
         """For a value the sources that it depends on through a sum over positions."""
         self.culprits: dict[Any, Crossing] = {}
+        self.composed: dict[tuple[Coupling, Coupling], Coupling | None] = {}
+        """What has been composed: layers that are alike couple alike."""
 
     def run(self) -> None:
         for place, eqn in enumerate(self.credit.equations):
@@ -133,7 +135,7 @@ class _Walk:
         """Record what one result depends on, or that it is held."""
         pairs = [(deps, coupling) for _, deps, coupling in live]
         crossing = _not_holomorphic(eqn, var, pairs, self.followed) or self.must_hold.get(var)
-        self.depends[var] = {} if crossing else _combine(pairs, self.followed)
+        self.depends[var] = {} if crossing else self._combine(pairs)
         if summed := self._summed(eqn, live):
             self.summed[var] = summed
         if crossing is None and not is_unfolding(eqn) and self._is_spread(self.depends[var], summed):
@@ -141,7 +143,7 @@ class _Walk:
             blamed = self._blame(eqn, live, crossing)
             if blamed:
                 kept = [(deps, coupling) for atom, deps, coupling in live if atom not in blamed]
-                self.depends[var] = _combine(kept, self.followed)
+                self.depends[var] = self._combine(kept)
                 self.summed[var] = self._summed(eqn, [item for item in live if item[0] not in blamed])
                 return
         if crossing is not None:
@@ -167,7 +169,7 @@ class _Walk:
 
         Not where the operation itself is what spreads them: it may have other results, which it spreads no operand in.
         """
-        through = {item[0]: (_combine([item[1:]], self.followed), self._summed(eqn, [item])) for item in live}
+        through = {item[0]: (self._combine([item[1:]]), self._summed(eqn, [item])) for item in live}
         spread = [a for a, deps, c in live if self._is_spread(*through[a]) and a not in deps and not c.mixes]
         clean = [
             atom
@@ -196,6 +198,36 @@ class _Walk:
             var = flowing[0][0]
         return None
 
+    def _combine(self, live: list[tuple[Dependences, Coupling]]) -> Dependences:
+        """The dependences of a result; sources that are not followed (held values, weights) count by presence alone."""
+        if len(live) == 1 and live[0][1].is_identity:
+            return live[0][0]
+        result: Dependences = {}
+        for source, coupling in self._composed(live):
+            known = result.get(source)
+            joins = known is not None and known is not coupling and source in self.followed
+            result[source] = known.join(coupling) if known is not None and joins else coupling
+        return result
+
+    def _composed(self, live: list[tuple[Dependences, Coupling]]) -> Iterator[tuple[Any, Coupling]]:
+        """Sources and how they are reached."""
+        for deps, outer in live:
+            known: dict[int, Coupling | None] = {}
+            for source, inner in deps.items():
+                if outer.is_identity or source not in self.followed:
+                    yield source, inner
+                    continue
+                if id(inner) not in known:
+                    known[id(inner)] = self._compose(outer, inner)
+                composed = known[id(inner)]
+                if composed is not None:
+                    yield source, composed
+
+    def _compose(self, outer: Coupling, inner: Coupling) -> Coupling | None:
+        if (outer, inner) not in self.composed:
+            self.composed[outer, inner] = outer.compose(inner)
+        return self.composed[outer, inner]
+
     def _is_spread(self, dependences: Dependences, summed: frozenset[Any]) -> bool:
         if self.mixing:
             return False
@@ -211,33 +243,6 @@ def _trips(eqn: Any) -> dict[Any, int]:
     return {
         atom: int(eqn.params["length"]) for atom in eqn.invars[len(eqn.invars) - slices :] if not jx.is_literal(atom)
     }
-
-
-def _combine(live: list[tuple[Dependences, Coupling]], followed: set[Any]) -> Dependences:
-    """The dependences of a result; sources that are not `followed` (held values, weights) count by presence alone."""
-    if len(live) == 1 and live[0][1].is_identity:
-        return live[0][0]
-    result: Dependences = {}
-    for source, coupling in _composed(live, followed):
-        known = result.get(source)
-        joins = known is not None and known is not coupling and source in followed
-        result[source] = known.join(coupling) if known is not None and joins else coupling
-    return result
-
-
-def _composed(live: list[tuple[Dependences, Coupling]], followed: set[Any]) -> Iterator[tuple[Any, Coupling]]:
-    """Sources and how they are reached; many share one coupling, which is composed once."""
-    for deps, outer in live:
-        known: dict[int, Coupling | None] = {}
-        for source, inner in deps.items():
-            if outer.is_identity or source not in followed:
-                yield source, inner
-                continue
-            if id(inner) not in known:
-                known[id(inner)] = outer.compose(inner)
-            composed = known[id(inner)]
-            if composed is not None:
-                yield source, composed
 
 
 def is_spread(coupling: Coupling, summed: bool) -> bool:

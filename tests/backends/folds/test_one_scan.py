@@ -9,7 +9,9 @@ from learners import differing, driver
 from oracles import by_path
 
 import etir
+from etir.backends.folds.cells import Cells
 from etir.backends.folds.family import families
+from etir.backends.folds.replay import Replay
 
 LAYERS, SIZE, BATCH, STEPS = 3, 3, 2, 11
 
@@ -67,3 +69,36 @@ def test_layers_that_compute_something_else_are_not_alike(
     program = etir.compile(stack(leaks), params, states, xs[0], window=2, on_truncated="ignore")._engine.program
     found = families(program.transition, program.plan, program.sweeps.units)
     assert [family.members for family in found] == members
+
+
+@pytest.mark.parametrize(
+    ("last", "known"),
+    [
+        pytest.param(jnp.tanh, ["c", "h"], id="element by element"),
+        pytest.param(lambda c: jnp.tanh(c) + jnp.tanh(c @ jnp.ones((SIZE, SIZE))), ["c"], id="past a product"),
+    ],
+)
+def test_new_states_whose_derivatives_the_plan_has_are_not_differentiated_again(last: Any, known: list[str]):
+    def step(p: Any, s: Any, x: Any) -> Any:
+        u = jnp.concatenate([x, s["h"]], -1)
+        c = 0.5 * s["c"] + jnp.tanh(etir.matmul(u, p["g"]))
+        h = last(c)
+        return {"c": c, "h": h}, h + c
+
+    params, states, xs, ts = drawn()
+    params, states = params[0], states[0]
+    found: list[Any] = []
+    for backend in ("xla", "reference"):
+        learner = etir.compile(step, params, states, xs[0], window=3, backend=backend, on_truncated="ignore")
+        grads, losses, _ = driver(learner)(params, states, xs, ts)
+        found.append(by_path(grads) | {"losses": losses})
+        if backend == "xla":
+            program = learner._engine.program
+            region = program.transition.region("forward")
+            moved = Replay(region.body, range(len(region.inputs))).moved
+            units = families(program.transition, program.plan, program.sweeps.units)
+            cells = Cells(program.transition, region, units, program.uses, moved)
+            paths = [s.path for s in program.transition.hidden]
+            of = [paths[family.unit.states[k]] for family, own in cells.of for cell in own for k in cell]
+            assert sorted(of) == known
+    assert differing(*found) == {}
