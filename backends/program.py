@@ -14,6 +14,7 @@ from ..ir.plan import Along, LossSignal, Operation, Plan, Pullback, Scene, Total
 from ..ir.transition import Transition
 from ..ir.values import Value
 from .backend import Backend, Fused, Override, Table, Uses
+from .folds.exits import Exits
 from .folds.pattern import Sweeps
 
 
@@ -58,6 +59,7 @@ class Program:
         late, late_values = self._late(step)
         self.early = [a for a in step if a not in late]
         self.late = [a for a in step if a in late]
+        self.exits = self._exits(backend)
         window = [op for op in plan.at_window if op not in (self.vjp, self.pullback) and op not in taken]
         self.at_window = self._actions(window)
         self._sort_traces(late_values)
@@ -78,6 +80,14 @@ class Program:
         if backend.folds:
             found = Sweeps.of(self.transition, self.plan, self.uses, backend.choose)
         return found if self.overrides.keys().isdisjoint(map(type, found.operations)) else Sweeps.none()
+
+    def _exits(self, backend: Backend) -> Exits:
+        """What a window of several steps runs at once of the late operations; nothing that the backend overrides."""
+        if not backend.folds:
+            return Exits()
+        found = Exits.of(self.transition, self.plan, self.uses, backend.choose)
+        plain = {a.operation for a in self.late if type(a.operation) not in self.overrides}
+        return found.among(plain)
 
     @property
     def overrides(self) -> Mapping[type[Operation], Override]:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from ..ir.plan import Scene, Trace, WindowRun
 from ..ir.values import Value
 from .calls import Arrays, Calls
+from .folds.exits import Exits
 from .folds.lag import Traces
 from .program import Action, Program
 from .reverse import Reverse, Run
@@ -183,31 +184,39 @@ class Windows:
         actions = program.late
         if bars is None:
             actions = [a for a in actions if not program.credited.intersection(a.results)]
-        held = [given.traces[program.place[t]] for t in program.late_traces]
-        sums = program.late_totals if bars is not None else []
+        entered = {t: given.traces[program.place[t]] for t in program.late_traces}
+        exits = program.exits if steps > 1 else Exits()
+        at_once = {sweep.contract.results[0] for sweep in exits.sweeps}
+        actions = [a for a in actions if a.operation not in exits.operations]
+        stepped = [t for t in program.late_traces if t not in exits.traces]
+        wanted = [v for v in exits.needs(bars is not None) if v not in record]
+        sums = [v for v in program.late_totals if v not in at_once] if bars is not None else []
         fixed = self._fixed(given)
-        if not actions:
-            return held, {}
+        if not actions and not exits.units:
+            return list(entered.values()), {}
 
-        def body(carry: Any, at: Any) -> tuple[Any, None]:
+        def body(carry: Any, at: Any) -> tuple[Any, Any]:
             held, totals = carry
-            record, signals, bars = at
-            values: dict[Value, Any] = dict(run.constants) | dict(zip(names, record, strict=True))
+            rows, signals, bars = at
+            values: dict[Value, Any] = dict(run.constants) | dict(zip(names, rows, strict=True))
             values |= dict(zip(program.signals, signals, strict=True))
-            values |= dict(zip((t.before for t in program.late_traces), held, strict=True)) | fixed
+            values |= dict(zip((t.before for t in stepped), held, strict=True)) | fixed
             values |= dict(zip(program.loss_order, bars, strict=True)) if bars is not None else {}
             scene = Scene(transition=self.calls.transition, values=values)
             for action in actions:
                 action.run(scene, program.overrides)
-            held = [_like(values.get(t.after, old), old) for t, old in zip(program.late_traces, held, strict=True)]
-            return (held, [t + values[v] for t, v in zip(totals, sums, strict=True)]), None
+            held = [_like(values.get(t.after, old), old) for t, old in zip(stepped, held, strict=True)]
+            found = Shared({k: values[v] for k, v in enumerate(wanted)})
+            return (held, [t + values[v] for t, v in zip(totals, sums, strict=True)]), found
 
         names = list(record)
         zeros = [jnp.zeros(v.type.shape, v.type.dtype) for v in sums]
-        (held, totals), _ = jax.lax.scan(
-            body, (held, zeros), (list(record.values()), given.signals, bars), length=steps
-        )
-        return held, dict(zip(sums, totals, strict=True))
+        start = [entered[t] for t in stepped], zeros
+        (held, totals), found = jax.lax.scan(body, start, (list(record.values()), given.signals, bars), length=steps)
+        rows = {**record, **{v: found.tree[k] for k, v in enumerate(wanted)}}
+        after, read = exits.close(entered, rows, bars is not None)
+        after |= dict(zip(stepped, held, strict=True))
+        return [after[t] for t in program.late_traces], dict(zip(sums, totals, strict=True)) | read
 
     def end(self, run: Run, given: Given, leaving: Arrays, steps: int, totals: Mapping[Value, Any]) -> Scene:
         """The scene at a window's end, nothing of it run yet."""

@@ -73,6 +73,8 @@ class Unit:
     states: tuple[int, ...]
     jacobians: dict[Pair, Value]
     sweeps: tuple[Sweep, ...]
+    whole: bool = False
+    """Whether every trace is carried, derived or not."""
 
     @cached_property
     def algebra(self) -> Algebra:
@@ -86,6 +88,8 @@ class Unit:
 
         What it is after a step, `D E + f (x) x`, is had from the other states' before it. Such a trace is not carried.
         """
+        if self.whole:
+            return frozenset()
         read = {on for _, on in self.jacobians}
         begun = {k for s in self.sweeps for k, trace in s.trace_of.items() if trace.start is not None}
         return frozenset(self.states) - read - begun
@@ -123,7 +127,7 @@ class Sweeps:
     @classmethod
     def of(cls, transition: Transition, plan: Plan, uses: Uses, choose: Callable[[Sweep], Choice]) -> Sweeps:
         """The sweeps of a plan, gathered into units; `choose` says what each one's pass is run by."""
-        matcher = _Matcher(transition, plan, uses)
+        matcher = Matcher(transition, plan, uses)
         matched = [sweep for op in plan.step if (sweep := matcher.match(op)) is not None]
         found = [replace(sweep, choice=choose(sweep)) for sweep in matched]
         needs = [v for s in found for v in (*s.jacobians.values(), *s.factors.values(), s.data) if v is not None]
@@ -144,11 +148,12 @@ class Sweeps:
         return [sweep for unit in self.units for sweep in unit.sweeps]
 
 
-class _Matcher:
+class Matcher:
     """Whether an advance and all uses of its values are the pattern."""
 
     def __init__(self, transition: Transition, plan: Plan, uses: Uses) -> None:
-        self.transition, self.uses = transition, uses
+        """Prepare for the operations of one plan."""
+        self.transition, self.plan, self.uses = transition, plan, uses
         self.trace_of = {trace.before: trace for trace in plan.traces}
         self.vjp = next((op for op in plan.at_window if type(op) is Vjp), None)
         self.carried = _depending(plan)
@@ -173,8 +178,7 @@ class _Matcher:
         contract = self._contraction(op, reach)
         if not advanced or not local or contract is None or len(set(by.pairs)) != len(by.pairs):
             return None
-        assert self.vjp is not None
-        states = tuple(self.vjp.results.index(c) for c in contract.cotangents)
+        states = self._states(contract)
         pairs = [(states[i], states[j]) for i, j in by.pairs]
         return Sweep(
             advance=op,
@@ -188,18 +192,30 @@ class _Matcher:
             couplings=dict(zip(pairs, by.couplings, strict=True)) if type(by) is Neighbourhood else None,
         )
 
-    def _contraction(self, op: Advance, reach: Coupling | None) -> Contract | None:
-        """The one contraction that reads the trace, and whose result only the pull-back takes, for the right weight."""
+    def _states(self, contract: Contract) -> tuple[int, ...]:
+        """For each array of a trace its state, as a place among the hidden states."""
+        assert self.vjp is not None
+        return tuple(self.vjp.results.index(c) for c in contract.cotangents)
+
+    def _one_reader(self, op: Advance, reach: Coupling | None) -> Contract | None:
+        """The contraction that alone reads the entering trace, beside its advance; none reads the one that leaves."""
         readers = {reader for value in op.trace for reader in self.uses.of(value)} - {op}
-        if any(self.uses.of(value) for value in op.results) or len(readers) != 1 or self.vjp is None:
+        if any(self.uses.of(value) for value in op.results) or len(readers) != 1:
             return None
         (read,) = readers
         if type(read) is not Contract or read.trace != op.trace or read.reach != reach:
             return None
-        hidden = self.vjp.results[: len(self.transition.hidden)]
         once = all(len(self.uses.of(value)) == 2 for value in op.trace)
         right = read.association is getattr(op.by, "association", None) and len(set(read.cotangents)) == len(op.trace)
-        if not once or not right or any(c not in hidden for c in read.cotangents):
+        return read if once and right else None
+
+    def _contraction(self, op: Advance, reach: Coupling | None) -> Contract | None:
+        """The one contraction that reads the trace, and whose result only the pull-back takes, for the right weight."""
+        read = self._one_reader(op, reach)
+        if read is None or self.vjp is None:
+            return None
+        hidden = self.vjp.results[: len(self.transition.hidden)]
+        if any(c not in hidden for c in read.cotangents):
             return None
         takers = self.uses.of(read.results[0])
         if len(takers) != 1 or type(takers[0]) is not Pullback:
