@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from ..ir.plan import Scene, Trace, WindowRun
 from ..ir.values import Value
 from .calls import Arrays, Calls
-from .folds.exits import Exits
+from .folds.exits import FROM, Exits
 from .folds.lag import Traces
 from .program import Action, Program
 from .reverse import Reverse, Run
@@ -185,7 +185,7 @@ class Windows:
         if bars is None:
             actions = [a for a in actions if not program.credited.intersection(a.results)]
         entered = {t: given.traces[program.place[t]] for t in program.late_traces}
-        exits = program.exits if steps > 1 else Exits()
+        exits = program.exits if steps >= FROM else Exits()
         at_once = {sweep.contract.results[0] for sweep in exits.sweeps}
         actions = [a for a in actions if a.operation not in exits.operations]
         stepped = [t for t in program.late_traces if t not in exits.traces]

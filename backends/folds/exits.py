@@ -25,6 +25,9 @@ from .one_pass import Operands, Pass
 from .pattern import Matcher, Sweep, Unit
 from .trace_pass import trace_pass
 
+FROM = 4
+"""From so many steps on it takes less time than as many passes."""
+
 
 @dataclass(frozen=True, eq=False)
 class Exits:
@@ -68,7 +71,7 @@ class Exits:
     ) -> tuple[dict[Trace, Any], dict[Value, Any]]:
         """The traces after a window, and for each contraction its sum over the steps; none without credit.
 
-        `record` has `needs(credited)`, `[time, ...]`, of a window of two steps or more.
+        `record` has `needs(credited)`, `[time, ...]`, of a window of `FROM` steps or more.
         """
         traces, sums = dict[Trace, Any](), dict[Value, Any]()
         stretches = [_stretch(unit, record, credited) for unit in self.units]
