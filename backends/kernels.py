@@ -25,6 +25,12 @@ def kernels(transition: Transition, backend: str | Backend = "auto") -> str:
         rows.append((labels, choice.kernel, choice.reason))
         if choice.emitted:
             rows.append(("", "", choice.emitted))
+    for unit in (*program.sweeps.units, *program.exits.units):
+        if unit.choice is not None:
+            labels = ", ".join(state.path for state in unit.group.states)
+            rows.append((f"history of {labels}", unit.choice.kernel, unit.choice.reason))
+            if unit.choice.emitted:
+                rows.append(("", "", unit.choice.emitted))
     for trace in plan.traces:
         if not program.sweeps.carries(trace) and trace not in program.exits.traces:
             rows.append((trace.label, "xla", "the plan's operations advance it, one by one"))

@@ -78,14 +78,14 @@ class Program:
         """What whole folds run at once: nothing where the backend overrides an operation that a sweep stands for."""
         found = Sweeps.none()
         if backend.folds:
-            found = Sweeps.of(self.transition, self.plan, self.uses, backend.choose)
+            found = Sweeps.of(self.transition, self.plan, self.uses, backend)
         return found if self.overrides.keys().isdisjoint(map(type, found.operations)) else Sweeps.none()
 
     def _exits(self, backend: Backend) -> Exits:
         """What a window of several steps runs at once of the late operations; nothing that the backend overrides."""
         if not backend.folds:
             return Exits()
-        found = Exits.of(self.transition, self.plan, self.uses, backend.choose)
+        found = Exits.of(self.transition, self.plan, self.uses, backend)
         plain = {a.operation for a in self.late if type(a.operation) not in self.overrides}
         return found.among(plain)
 

@@ -7,7 +7,7 @@ back through the `D` to the window's first step, and one product of the window's
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -18,7 +18,7 @@ from ...coupling import Coupling
 from ...ir.plan import Advance, Contract, Operation, Plan, Total, Trace
 from ...ir.transition import Transition
 from ...ir.values import Value
-from ..backend import Choice, Uses
+from ..backend import Backend, Uses
 from ..reverse import stacked_product
 from .history import Stretch, backward
 from .one_pass import Operands, Pass
@@ -36,11 +36,12 @@ class Exits:
     units: tuple[Unit, ...] = ()
 
     @classmethod
-    def of(cls, transition: Transition, plan: Plan, uses: Uses, choose: Callable[[Sweep], Choice]) -> Exits:
-        """All of a plan's; `choose` says what each one's pass is run by."""
+    def of(cls, transition: Transition, plan: Plan, uses: Uses, backend: Backend) -> Exits:
+        """All of a plan's; `backend` says what each is run by."""
         matcher = _Matcher(transition, plan, uses)
         matched = [sweep for op in plan.step if (sweep := matcher.match(op)) is not None]
-        return cls(tuple(_unit(replace(sweep, choice=choose(sweep))) for sweep in matched))
+        units = [_unit(replace(sweep, choice=backend.choose(sweep))) for sweep in matched]
+        return cls(tuple(replace(unit, choice=backend.choose_history(unit)) for unit in units))
 
     def among(self, operations: set[Operation | None]) -> Exits:
         """Those whose operations are all among some."""

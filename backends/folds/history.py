@@ -75,10 +75,18 @@ def here_at(unit: Unit, jacobians: Mapping[Pair, Any], like: Mapping[int, Any]) 
 
 
 def backward(stretches: Sequence[Stretch], behind: bool) -> list[Carried]:
-    """Sweep backwards over the steps of a stretch, all units side by side in one loop.
+    """Sweep backwards over the steps of a stretch, each unit by what the backend has chosen.
 
     With `behind` the traces stay one step behind: the last step is no part of the products, nor of what is added.
     """
+    runs = {s: s.unit.choice.run for s in stretches if not behind and s.unit.choice is not None}
+    together = [s for s in stretches if runs.get(s) is None]
+    found = dict(zip(together, in_one_loop(together, behind), strict=True))
+    return [found[s] if s in found else runs[s](s) for s in stretches]
+
+
+def in_one_loop(stretches: Sequence[Stretch], behind: bool) -> list[Carried]:
+    """The sweep as XLA code, all units side by side in one loop."""
     if not stretches:
         return []
     start = [no_steps(s.unit, s.like, behind) for s in stretches]

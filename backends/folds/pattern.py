@@ -7,7 +7,6 @@ windows send back through the fold's own history comes out as cotangents of the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -29,7 +28,7 @@ from ...ir.plan import (
 )
 from ...ir.transition import Group, Site, Transition
 from ...ir.values import Value
-from ..backend import Choice, Uses
+from ..backend import Backend, Choice, Uses
 from .algebra import Algebra, OnPositions, OnSlots, Pair
 
 LITTLE = 1 << 18
@@ -75,6 +74,8 @@ class Unit:
     sweeps: tuple[Sweep, ...]
     whole: bool = False
     """Whether every trace is carried, derived or not."""
+    choice: Choice | None = None
+    """What the backend runs the sweep over its history by; None for XLA code."""
 
     @cached_property
     def algebra(self) -> Algebra:
@@ -125,14 +126,14 @@ class Sweeps:
         return cls()
 
     @classmethod
-    def of(cls, transition: Transition, plan: Plan, uses: Uses, choose: Callable[[Sweep], Choice]) -> Sweeps:
-        """The sweeps of a plan, gathered into units; `choose` says what each one's pass is run by."""
+    def of(cls, transition: Transition, plan: Plan, uses: Uses, backend: Backend) -> Sweeps:
+        """The sweeps of a plan, gathered into units; `backend` says what each is run by."""
         matcher = Matcher(transition, plan, uses)
         matched = [sweep for op in plan.step if (sweep := matcher.match(op)) is not None]
-        found = [replace(sweep, choice=choose(sweep)) for sweep in matched]
+        found = [replace(sweep, choice=backend.choose(sweep)) for sweep in matched]
         needs = [v for s in found for v in (*s.jacobians.values(), *s.factors.values(), s.data) if v is not None]
         return cls(
-            units=tuple(_units(found)),
+            units=tuple(replace(unit, choice=backend.choose_history(unit)) for unit in _units(found)),
             operations=frozenset(op for s in found for op in (s.advance, s.contract)),
             needs=tuple(dict.fromkeys(needs)),
             _traces=frozenset(t for s in found for t in s.traces),
