@@ -89,13 +89,14 @@ def test_auto_is_xla_as_long_as_nothing_wins():
     assert backend_of("pallas") == Pallas()
 
 
-def test_a_learner_has_the_same_numbers():
+@pytest.mark.parametrize(("rule", "window"), [("d_rtrl", 2), ("e_prop", 5)])
+def test_a_learner_has_the_same_numbers(rule: str, window: int):
     params, states, _ = model()
     random = np.random.default_rng(1)
     xs = jnp.asarray(random.normal(size=(5, BATCH, INPUTS)), jnp.float32)
 
     def learned(backend: str) -> Any:
-        learner = etir.compile(step, params, states, xs[0], window=2, backend=backend)
+        learner = etir.compile(step, params, states, xs[0], rule=rule, window=window, backend=backend)
         result = learner.grad(lambda y: (y**2).sum())(params, learner.init(), xs)
         return result.grads, learner.traces(result.carry)
 
