@@ -7,6 +7,7 @@ windows send back through the fold's own history comes out as cotangents of the 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -59,6 +60,17 @@ class Sweep:
         return self.placement.association.site
 
     @property
+    def of_a_step(self) -> int:
+        """The most numbers that a step's sensitivities, or its data, are."""
+        return max(self.placement.output_size * len(self.states), 0 if self.data is None else self.data.type.size)
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether a step's sensitivities or data are as large as an array of the trace, and larger than a state."""
+        positions = math.prod(self.placement.association.group.shape)
+        return self.of_a_step >= self.placement.size > positions
+
+    @property
     def trace_of(self) -> dict[int, Trace]:
         """The array of each state."""
         return dict(zip(self.states, self.traces, strict=True))
@@ -103,10 +115,11 @@ class Unit:
     def room(self) -> int | None:
         """The steps whose history takes no more than the traces themselves, or little; None where it is never much."""
         if self.sweeps[0].couplings is None:
-            return None
+            history = max((s.of_a_step for s in self.sweeps if s.is_sparse), default=0)
+        else:
+            history = max(sweep.placement.output_size for sweep in self.sweeps) * len(self.states)
         held = sum(trace.before.type.size for sweep in self.sweeps for trace in sweep.traces)
-        history = max(sweep.placement.output_size for sweep in self.sweeps) * len(self.states)
-        return max(held, LITTLE) // max(1, history)
+        return max(held, LITTLE) // history if history else None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
