@@ -1,4 +1,4 @@
-"""What XLA's own code for a trace's pass compiles to: two operations over the whole trace, and none for each entry."""
+"""What XLA's own code for passes over traces compiles to: few operations over the whole trace, none for each entry."""
 
 from typing import Any
 
@@ -43,3 +43,25 @@ def test_pieces_are_written_in_place(monkeypatch: pytest.MonkeyPatch):
     found = program(2, STEPS)
     assert [name for name in h200.passes(found, f"f32[{BATCH},{INPUTS},{UNITS}]") if "copy" in name] == []
     assert found.memory_analysis().alias_size_in_bytes >= TRACE
+
+
+def test_edges_leave_no_array_of_edges_behind():
+    """Of the trace there is one array; of what a step makes of the edges there is none."""
+    neurons, degree, batch, steps = 1 << 14, 8, 32, 64
+    sources = jax.random.randint(jax.random.key(0), (neurons, degree), 0, neurons)
+
+    def step(params: Any, states: Any, x: Any) -> Any:
+        spikes = jnp.tanh(states["v"])
+        current = etir.einsum("bnd,nd->bn", spikes[:, sources], params["w"])
+        return {"v": 0.9 * states["v"] + current + x}, states["v"]
+
+    params, states = {"w": jnp.zeros((neurons, degree), F32)}, {"v": jnp.zeros((batch, neurons), F32)}
+    x = jax.ShapeDtypeStruct((batch, neurons), F32)
+    learner = etir.compile(step, params, states, x, window=1, backend="xla", on_truncated="ignore")
+    xs = jax.ShapeDtypeStruct((steps, batch, neurons), F32)
+    driver = learner.grad(lambda y, t: ((y - t) ** 2).sum())
+    carry = jax.eval_shape(learner.init)
+    found = h200.compiled(lambda *given: driver(*given), params, carry, xs, xs, donated=(1,))
+    trace = batch * neurons * degree * 4
+    assert found.memory_analysis().temp_size_in_bytes < trace
+    assert [name for name in h200.passes(found, f"f32[{batch},{neurons},{degree}]") if "copy" in name] == []
