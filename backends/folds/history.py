@@ -79,10 +79,14 @@ def backward(stretches: Sequence[Stretch], behind: bool) -> list[Carried]:
 
     With `behind` the traces stay one step behind: the last step is no part of the products, nor of what is added.
     """
-    runs = {s: s.unit.choice.run for s in stretches if not behind and s.unit.choice is not None}
-    together = [s for s in stretches if runs.get(s) is None]
-    found = dict(zip(together, in_one_loop(together, behind), strict=True))
-    return [found[s] if s in found else runs[s](s) for s in stretches]
+    found = dict[Stretch, Carried]()
+    for stretch in stretches:
+        choice = stretch.unit.choice
+        if choice is not None and choice.run is not None and not behind:
+            found[stretch] = choice.run(stretch)
+    together = [stretch for stretch in stretches if stretch not in found]
+    found.update(zip(together, in_one_loop(together, behind), strict=True))
+    return [found[stretch] for stretch in stretches]
 
 
 def in_one_loop(stretches: Sequence[Stretch], behind: bool) -> list[Carried]:

@@ -79,8 +79,8 @@ def outline(unit: Unit) -> str:
 
 def _step(unit: Unit, carry: Any, rows: Any) -> tuple[Any, Any]:
     """One step of the sweep, on vectors."""
-    here, sensitive, arrived = rows.tree
-    moved, found = swept_step(unit, *carry, unit.algebra.here(here), sensitive, arrived)
+    (product, credit), (here, sensitive, arrived) = carry, rows.tree
+    moved, found = swept_step(unit, product, credit, unit.algebra.here(here), sensitive, arrived)
     return moved, Shared(found)
 
 
