@@ -58,6 +58,11 @@ class Exits:
         return frozenset(op for unit in self.units for op in _operations(unit))
 
     @cached_property
+    def reads(self) -> frozenset[Value]:
+        """What the contractions give."""
+        return frozenset(sweep.contract.results[0] for sweep in self.sweeps)
+
+    @cached_property
     def traces(self) -> frozenset[Trace]:
         """The arrays of all traces."""
         return frozenset(trace for sweep in self.sweeps for trace in sweep.traces)

@@ -12,7 +12,7 @@ from ..folds.history import Carried, Stretch, no_steps, swept_step
 from ..folds.pattern import Sweep, Unit
 from ..shared import Shared
 from .suffix import WIDTH, Suffix
-from .target import on_gpu, takes_references
+from .target import TOO_OLD, on_gpu, takes_references
 
 FLOAT = "float32"
 ROWS = 24
@@ -53,7 +53,7 @@ def fault(unit: Unit) -> str | None:
     kinds = (kinds | {state.before.type.dtype for state in unit.group.states}) - {FLOAT}
     arrays = len(values) + len(unit.states) + sum(1 + len(sweep.states) for sweep in unit.sweeps)
     if not takes_references():
-        return "this JAX's Pallas writes no argument in place; wanted jax 0.12 or later"
+        return TOO_OLD
     if not isinstance(unit.algebra, OnPositions):
         return "positions meet: its Jacobians are small matrices"
     if kinds:

@@ -13,7 +13,7 @@ from ..folds.pattern import Sweep
 from ..folds.trace_pass import xla_pass
 from .matrices import Matrices
 from .rank_k import ROWS, TENSOR_FROM, RankK
-from .target import on_gpu, takes_references
+from .target import TOO_OLD, on_gpu, takes_references
 
 TYPES = ("float32", "bfloat16")
 """The element types that traces may have."""
@@ -46,7 +46,7 @@ def fault(sweep: Sweep) -> str | None:
     """Why kernel 1 does not take a sweep; None where it does."""
     kinds = {trace.before.type.dtype for trace in sweep.traces} - set(TYPES)
     if not takes_references():
-        return "this JAX's Pallas writes no argument in place; wanted jax 0.12 or later"
+        return TOO_OLD
     if sweep.couplings is not None:
         return "positions meet: its Jacobians are small matrices"
     if kinds:
