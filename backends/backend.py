@@ -16,7 +16,7 @@ from ..ir.transition import Transition
 from ..ir.values import Value
 
 if TYPE_CHECKING:
-    from .folds.pattern import Sweep
+    from .folds.pattern import Sweep, Unit
 
 Override = Callable[[Any, Scene], tuple[Any, ...]]
 """`(operation, scene) -> results`, in the place of the operation's own `evaluate`."""
@@ -55,14 +55,14 @@ class Fused:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """What the pass over a trace at a fold's end is run by, and why."""
+    """What the pass over a trace at a fold's end, or the sweep over a unit's history, is run by, and why."""
 
     kernel: str
     reason: str
     emitted: str = ""
     """What the kernel does, for people."""
     run: Callable[..., Any] | None = None
-    """A function like `folds.trace_pass.xla_pass`; None for just that."""
+    """A function like `folds.trace_pass.xla_pass`, or `Stretch -> Carried` (`folds.history`); None for XLA code."""
 
 
 class Kernel:
@@ -103,6 +103,11 @@ class Backend:
         """What runs the pass over one trace, where the backend `folds`."""
         del sweep
         return Choice(kernel="xla", reason=f"backend '{self.name}' has no kernel for it")
+
+    def choose_history(self, unit: Unit) -> Choice | None:
+        """What runs the sweep over a stored history of one unit; None for XLA code, with nothing to say of it."""
+        del unit
+        return None
 
     def kernels(self, transition: Transition) -> Sequence[Kernel]:
         """Kernels for patterns, tried in order."""

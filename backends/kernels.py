@@ -18,15 +18,21 @@ def kernels(transition: Transition, backend: str | Backend = "auto") -> str:
     chosen = AUTO if backend == "auto" else backend_of(backend)
     program = Program(transition, plan, chosen)
     rows = [("trace", "kernel", "why")]
-    for sweep in program.sweeps.sweeps:
+    for sweep in (*program.sweeps.sweeps, *program.exits.sweeps):
         labels = ", ".join(trace.label for trace in sweep.traces)
         choice = sweep.choice
         assert choice is not None, "every sweep of a program has been chosen for"
         rows.append((labels, choice.kernel, choice.reason))
         if choice.emitted:
             rows.append(("", "", choice.emitted))
+    for unit in (*program.sweeps.units, *program.exits.units):
+        if unit.choice is not None:
+            labels = ", ".join(state.path for state in unit.group.states)
+            rows.append((f"history of {labels}", unit.choice.kernel, unit.choice.reason))
+            if unit.choice.emitted:
+                rows.append(("", "", unit.choice.emitted))
     for trace in plan.traces:
-        if not program.sweeps.carries(trace):
+        if not program.sweeps.carries(trace) and trace not in program.exits.traces:
             rows.append((trace.label, "xla", "the plan's operations advance it, one by one"))
     for action in [*program.early, *program.late, *program.at_window]:
         if action.fused is not None:

@@ -14,6 +14,7 @@ from ..ir.plan import Along, LossSignal, Operation, Plan, Pullback, Scene, Total
 from ..ir.transition import Transition
 from ..ir.values import Value
 from .backend import Backend, Fused, Override, Table, Uses
+from .folds.exits import FROM, Exits
 from .folds.pattern import Sweeps
 
 
@@ -55,9 +56,11 @@ class Program:
         forwards = plan.window == 1 and any(isinstance(op, Along) for op in plan.at_window)
         self.output_bars = bool(self.loss_signals) or forwards
         """Whether something asks for the loss's derivative by the outputs."""
-        late, late_values = self._late(step)
+        exits = self._exits(backend)
+        late, late_values = self._late(step, exits if plan.window >= FROM else Exits())
         self.early = [a for a in step if a not in late]
         self.late = [a for a in step if a in late]
+        self.exits = exits.among({a.operation for a in self.late})
         window = [op for op in plan.at_window if op not in (self.vjp, self.pullback) and op not in taken]
         self.at_window = self._actions(window)
         self._sort_traces(late_values)
@@ -76,8 +79,15 @@ class Program:
         """What whole folds run at once: nothing where the backend overrides an operation that a sweep stands for."""
         found = Sweeps.none()
         if backend.folds:
-            found = Sweeps.of(self.transition, self.plan, self.uses, backend.choose)
+            found = Sweeps.of(self.transition, self.plan, self.uses, backend)
         return found if self.overrides.keys().isdisjoint(map(type, found.operations)) else Sweeps.none()
+
+    def _exits(self, backend: Backend) -> Exits:
+        """Traces that are read at every step and could be passed over at once; nothing that the backend overrides."""
+        if not backend.folds:
+            return Exits()
+        found = Exits.of(self.transition, self.plan, self.uses, backend)
+        return found.among({op for op in self.plan.step if type(op) not in self.overrides})
 
     @property
     def overrides(self) -> Mapping[type[Operation], Override]:
@@ -143,14 +153,15 @@ class Program:
                     help="match only where uses.of(value) lies inside the pattern, or list the value in results",
                 )
 
-    def _late(self, step: list[Action]) -> tuple[set[Action], set[Value]]:
+    def _late(self, step: list[Action], exits: Exits) -> tuple[set[Action], set[Value]]:
         """The actions that run once the loss is known, and the values that are known only then.
 
         An action is late where it reads a late value. A trace that a late action reads is late as well, and so is what
-        advances it and all that reads it: it is stepped in the late loop, beside its reader.
+        advances it and all that reads it: it is stepped in the late loop, beside its reader. `exits` are late anyway.
         """
         traces = [t for t in self.plan.traces if not self.sweeps.carries(t) and t.after is not t.before]
-        values, late = set(self.loss_signals), set[Action]()
+        begun = [v for trace in exits.traces for v in (trace.before, trace.after)]
+        values, late = {*self.loss_signals, *begun}, set[Action]()
         while True:
             read = {v for a in late for v in a.needs}
             for trace in traces:

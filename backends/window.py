@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from ..ir.plan import Scene, Trace, WindowRun
 from ..ir.values import Value
 from .calls import Arrays, Calls
+from .folds.exits import FROM, Exits
 from .folds.lag import Traces
 from .program import Action, Program
 from .reverse import Reverse, Run
@@ -44,6 +45,18 @@ class Forward(NamedTuple):
     """A `Shared` dictionary of the values of each step that are read later, `[time, ...]`."""
     outputs: Any
     """The stacked outputs; with a loss, the pair (losses, auxiliary results) instead."""
+
+
+class LateLoop(NamedTuple):
+    """What a loop over a window's steps runs once the loss is known."""
+
+    actions: list[Action]
+    traces: list[Trace]
+    """Those that it steps."""
+    sums: list[Value]
+    """What it adds up."""
+    wanted: list[Value]
+    """What it gives of each step."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,35 +192,54 @@ class Windows:
         `bars` are the loss's derivatives by the outputs, `[time, ...]`; without them only what does not depend on the
         loss is run.
         """
-        program = self.program
-        actions = program.late
-        if bars is None:
+        program, credited = self.program, bars is not None
+        entered = {t: given.traces[program.place[t]] for t in program.late_traces}
+        exits = program.exits if steps >= FROM else Exits()
+        actions = [a for a in program.late if a.operation not in exits.operations]
+        if not credited:
             actions = [a for a in actions if not program.credited.intersection(a.results)]
-        held = [given.traces[program.place[t]] for t in program.late_traces]
-        sums = program.late_totals if bars is not None else []
-        fixed = self._fixed(given)
-        if not actions:
-            return held, {}
+        if not actions and not exits.units:
+            return list(entered.values()), {}
+        stepped = {t: x for t, x in entered.items() if t not in exits.traces}
+        sums = [v for v in program.late_totals if v not in exits.reads] if credited else []
+        wanted = [v for v in exits.needs(credited) if v not in record]
+        loop = LateLoop(actions, list(stepped), sums, wanted)
+        held, totals, found = self._late_steps(run, given, record, steps, bars, loop, list(stepped.values()))
+        after, read = exits.close(entered, {**record, **found}, credited)
+        after |= dict(zip(stepped, held, strict=True))
+        return [after[t] for t in program.late_traces], dict(zip(sums, totals, strict=True)) | read
 
-        def body(carry: Any, at: Any) -> tuple[Any, None]:
+    def _late_steps(
+        self,
+        run: Run,
+        given: Given,
+        record: Mapping[Value, Any],
+        steps: int,
+        bars: Sequence[Any] | None,
+        loop: LateLoop,
+        held: list[Any],
+    ) -> tuple[list[Any], list[Any], dict[Value, Any]]:
+        """The loop's traces, `held` before it, its sums, and what is wanted of each step, `[time, ...]`."""
+        program, names, fixed = self.program, list(record), self._fixed(given)
+
+        def body(carry: Any, at: Any) -> tuple[Any, Any]:
             held, totals = carry
-            record, signals, bars = at
-            values: dict[Value, Any] = dict(run.constants) | dict(zip(names, record, strict=True))
+            rows, signals, bars = at
+            values: dict[Value, Any] = dict(run.constants) | dict(zip(names, rows, strict=True))
             values |= dict(zip(program.signals, signals, strict=True))
-            values |= dict(zip((t.before for t in program.late_traces), held, strict=True)) | fixed
+            values |= dict(zip((t.before for t in loop.traces), held, strict=True)) | fixed
             values |= dict(zip(program.loss_order, bars, strict=True)) if bars is not None else {}
             scene = Scene(transition=self.calls.transition, values=values)
-            for action in actions:
+            for action in loop.actions:
                 action.run(scene, program.overrides)
-            held = [_like(values.get(t.after, old), old) for t, old in zip(program.late_traces, held, strict=True)]
-            return (held, [t + values[v] for t, v in zip(totals, sums, strict=True)]), None
+            held = [_like(values.get(t.after, old), old) for t, old in zip(loop.traces, held, strict=True)]
+            totals = [t + values[v] for t, v in zip(totals, loop.sums, strict=True)]
+            return (held, totals), Shared({k: values[v] for k, v in enumerate(loop.wanted)})
 
-        names = list(record)
-        zeros = [jnp.zeros(v.type.shape, v.type.dtype) for v in sums]
-        (held, totals), _ = jax.lax.scan(
-            body, (held, zeros), (list(record.values()), given.signals, bars), length=steps
-        )
-        return held, dict(zip(sums, totals, strict=True))
+        zeros = [jnp.zeros(v.type.shape, v.type.dtype) for v in loop.sums]
+        scanned = (list(record.values()), given.signals, bars)
+        (held, totals), found = jax.lax.scan(body, (held, zeros), scanned, length=steps)
+        return held, totals, {v: found.tree[k] for k, v in enumerate(loop.wanted)}
 
     def end(self, run: Run, given: Given, leaving: Arrays, steps: int, totals: Mapping[Value, Any]) -> Scene:
         """The scene at a window's end, nothing of it run yet."""

@@ -26,6 +26,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="write every record here")
     parser.add_argument("--plots", type=Path, metavar="DIRECTORY", help="draw the records (needs matplotlib)")
     parser.add_argument("--list", action="store_true", help="the cases, and what they measure")
+    parser.add_argument("--dry", action="store_true", help="see that all of it runs: tiny sizes, kernels interpreted")
     options = parser.parse_args()
     try:
         cases = chosen(CASES, options.suite, options.only)
@@ -39,8 +40,9 @@ def main() -> int:
     print(", ".join(f"{key} {value}" for key, value in found.items() if key != "copy_bytes_per_second"))
     bandwidth = float(str(found["copy_bytes_per_second"]))
     print(f"copies {bandwidth / 1e9:.1f} GB a second, read and written", flush=True)
-    rounds = options.rounds or (3 if options.suite == "quick" else 7)
-    settings = Settings(suite=options.suite, rounds=rounds, bandwidth=bandwidth, cores=int(str(found["cores"])))
+    rounds = options.rounds or (1 if options.dry else 3 if options.suite == "quick" else 7)
+    cores = int(str(found["cores"]))
+    settings = Settings(suite=options.suite, rounds=rounds, bandwidth=bandwidth, cores=cores, dry=options.dry)
     records: list[record.Record] = []
     for case in cases:
         start = time.perf_counter()
@@ -49,6 +51,8 @@ def main() -> int:
         print(record.table(new), f"\n[{case.name}: {time.perf_counter() - start:.0f} s]", flush=True)
         if options.out:
             record.write(options.out, found, options.suite, records)
+    if options.suite == "gpu":
+        print(record.table(records))
     if options.plots:
         from . import plots
 

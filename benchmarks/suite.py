@@ -21,11 +21,13 @@ class Settings:
     rounds: int
     bandwidth: float
     cores: int
+    dry: bool = False
+    """Whether nothing is to be learned but that everything runs, kernels interpreted."""
 
     @property
     def quick(self) -> bool:
         """Whether sizes should be small: everything runs, nothing is concluded."""
-        return self.suite == "quick"
+        return self.suite == "quick" or self.dry
 
     def size(self, full: int, quick: int) -> int:
         """The one for this suite."""
@@ -44,7 +46,7 @@ class Case:
 
     name: str
     run: Callable[[Settings], Sequence[Record]]
-    suites: tuple[Name, ...] = SUITES
+    suites: tuple[Name, ...] = ("quick", "full")
     about: str = ""
 
 

@@ -21,10 +21,11 @@ class EProp(Rule):
     with the vector `E' = D E + f (x) x`; `L` is the derivative of the step's loss by `z` (`symmetric`), or a fixed
     random matrix times that by the outputs (equation 4; the key of `learner.init` draws it).
     Memory: batch x weight for each state of the group, with `kappa` and one more for each `z`; the feedback matrices.
-    Cost: one reverse sweep of the step, and one pass over the traces, at every step. Exact (`symmetric`, `kappa=0`)
-    where the recurrence is element-wise and each state is read by outputs in its own step, as D-RTRL is; else what
-    passes through mixing operations is dropped. With random feedback approximate always. With a `kappa` too, though the
-    gradient is right where outputs are a leaky sum of `z`, `y' = kappa y + z W`, and recurrent spikes have no credit.
+    Cost: one reverse sweep of the step, and one pass over the traces, at every step; without a `kappa` the pass comes
+    once a window, where that is of four steps or more. Exact (`symmetric`, `kappa=0`) where the recurrence is
+    element-wise and each state is read by outputs in its own step, as D-RTRL is; else what passes through mixing
+    operations is dropped. With random feedback approximate always. With a `kappa` too, though the gradient is right
+    where outputs are a leaky sum of `z`, `y' = kappa y + z W`, and recurrent spikes have no credit.
     """
 
     name: ClassVar[str] = "e_prop"

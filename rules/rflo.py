@@ -18,8 +18,8 @@ class Rflo(Rule):
     model is the paper's; `e = dl/dy`; `B`, a fixed random matrix, stands in the place of the readout's weights. Where
     outputs read a function of the state, such as its spikes, position by position, its derivative is part of the trace.
     Memory: batch x weight for each state of the group, and the feedback matrices, which the key of `learner.init`
-    draws. Cost: one pass over the traces at every step. Approximate always with `feedback="random"`; with
-    `"symmetric"` exact where D-RTRL's per-step form is.
+    draws. Cost: one pass over the traces at every step, or at the end of each window of four steps or more. Approximate
+    always with `feedback="random"`; with `"symmetric"` exact where D-RTRL's per-step form is.
     """
 
     name: ClassVar[str] = "rflo"

@@ -31,8 +31,9 @@ class ThreeFactor(Rule):
     `learner.step`, `window`, `grad` and `train`, and stands in the place of `dl/dz`. So a reward goes in with a minus
     sign: optimisers descend. Its `shape` broadcasts against that of the states, whose leading axes are the batch's:
     `()` is one number for all, `(neurons,)` one a neuron, `(batch, 1)` one a sample.
-    Memory: batch x weight for each state of the group. Cost: one pass over the traces at every step. Approximate
-    always: it is a gradient only where the modulator is one. Weights without a trace learn by the loss, inside windows.
+    Memory: batch x weight for each state of the group. Cost: one pass over the traces at every step, or at the end of
+    each window of four steps or more. Approximate always: it is a gradient only where the modulator is one. Weights
+    without a trace learn by the loss, inside windows.
     """
 
     name: ClassVar[str] = "three_factor"

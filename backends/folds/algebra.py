@@ -87,14 +87,19 @@ class Algebra(ABC):
         """A Jacobian, or credit, as the pass over a trace takes it."""
 
     @abstractmethod
-    def entry(self, sweep: Sweep, placed: Any, axis: str, at: Any) -> Any:
-        """One entry along an axis of the output of what `placed` gave."""
+    def along(self, sweep: Sweep, axis: str) -> int:
+        """Which axis of what `placed` gave is an axis of the output."""
 
     @abstractmethod
     def passed(self, sweep: Sweep, held: Held, pairs: Jacobians, credit: Cotangents | None, without: str) -> Passed:
         """`P E` by state, and `<c, E>`, of placed arrays and traces that may all lack the axis `without`."""
 
     # What follows from these.
+
+    def entry(self, sweep: Sweep, placed: Any, axis: str, at: Any) -> Any:
+        """One entry along an axis of the output of what `placed` gave, the same one where nothing changes along it."""
+        place = self.along(sweep, axis)
+        return jax.lax.dynamic_index_in_dim(placed, at if placed.shape[place] > 1 else 0, place, keepdims=False)
 
     def start(self, pattern: Sequence[Pair], like: Mapping[int, Any]) -> tuple[Jacobians, Cotangents]:
         """A product of no Jacobian, and no credit, in the element type that holds every state of the unit."""
@@ -182,10 +187,9 @@ class OnPositions(Algebra):
         """At the trace's slots, `[slots?, *output]`."""
         return sweep.placement.gather(x)
 
-    def entry(self, sweep: Sweep, placed: Any, axis: str, at: Any) -> Any:
-        """One entry."""
-        place = sweep.placement.output.index(axis)
-        return jax.lax.dynamic_index_in_dim(placed, at, place, keepdims=False)
+    def along(self, sweep: Sweep, axis: str) -> int:
+        """The output's own."""
+        return sweep.placement.output.index(axis)
 
     def passed(self, sweep: Sweep, held: Held, pairs: Jacobians, credit: Cotangents | None, without: str) -> Passed:
         """Slot by slot."""
@@ -266,11 +270,9 @@ class OnSlots(Algebra):
         """As it is."""
         return x
 
-    def entry(self, sweep: Sweep, placed: Any, axis: str, at: Any) -> Any:
-        """One entry, the same for all where nothing changes along the axis."""
-        place = sweep.placement.output.index(axis) - len(sweep.placement.slot)
-        chosen = at if placed.shape[place] > 1 else 0
-        return jax.lax.dynamic_index_in_dim(placed, chosen, place, keepdims=False)
+    def along(self, sweep: Sweep, axis: str) -> int:
+        """The output's own, without slots."""
+        return sweep.placement.output.index(axis) - len(sweep.placement.slot)
 
     def passed(self, sweep: Sweep, held: Held, pairs: Jacobians, credit: Cotangents | None, without: str) -> Passed:
         """One product a trace: its credit is a further row of the Jacobians that it is multiplied by."""

@@ -14,6 +14,7 @@ from ...ir.transition import Site
 from ...ir.values import Value
 from .algebra import Cotangents
 from .history import Stretch, backward
+from .one_pass import Operands, Pass
 from .pattern import Sweeps, Unit
 from .trace_pass import trace_pass
 
@@ -66,7 +67,8 @@ def close_fold(
             if not old:
                 continue
             data = None if sweep.data is None else record[sweep.data]
-            new, read = trace_pass(unit.algebra, sweep, old, of_unit.product, factors, data, cotangents)
+            given = Operands(old, of_unit.product, factors, data, cotangents)
+            new, read = trace_pass(Pass(unit.algebra, sweep), given)
             closed.traces.update({trace: new[k] for k, trace in carried.items()})
             if read is not None:
                 closed.reads[sweep.contract] = read

@@ -75,10 +75,22 @@ def here_at(unit: Unit, jacobians: Mapping[Pair, Any], like: Mapping[int, Any]) 
 
 
 def backward(stretches: Sequence[Stretch], behind: bool) -> list[Carried]:
-    """Sweep backwards over the steps of a stretch, all units side by side in one loop.
+    """Sweep backwards over the steps of a stretch, each unit by what the backend has chosen.
 
     With `behind` the traces stay one step behind: the last step is no part of the products, nor of what is added.
     """
+    found = dict[Stretch, Carried]()
+    for stretch in stretches:
+        choice = stretch.unit.choice
+        if choice is not None and choice.run is not None and not behind:
+            found[stretch] = choice.run(stretch)
+    together = [stretch for stretch in stretches if stretch not in found]
+    found.update(zip(together, in_one_loop(together, behind), strict=True))
+    return [found[stretch] for stretch in stretches]
+
+
+def in_one_loop(stretches: Sequence[Stretch], behind: bool) -> list[Carried]:
+    """The sweep as XLA code, all units side by side in one loop."""
     if not stretches:
         return []
     start = [no_steps(s.unit, s.like, behind) for s in stretches]

@@ -15,18 +15,19 @@ pending.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
-from ...ir.plan import Contract, Trace
+from ...ir.plan import Contract, Placement, Trace
 from ...ir.plan.contract import contraction
 from ...ir.values import Value
 from .algebra import Algebra, Cotangents, Held, Jacobians, OnPositions, added
 from .close import Closed, close_fold
 from .history import columns, here_at
+from .one_pass import Operands, Pass
 from .pattern import Sweep, Sweeps, Unit
 from .trace_pass import trace_pass
 
@@ -175,7 +176,8 @@ def _advanced(
     if isinstance(algebra, OnPositions) and all(of == on for of, on in here if of in held and on in held):
         return new | _element_wise(algebra, sweep, list(held), held, here, factors, data)
     rows = {k: s[None] for k, s in factors.items()}
-    return new | trace_pass(algebra, sweep, held, here, rows, None if data is None else data[None], None)[0]
+    given = Operands(held, here, rows, None if data is None else data[None], None)
+    return new | trace_pass(Pass(algebra, sweep), given)[0]
 
 
 def _element_wise(
@@ -201,20 +203,26 @@ def _element_wise(
 
 
 def _contracted(sweep: Sweep, held: Held, cotangents: Any) -> Any:
-    """`<c, E>`, of a large trace a few entries of its first axis at a time: else XLA holds all products, then adds."""
-    place, states = sweep.placement, list(held)
-    credit = [place.gather(cotangents[k]) for k in states]
-    axis, size = place.batch[:1], sum(trace.nbytes for trace in held.values())
+    """`<c, E>`, of a large trace on a CPU a few entries of its first axis at a time."""
+    place = sweep.placement
+    arrays, credit = list(held.values()), [place.gather(cotangents[k]) for k in held]
+    axis, size = place.batch[:1], sum(trace.nbytes for trace in arrays)
     if not axis or place.sizes[axis] == 1 or size < Algebra.in_place_from:
-        return contraction(place, list(held.values()), credit)
+        return contraction(place, arrays, credit)
+    by_entries, at_once = partial(_contracted_by_entries, place, axis), partial(contraction, place)
+    return jax.lax.platform_dependent(arrays, credit, cpu=by_entries, default=at_once)
+
+
+def _contracted_by_entries(place: Placement, axis: str, arrays: list[Any], credit: list[Any]) -> Any:
+    """`<c, E>` of a few entries at a time: on a CPU XLA else holds all products, then adds."""
 
     def entry(at: Any, whole: list[Any]) -> Any:
         parts = [jax.lax.dynamic_index_in_dim(x, at, place.trace.index(axis), keepdims=False) for x in whole]
         bars = [jax.lax.dynamic_index_in_dim(x, at, place.output.index(axis), keepdims=False) for x in credit]
         return contraction(place, parts, bars, axis)
 
-    weight = sweep.site.weight.value.type
-    at_once = _at_once(place.sizes[axis], list(held.values()), weight.dtype)
+    weight = place.association.site.weight.value.type
+    at_once = _at_once(place.sizes[axis], arrays, weight.dtype)
     count, rest = divmod(place.sizes[axis], at_once)
 
     def some(k: Any, now: Any) -> Any:
@@ -222,8 +230,7 @@ def _contracted(sweep: Sweep, held: Held, cotangents: Any) -> Any:
         more = added([entry(k * at_once + j, whole) for j in range(at_once)])
         return jax.lax.optimization_barrier((whole, total + more)) if at_once < AT_ONCE else (whole, total + more)
 
-    start = list(held.values()), jnp.zeros(weight.shape, weight.dtype)
-    whole, total = jax.lax.fori_loop(0, count, some, start)
+    whole, total = jax.lax.fori_loop(0, count, some, (arrays, jnp.zeros(weight.shape, weight.dtype)))
     return added([total, *(entry(count * at_once + j, whole) for j in range(rest))])
 
 

@@ -29,6 +29,7 @@ from .handed_on import HandedOn, Left, with_last
 from .history import no_steps, swept_step
 from .keeping import Keeping
 from .lag import Lag
+from .one_pass import Operands, Pass
 from .pattern import Unit
 from .replay import Replay, Slopes
 from .rows import Back, Found, Kept
@@ -197,11 +198,11 @@ class OneScan:
             new.append([])
             for place, sweep in enumerate(family.unit.sweeps):
                 x = data.get(self._data_of(family, place))
-                algebra, old, members = family.unit.algebra, of_family[place], family.members
+                old, of = of_family[place], Pass(family.unit.algebra, sweep, family.members)
                 sweeps = [unit.sweeps[place] for unit in family.units]
                 new[-1].append(old)
                 if old:
-                    new[-1][-1], read = trace_pass(algebra, sweep, old, product, factors[place], x, credit, members)
+                    new[-1][-1], read = trace_pass(of, Operands(old, product, factors[place], x, credit))
                     back.reads.update(zip((s.contract.results[0] for s in sweeps), family.apart(read), strict=True))
                 if rows[place] is not None:
                     credits = zip(sweeps, family.apart(rows[place], 1), strict=True)

@@ -7,7 +7,7 @@ windows send back through the fold's own history comes out as cotangents of the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -29,7 +29,7 @@ from ...ir.plan import (
 )
 from ...ir.transition import Group, Site, Transition
 from ...ir.values import Value
-from ..backend import Choice, Uses
+from ..backend import Backend, Choice, Uses
 from .algebra import Algebra, OnPositions, OnSlots, Pair
 
 LITTLE = 1 << 18
@@ -60,6 +60,17 @@ class Sweep:
         return self.placement.association.site
 
     @property
+    def of_a_step(self) -> int:
+        """The most numbers that a step's sensitivities, or its data, are."""
+        return max(self.placement.output_size * len(self.states), 0 if self.data is None else self.data.type.size)
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether a step's sensitivities or data are as large as an array of the trace, and larger than a state."""
+        positions = math.prod(self.placement.association.group.shape)
+        return self.of_a_step >= self.placement.size > positions
+
+    @property
     def trace_of(self) -> dict[int, Trace]:
         """The array of each state."""
         return dict(zip(self.states, self.traces, strict=True))
@@ -73,6 +84,10 @@ class Unit:
     states: tuple[int, ...]
     jacobians: dict[Pair, Value]
     sweeps: tuple[Sweep, ...]
+    whole: bool = False
+    """Whether every trace is carried, derived or not."""
+    choice: Choice | None = None
+    """What the backend runs the sweep over its history by; None for XLA code."""
 
     @cached_property
     def algebra(self) -> Algebra:
@@ -86,6 +101,8 @@ class Unit:
 
         What it is after a step, `D E + f (x) x`, is had from the other states' before it. Such a trace is not carried.
         """
+        if self.whole:
+            return frozenset()
         read = {on for _, on in self.jacobians}
         begun = {k for s in self.sweeps for k, trace in s.trace_of.items() if trace.start is not None}
         return frozenset(self.states) - read - begun
@@ -98,10 +115,11 @@ class Unit:
     def room(self) -> int | None:
         """The steps whose history takes no more than the traces themselves, or little; None where it is never much."""
         if self.sweeps[0].couplings is None:
-            return None
+            history = max((s.of_a_step for s in self.sweeps if s.is_sparse), default=0)
+        else:
+            history = max(sweep.placement.output_size for sweep in self.sweeps) * len(self.states)
         held = sum(trace.before.type.size for sweep in self.sweeps for trace in sweep.traces)
-        history = max(sweep.placement.output_size for sweep in self.sweeps) * len(self.states)
-        return max(held, LITTLE) // max(1, history)
+        return max(held, LITTLE) // history if history else None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -121,14 +139,14 @@ class Sweeps:
         return cls()
 
     @classmethod
-    def of(cls, transition: Transition, plan: Plan, uses: Uses, choose: Callable[[Sweep], Choice]) -> Sweeps:
-        """The sweeps of a plan, gathered into units; `choose` says what each one's pass is run by."""
-        matcher = _Matcher(transition, plan, uses)
+    def of(cls, transition: Transition, plan: Plan, uses: Uses, backend: Backend) -> Sweeps:
+        """The sweeps of a plan, gathered into units; `backend` says what each is run by."""
+        matcher = Matcher(transition, plan, uses)
         matched = [sweep for op in plan.step if (sweep := matcher.match(op)) is not None]
-        found = [replace(sweep, choice=choose(sweep)) for sweep in matched]
+        found = [replace(sweep, choice=backend.choose(sweep)) for sweep in matched]
         needs = [v for s in found for v in (*s.jacobians.values(), *s.factors.values(), s.data) if v is not None]
         return cls(
-            units=tuple(_units(found)),
+            units=tuple(replace(unit, choice=backend.choose_history(unit)) for unit in _units(found)),
             operations=frozenset(op for s in found for op in (s.advance, s.contract)),
             needs=tuple(dict.fromkeys(needs)),
             _traces=frozenset(t for s in found for t in s.traces),
@@ -144,11 +162,12 @@ class Sweeps:
         return [sweep for unit in self.units for sweep in unit.sweeps]
 
 
-class _Matcher:
+class Matcher:
     """Whether an advance and all uses of its values are the pattern."""
 
     def __init__(self, transition: Transition, plan: Plan, uses: Uses) -> None:
-        self.transition, self.uses = transition, uses
+        """Prepare for the operations of one plan."""
+        self.transition, self.plan, self.uses = transition, plan, uses
         self.trace_of = {trace.before: trace for trace in plan.traces}
         self.vjp = next((op for op in plan.at_window if type(op) is Vjp), None)
         self.carried = _depending(plan)
@@ -173,8 +192,7 @@ class _Matcher:
         contract = self._contraction(op, reach)
         if not advanced or not local or contract is None or len(set(by.pairs)) != len(by.pairs):
             return None
-        assert self.vjp is not None
-        states = tuple(self.vjp.results.index(c) for c in contract.cotangents)
+        states = self._states(contract)
         pairs = [(states[i], states[j]) for i, j in by.pairs]
         return Sweep(
             advance=op,
@@ -188,18 +206,30 @@ class _Matcher:
             couplings=dict(zip(pairs, by.couplings, strict=True)) if type(by) is Neighbourhood else None,
         )
 
-    def _contraction(self, op: Advance, reach: Coupling | None) -> Contract | None:
-        """The one contraction that reads the trace, and whose result only the pull-back takes, for the right weight."""
+    def _states(self, contract: Contract) -> tuple[int, ...]:
+        """For each array of a trace its state, as a place among the hidden states."""
+        assert self.vjp is not None
+        return tuple(self.vjp.results.index(c) for c in contract.cotangents)
+
+    def _one_reader(self, op: Advance, reach: Coupling | None) -> Contract | None:
+        """The contraction that alone reads the entering trace, beside its advance; none reads the one that leaves."""
         readers = {reader for value in op.trace for reader in self.uses.of(value)} - {op}
-        if any(self.uses.of(value) for value in op.results) or len(readers) != 1 or self.vjp is None:
+        if any(self.uses.of(value) for value in op.results) or len(readers) != 1:
             return None
         (read,) = readers
         if type(read) is not Contract or read.trace != op.trace or read.reach != reach:
             return None
-        hidden = self.vjp.results[: len(self.transition.hidden)]
         once = all(len(self.uses.of(value)) == 2 for value in op.trace)
         right = read.association is getattr(op.by, "association", None) and len(set(read.cotangents)) == len(op.trace)
-        if not once or not right or any(c not in hidden for c in read.cotangents):
+        return read if once and right else None
+
+    def _contraction(self, op: Advance, reach: Coupling | None) -> Contract | None:
+        """The one contraction that reads the trace, and whose result only the pull-back takes, for the right weight."""
+        read = self._one_reader(op, reach)
+        if read is None or self.vjp is None:
+            return None
+        hidden = self.vjp.results[: len(self.transition.hidden)]
+        if any(c not in hidden for c in read.cotangents):
             return None
         takers = self.uses.of(read.results[0])
         if len(takers) != 1 or type(takers[0]) is not Pullback:

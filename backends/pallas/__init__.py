@@ -6,12 +6,13 @@ twin runs on other devices. Pallas is imported where a kernel is chosen.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ..backend import Choice
-from ..folds.pattern import Sweep
+from ..folds.pattern import Sweep, Unit
 from ..xla import Xla
 from .wins import WINS, Win, win_of
 
@@ -31,22 +32,46 @@ class Pallas(Xla):
 
     def choose(self, sweep: Sweep) -> Choice:
         """Kernel 1 for traces that are matrices."""
+        refused = self._refused()
+        if refused is not None:
+            return refused
+        from .trace_pass import RankKPass, fault, outline
+
+        size = sum(trace.before.type.bytes for trace in sweep.traces)
+        return self._chosen("rank-k", fault(sweep), size, lambda: outline(sweep), RankKPass)
+
+    def choose_history(self, unit: Unit) -> Choice:
+        """Kernel 2 for units whose Jacobians are diagonal."""
+        refused = self._refused()
+        if refused is not None:
+            return refused
+        from .history import SuffixSweep, fault, outline
+
+        size = sum(state.before.type.bytes for state in unit.group.states)
+        return self._chosen("suffix", fault(unit), size, lambda: outline(unit), SuffixSweep)
+
+    def _refused(self) -> Choice | None:
+        """XLA code, where no kernel is to be thought of."""
         if not self.forced and not self.wins:
             return Choice(kernel="xla", reason="no win of a kernel is on record")
         if find_spec("absl") is None:
             return Choice(kernel="xla", reason="Pallas for GPUs needs the package absl-py: pip install 'etir[gpu]'")
-        from .target import interprets
-        from .trace_pass import RankKPass, fault, outline
+        return None
 
-        reason = fault(sweep)
-        if reason is not None:
-            return Choice(kernel="xla", reason=reason)
-        won = win_of("rank-k", sum(trace.before.type.bytes for trace in sweep.traces), self.wins)
+    def _chosen(
+        self, kernel: str, fault: str | None, size: int, outline: Callable[[], str], run: Callable[[bool], Any]
+    ) -> Choice:
+        """A kernel, where nothing is against it and it was asked for or has won for arrays of so many bytes."""
+        from .target import interprets
+
+        if fault is not None:
+            return Choice(kernel="xla", reason=fault)
+        won = win_of(kernel, size, self.wins)
         if not self.forced and won is None:
-            return Choice(kernel="xla", reason="no win of rank-k is on record for this size")
+            return Choice(kernel="xla", reason=f"no win of {kernel} is on record for this size")
         interpreted = self.forced and interprets() if self.interpreted is None else self.interpreted
         reason = "it was asked for" if won is None else f"{won.ratio:g} times as fast as XLA's code on {won.card}"
-        return Choice(kernel="rank-k", reason=reason, emitted=outline(sweep), run=RankKPass(interpreted))
+        return Choice(kernel=kernel, reason=reason, emitted=outline(), run=run(interpreted))
 
 
 __all__ = ["WINS", "Pallas", "Win"]

@@ -13,6 +13,8 @@ plgpu: Any = mosaic_gpu
 
 CAPABILITY = 9.0
 """The least compute capability: warp-group products and bulk copies."""
+TOO_OLD = "this JAX's Pallas writes no argument in place; wanted jax 0.12 or later"
+"""Why no kernel runs where `takes_references` says no."""
 
 
 def on_gpu(kernel: Callable[..., Any], twin: Callable[..., Any], interpreted: bool, *operands: Any) -> Any:

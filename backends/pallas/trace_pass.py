@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import jax
-
 from ...ir.plan.placement import as_type_of
-from ..folds.algebra import Algebra, Cotangents, Held, Jacobians
+from ..folds.algebra import Passed
+from ..folds.one_pass import Operands, Pass
 from ..folds.pattern import Sweep
 from ..folds.trace_pass import xla_pass
 from .matrices import Matrices
 from .rank_k import ROWS, TENSOR_FROM, RankK
-from .target import on_gpu, takes_references
+from .target import TOO_OLD, on_gpu, takes_references
 
 TYPES = ("float32", "bfloat16")
 """The element types that traces may have."""
@@ -29,40 +28,25 @@ class RankKPass:
         """Say whether the kernel is interpreted where there is no GPU."""
         self.interpreted = interpreted
 
-    def __call__(
-        self,
-        algebra: Algebra,
-        sweep: Sweep,
-        held: Held,
-        product: Jacobians,
-        factors: Mapping[int, jax.Array],
-        data: jax.Array | None,
-        cotangents: Cotangents | None,
-        members: int | None = None,
-    ) -> tuple[Held, jax.Array | None]:
+    def __call__(self, of: Pass, given: Operands) -> Passed:
         """The new trace, and the contraction of the old one."""
-        factors = {k: x for k, x in factors.items() if k in held}
-        operands = (held, product, factors, data, cotangents)
+        given = given._replace(factors={k: x for k, x in given.factors.items() if k in given.held})
 
-        def twin(held: Held, product: Jacobians, factors: Any, data: Any, cotangents: Any) -> Any:
-            return xla_pass(algebra, sweep, held, product, factors, data, cotangents, members)
+        def kernel(interpret: Any, given: Operands) -> Passed:
+            return as_matrices(partial(RankK.launch, interpret=interpret), of, given)
 
-        def kernel(interpret: Any, held: Held, product: Jacobians, factors: Any, data: Any, cotangents: Any) -> Any:
-            launch = partial(RankK.launch, interpret=interpret)
-            return as_matrices(launch, algebra, sweep, held, product, factors, data, cotangents, members)
-
-        steps = {x.shape[0] for x in factors.values()}
-        kinds = {str(x.dtype) for x in held.values()}
-        if data is None or not steps or min(steps) < 2 or len(kinds) > 1 or kinds - set(TYPES):
-            return twin(*operands)
-        return on_gpu(kernel, twin, self.interpreted, *operands)
+        steps = {x.shape[0] for x in given.factors.values()}
+        kinds = {str(x.dtype) for x in given.held.values()}
+        if given.data is None or not steps or min(steps) < 2 or len(kinds) > 1 or kinds - set(TYPES):
+            return xla_pass(of, given)
+        return on_gpu(kernel, partial(xla_pass, of), self.interpreted, given)
 
 
 def fault(sweep: Sweep) -> str | None:
     """Why kernel 1 does not take a sweep; None where it does."""
     kinds = {trace.before.type.dtype for trace in sweep.traces} - set(TYPES)
     if not takes_references():
-        return "this JAX's Pallas writes no argument in place; wanted jax 0.12 or later"
+        return TOO_OLD
     if sweep.couplings is not None:
         return "positions meet: its Jacobians are small matrices"
     if kinds:
@@ -89,24 +73,15 @@ def outline(sweep: Sweep) -> str:
 
 
 def as_matrices(
-    launch: Callable[[RankK, list[Any], dict[str, Any]], tuple[list[Any], Any]],
-    algebra: Algebra,
-    sweep: Sweep,
-    held: Held,
-    product: Jacobians,
-    factors: Mapping[int, Any],
-    data: Any,
-    cotangents: Cotangents | None,
-    members: int | None = None,
-) -> tuple[Held, Any]:
+    launch: Callable[[RankK, list[Any], dict[str, Any]], tuple[list[Any], Any]], of: Pass, given: Operands
+) -> Passed:
     """`trace_pass` by `launch`, which is given matrices: `RankK.launch`, or `RankK.by_definition`."""
-    matrices = Matrices(sweep.placement)
-    pairs = {p: algebra.placed(sweep, x) for p, x in product.items() if p[0] in held and p[1] in held}
-    plan = matrices.launch(held, pairs, factors, members, cotangents is not None)
-    credit = [] if cotangents is None else [algebra.placed(sweep, cotangents[k]) for k in held]
+    sweep, matrices = of.sweep, Matrices(of.sweep.placement)
+    held, pairs, factors, data, credit = of.placed(given)
+    plan = matrices.launch(held, pairs, factors, of.members, credit is not None)
     arrays: dict[str, Any] = {
         "jacobians": [matrices.vectors(x, 0) for x in pairs.values()],
-        "credit": [matrices.vectors(x, 0) for x in credit],
+        "credit": [matrices.vectors(x, 0) for x in (credit or {}).values()],
         "sensitivities": [matrices.vectors(x, 1) for x in factors.values()],
         "data": matrices.rows_of_data(data),
     }
@@ -114,5 +89,5 @@ def as_matrices(
     shaped = {k: x.reshape(held[k].shape) for k, x in zip(held, new, strict=True)}
     if read is None:
         return shaped, None
-    weight = sweep.site.weight.value.type
-    return shaped, as_type_of(read.reshape(*([] if members is None else [members]), *weight.shape), weight.dtype)
+    weight, members = sweep.site.weight.value.type, [] if of.members is None else [of.members]
+    return shaped, as_type_of(read.reshape(*members, *weight.shape), weight.dtype)

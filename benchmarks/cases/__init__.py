@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..suite import Case
-from . import calls, compile_cost, credit, growth, learning, peers, planner, windowed
+from . import calls, compile_cost, credit, growth, kernels, learning, peers, planner, windowed
 
 CASES: tuple[Case, ...] = (
     *windowed.CASES,
@@ -14,4 +14,5 @@ CASES: tuple[Case, ...] = (
     *credit.CASES,
     *compile_cost.CASES,
     *learning.CASES,
+    *kernels.CASES,
 )

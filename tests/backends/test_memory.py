@@ -182,3 +182,23 @@ def test_filtered_data_of_a_look_up_take_a_vector_of_indices_and_the_rows_of_a_w
     assert online.temp_size_in_bytes - offline.temp_size_in_bytes <= touched + vector
     assert online.output_size_in_bytes - offline.output_size_in_bytes <= vector + 3 * 4 * batch * features + 1024
     assert vector == max(trace.nbytes for trace in jax.tree.leaves(learner.init().traces))
+
+
+@pytest.mark.parametrize("gathered", [True, False], ids=["data of edges", "products of edges"])
+def test_a_fold_keeps_no_long_history_of_edges(gathered):
+    """What a step leaves of the edges is as large as their trace: a long fold of it would be many traces."""
+    neurons, degree, batch, steps = 512, 16, 16, 64
+    sources = jax.random.randint(jax.random.key(0), (neurons, degree), 0, neurons)
+
+    def step(params, states, x):
+        spikes = jnp.tanh(states["v"])[:, sources]
+        current = etir.einsum("bnd,nd->bn", spikes, params["w"]) if gathered else jnp.sum(spikes * params["w"], -1)
+        return {"v": 0.9 * states["v"] + current + x}, states["v"]
+
+    params = {"w": jnp.full((neurons, degree), 0.01, jnp.float32)}
+    states, x = {"v": jnp.zeros((batch, neurons), jnp.float32)}, jnp.zeros((batch, neurons), jnp.float32)
+    sites = "explicit" if gathered else "auto"
+    learner = etir.compile(step, params, states, x, sites=sites, on_truncated="ignore")
+    xs = jax.ShapeDtypeStruct((steps, batch, neurons), jnp.float32)
+    program = jax.jit(learner.grad(loss)).lower(params, learner.init(), xs, xs).compile()
+    assert program.memory_analysis().temp_size_in_bytes <= 16 * batch * neurons * degree * 4

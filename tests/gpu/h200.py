@@ -32,11 +32,12 @@ def peak(program: Any) -> int:
 
 def passes(program: Any, shape: str) -> list[str]:
     """The operations outside fusions that read or write an array of this shape, as `f32[64,512,512]`."""
-    found, fused = list[str](), False
-    for line in program.as_text().splitlines():
+    text, found, runs = program.as_text(), list[str](), False
+    loops = set(re.findall(r"body=(%[\w.-]+)", text))
+    for line in text.splitlines():
         if line.endswith("{"):
-            fused = line.startswith("%fused") or "region" in line.split("(")[0]
+            runs = line.startswith("ENTRY") or line.split(" ")[0] in loops
         match = re.search(r" = (.*?) ([a-z][\w-]*)\(", line)
-        if match and not fused and shape in line and match[2] not in FREE:
+        if match and runs and shape in line and match[2] not in FREE:
             found.append(match[2])
     return found

@@ -40,16 +40,20 @@ def chosen(transition: Any, backend: Any) -> dict[str, tuple[str, str]]:
 
 KERNELS = """\
 kernels of d_rtrl window=2 by backend 'pallas'
-trace   kernel  why
-w on v  rank-k  it was asked for
-                2 matrices 3 x 4 of float32, in place, in tiles of 64 rows; folds from 2 steps, from 16 on tensor cores
-b on v  xla     a use without data: its trace has no second axis"""
+trace         kernel  why
+w on v        rank-k  it was asked for
+                      2 matrices 3 x 4 of float32, in place, in tiles of 64 rows; folds from 2 steps, \
+from 16 on tensor cores
+b on v        xla     a use without data: its trace has no second axis
+history of v  suffix  it was asked for
+                      a launch for all steps of a stored history of 8 positions, 128 a block; XLA code elsewhere"""
 
 NONE = f"""\
 kernels of d_rtrl window=2 by backend 'pallas'
-trace   kernel  why
-w on v  xla     {NO_KERNELS}
-b on v  xla     {NO_KERNELS}"""
+trace         kernel  why
+w on v        xla     {NO_KERNELS}
+b on v        xla     {NO_KERNELS}
+history of v  xla     {NO_KERNELS}"""
 
 
 def test_the_text_says_what_each_trace_got_and_why():
@@ -85,13 +89,14 @@ def test_auto_is_xla_as_long_as_nothing_wins():
     assert backend_of("pallas") == Pallas()
 
 
-def test_a_learner_has_the_same_numbers():
+@pytest.mark.parametrize(("rule", "window"), [("d_rtrl", 2), ("e_prop", 5)])
+def test_a_learner_has_the_same_numbers(rule: str, window: int):
     params, states, _ = model()
     random = np.random.default_rng(1)
     xs = jnp.asarray(random.normal(size=(5, BATCH, INPUTS)), jnp.float32)
 
     def learned(backend: str) -> Any:
-        learner = etir.compile(step, params, states, xs[0], window=2, backend=backend)
+        learner = etir.compile(step, params, states, xs[0], rule=rule, window=window, backend=backend)
         result = learner.grad(lambda y: (y**2).sum())(params, learner.init(), xs)
         return result.grads, learner.traces(result.carry)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import etir
+from etir.backends.folds.one_pass import Operands, Pass
 from etir.backends.folds.pattern import Sweep, Unit
 from etir.backends.folds.trace_pass import xla_pass
 from etir.backends.pallas.matrices import Matrices
@@ -55,7 +56,7 @@ def unit_of(name: str) -> Unit:
     return unit
 
 
-def operands(sweep: Sweep, members: int | None, steps: int, seed: int = 0) -> tuple[Any, ...]:
+def operands(sweep: Sweep, members: int | None, steps: int, seed: int = 0) -> Operands:
     random, place = np.random.default_rng(seed), sweep.placement
     lead = () if members is None else (members,)
     group = place.association.group.shape
@@ -64,7 +65,7 @@ def operands(sweep: Sweep, members: int | None, steps: int, seed: int = 0) -> tu
         return jnp.asarray(random.normal(size=shape))
 
     assert sweep.data is not None
-    return (
+    return Operands(
         {k: array(*lead, *place.shape) for k in sweep.states},
         {pair: array(*lead, *group) for pair in sweep.jacobians},
         {k: array(steps, *lead, *place.output_shape) for k in sweep.factors},
@@ -81,8 +82,8 @@ def test_the_pass_by_matrices_is_the_pass(name: str, members: int | None):
 
     @jax.jit
     def both(given: Any) -> Any:
-        wanted = xla_pass(unit.algebra, sweep, *given, members)
-        return wanted, as_matrices(RankK.by_definition, unit.algebra, sweep, *given, members)
+        of = Pass(unit.algebra, sweep, members)
+        return xla_pass(of, given), as_matrices(RankK.by_definition, of, given)
 
     with jax.default_matmul_precision("highest"):
         wanted, found = both(operands(sweep, members, 3))
@@ -93,6 +94,6 @@ def test_the_pass_by_matrices_is_the_pass(name: str, members: int | None):
 
 def test_without_credit_nothing_is_read():
     (unit,) = [unit_of("no batch")]
-    given = operands(unit.sweeps[0], None, 2)
-    _, read = as_matrices(RankK.by_definition, unit.algebra, unit.sweeps[0], *given[:4], None)
+    given = operands(unit.sweeps[0], None, 2)._replace(cotangents=None)
+    _, read = as_matrices(RankK.by_definition, Pass(unit.algebra, unit.sweeps[0]), given)
     assert read is None

@@ -1,0 +1,86 @@
+"""The pass over a trace, one entry of its first axis after the other, as a CPU wants it: in cache, and in place.
+
+The barriers keep XLA from copying the whole trace.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .algebra import Held, Passed
+from .one_pass import Operands, Pass, advanced
+from .tape import put, taken
+
+
+def entry_by_entry(of: Pass, placed: Operands) -> Passed:
+    """The new trace and the contraction, of a trace that has a batch axis."""
+    algebra, sweep, axis = of.algebra, of.sweep, of.batch
+    layout, (held, pairs, factors, data, chosen) = sweep.placement, placed
+    place = layout.trace.index(axis)
+    output = layout.output.index(axis)
+    in_data = layout.data is not None and axis in layout.data
+
+    def entry(b: jax.Array, carry: tuple[Held, Any]) -> tuple[Held, Any]:
+        whole, read = carry
+        pick = lambda x, at: jax.lax.dynamic_index_in_dim(x, b, at, keepdims=False)  # noqa: E731
+        own = Operands(
+            {k: pick(e, place) for k, e in whole.items()},
+            {p: algebra.entry(sweep, x, axis, b) for p, x in pairs.items()},
+            {k: pick(x, output + 1) for k, x in factors.items()},
+            pick(data, layout.data.index(axis) + 1) if in_data and layout.data else data,
+            None if chosen is None else {k: algebra.entry(sweep, x, axis, b) for k, x in chosen.items()},
+        )
+        new, more = advanced(of, own, axis)
+        new, read = jax.lax.optimization_barrier((new, None if more is None else read + more))
+        updated = {k: jax.lax.dynamic_update_index_in_dim(whole[k], new[k], b, place) for k in whole}
+        return updated, read
+
+    weight = sweep.site.weight.value.type
+    start = None if chosen is None else jnp.zeros(weight.shape, weight.dtype)
+    return jax.lax.fori_loop(0, layout.sizes[axis], entry, (held, start))
+
+
+def member_by_member(of: Pass, placed: Operands) -> Passed:
+    """The pass, one member after the other, and of each large one an entry of the batch axis after the other."""
+    algebra, sweep = of.algebra, of.sweep
+    layout, (held, pairs, factors, data, chosen) = sweep.placement, placed
+    axis = of.batch if placed.nbytes >= algebra.in_place_from else ""
+    weight, entries = sweep.site.weight.value.type, layout.sizes[axis] if axis else 1
+    in_data = bool(axis) and layout.data is not None and axis in layout.data
+    assert of.members is not None
+
+    def entry(at: jax.Array, carry: tuple[Held, Any]) -> tuple[Held, Any]:
+        whole, read = carry
+        count = jnp.asarray(entries, at.dtype)
+        member, b = jax.lax.div(at, count), jax.lax.rem(at, count)
+
+        def pick(x: jax.Array, labels: str, lead: int = 0, inside: bool = True) -> jax.Array:
+            x = taken(x, member, lead)
+            place = labels.index(axis) + lead if axis and inside else None
+            return x if place is None else taken(x, b, place)
+
+        jacobians = {p: taken(x, member) for p, x in pairs.items()}
+        own = Operands(
+            {k: pick(e, layout.trace) for k, e in whole.items()},
+            {p: algebra.entry(sweep, x, axis, b) for p, x in jacobians.items()} if axis else jacobians,
+            {k: pick(x, layout.output, 1) for k, x in factors.items()},
+            None if data is None else pick(data, layout.data or "", 1, in_data),
+            None if chosen is None else {k: pick(x, layout.output) for k, x in chosen.items()},
+        )
+        new, more = jax.lax.optimization_barrier(advanced(of, own, axis))
+        updated: Held = {}
+        for k, old in whole.items():
+            start: list[Any] = [0] * old.ndim
+            start[0] = member
+            value = new[k][None]
+            if axis:
+                start[1 + layout.trace.index(axis)] = b
+                value = jnp.expand_dims(value, 1 + layout.trace.index(axis))
+            updated[k] = put(old, value, *start)
+        return updated, None if more is None else put(read, (taken(read, member) + more)[None], member)
+
+    start = None if chosen is None else jnp.zeros((of.members, *weight.shape), weight.dtype)
+    return jax.lax.fori_loop(0, of.members * entries, entry, (held, start))
