@@ -107,6 +107,9 @@ def _rewrite(body: Any, transition: Transition, globs: tuple[str, ...]) -> Any:
     }
     inside = {id(eqn) for k, eqn in enumerate(jx.equations(body)) if k in prologue.equations}
     constants = set(jx.all_invars(body)) - set(jx.argument_vars(body))
+    known = dict.fromkeys(constants, ()) | {
+        v: () if v in prologue.frozen else on for v, on in prologue.params_of.items()
+    }
     pieces, indices = pieces_of(body, PRODUCTS), Constants(body)
     findings: list[Diagnostic] = []
     changes: dict[int, Change] = {}
@@ -122,7 +125,7 @@ def _rewrite(body: Any, transition: Transition, globs: tuple[str, ...]) -> Any:
             fault = _misused(eqn) if from_params[1] else _weightless(eqn, constants)
             findings += [fault] if fault is not None else []
             change = partial(_unfold, eqn) if any(map(prologue.learns, eqn.invars)) else _plain(eqn)
-        elif id(eqn) not in inside and any(chosen := _chosen(eqn, selected, prologue)):
+        elif id(eqn) not in inside and any(chosen := _chosen(eqn, selected, known)):
             pattern = sparse_pattern(eqn, indices) if chosen[0] and sum(from_params) == 1 else None
             if pattern is not None:
                 change = partial(_mark_sparse, eqn, pattern)
@@ -155,9 +158,8 @@ def _plain(eqn: Any) -> Change:
     return lambda operands: [evaluate_expression(expression, *operands, **options)]
 
 
-def _chosen(eqn: Any, selected: set[Any], prologue: Prologue) -> list[bool]:
+def _chosen(eqn: Any, selected: set[Any], known: dict[Any, tuple[int, ...]]) -> list[bool]:
     """Which operands of an equation become sites: those that are selected, and weights of what it encloses."""
-    known = {var: () if var in prologue.frozen else reached for var, reached in prologue.params_of.items()}
     enclosed = weight_operands(eqn, of_operands(eqn.invars, known))
     atoms = selected | {eqn.invars[k] for k in enclosed if jx.type_of(eqn.invars[k]).carries_credit}
     return [not jx.is_literal(a) and a in atoms for a in eqn.invars]

@@ -17,6 +17,9 @@ TAME = frozenset({
 })  # fmt: skip
 """What a weight may be made by where its branch may not be taken: finite, with its derivative, where operands are."""
 
+_IN_BOUNDS = (jax.lax.GatherScatterMode.PROMISE_IN_BOUNDS, jax.lax.GatherScatterMode.CLIP)
+"""How a gather reads nothing but what is there."""
+
 
 class Branches:
     """One `cond`, cut where its branches use weights.
@@ -85,4 +88,7 @@ class Branches:
 
 
 def _is_tame(body: Any, use: Use) -> bool:
-    return {eqn.primitive.name for eqn in needed(jx.equations(body), [use.weight], ())} <= TAME
+    return all(
+        eqn.primitive.name in TAME or (eqn.primitive.name == "gather" and eqn.params["mode"] in _IN_BOUNDS)
+        for eqn in needed(jx.equations(body), [use.weight], ())
+    )

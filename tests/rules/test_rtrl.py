@@ -135,10 +135,10 @@ def test_plain_products_are_taken_for_operations(name: str, wanted: list[str]):
 
 
 def test_what_is_no_product_of_a_weights_elements_keeps_its_matrix():
-    """Each element of the kernel feeds every position: as a trace, its sensitivity would be as large as the matrix."""
+    """Each element of the centre feeds every position: as a trace, its sensitivity would be as large as the matrix."""
 
     def step(p: Any, s: Any, x: Any) -> Any:
-        h = jnp.tanh(s["h"] * jnp.convolve(x, p["k"], mode="same"))
+        h = jnp.tanh(s["h"] * jnp.exp(-jnp.sum((x[:3] - p["k"]) ** 2)))
         return {"h": h + x}, h
 
     shapes = {"k": jnp.ones(3)}, {"h": jnp.zeros(6)}, jnp.ones(6)

@@ -115,7 +115,7 @@ def test_a_recurrent_depthwise_kernel_is_exact_where_its_neighbourhood_is_follow
     xs, u = drawn((5, 4, 2), (3, 1, 2))
     states, ts = {"h": jnp.ones((4, 2))}, jnp.zeros((5, 4, 2))
     exact = bptt(step, {"u": u}, states, (xs,), ts).grads
-    for rule, label in (("snap", "exact"), ("d_rtrl", "approximate")):
+    for rule in ("snap", "d_rtrl"):
         learner = etir.compile(step, {"u": u}, states, xs[0], rule=rule, window=2)
         found = by_path(learner.grad(loss, reduction="sum")({"u": u}, learner.init(), xs, ts).grads)
-        assert (str(learner.certificate["u"].label), differing(found, exact) == {}) == (label, label == "exact")
+        assert (str(learner.certificate["u"].label), differing(found, exact)) == ("exact", {})
