@@ -53,15 +53,21 @@ class Cells:
         self.of = [(family, _alike([finder.cell(unit) for unit in family.units])) for family in families]
 
     def slopes(self, linearised: Sequence[tuple[Any, Any]]) -> Slopes:
-        """The derivatives, of each family's Jacobians and sensitivities."""
+        """The derivatives, of each family's Jacobians and sensitivities.
+
+        Of each variable once: states that share one also share its cotangent, which is what all of them received.
+        """
         found: dict[Any, list[Slope]] = {}
         for (family, cells), (jacobians, sensitive) in zip(self.of, linearised, strict=True):
             for of, (_, sources) in (cells[0] if cells else {}).items():
+                own = [cell[of] for cell in cells]
+                variables = [variable for variable, _ in own]
+                new = [v not in found and v not in variables[:k] for k, v in enumerate(variables)]
                 for k, source in enumerate(sources):
                     slopes, received = _whole(family.unit, of, source, jacobians, sensitive)
-                    for cell, slope in zip(cells, family.apart(slopes), strict=True):
-                        variable, own = cell[of]
-                        found.setdefault(variable, []).append(Slope(own[k].variable, slope, received))
+                    for (variable, made_of), first, slope in zip(own, new, family.apart(slopes), strict=True):
+                        if first:
+                            found.setdefault(variable, []).append(Slope(made_of[k].variable, slope, received))
         return found
 
 

@@ -173,6 +173,10 @@ HOSTILE = {
         'h = s["h"] * jnp.cos(s["g"]) + etir.matmul(x, p["W"]); return {"h": h, "g": h}, h',
         {"W": "exact"},
     ),
+    "two states of what is new alone": (
+        'v = jnp.tanh(etir.matmul(x, p["W"])); return {"h": v, "g": v}, s["h"] * jnp.sin(s["g"])',
+        {"W": "exact"},
+    ),
     "a state that only outputs read": (
         'h = 0.5 * s["h"] + etir.matmul(x, p["W"])\n    g = 0.9 * s["g"] + etir.scale(h, p["b"])\n'
         '    return {"h": h, "g": g}, s["g"]',
