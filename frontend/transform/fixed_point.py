@@ -21,20 +21,31 @@ def fixed_point(
     the fixed point, by the implicit function theorem, and found by an iteration of the same kind: it passes to all that
     `function` closes over, and not to `start`.
     """
+    # Not jax.lax.custom_root: since JAX 0.12 what it does is hidden in a primitive of its own.
+    closed, over = jax.closure_convert(function, start)
 
-    def residual(x: PyTree) -> PyTree:
-        return jax.tree.map(jnp.subtract, function(x), x)
+    def residual(x: PyTree, over: list[Any]) -> PyTree:
+        return jax.tree.map(jnp.subtract, closed(x, *over), x)
 
-    def solved(of: Callable[[PyTree], PyTree], first: PyTree) -> PyTree:
-        return _iterated(of, first, tolerance, trips)
+    @jax.custom_jvp
+    def rest(start: PyTree, over: list[Any]) -> PyTree:
+        return _iterated(lambda x: residual(x, over), start, tolerance, trips)
 
-    def tangent(linear: Callable[[PyTree], PyTree], side: PyTree) -> PyTree:
+    @rest.defjvp
+    def derivative(primals: Any, tangents: Any) -> tuple[PyTree, PyTree]:
+        x, over = rest(*primals), primals[1]
+        _, moved = jax.jvp(lambda over: residual(x, over), (over,), (tangents[1],))
+
+        def linear(v: PyTree) -> PyTree:
+            return jax.jvp(lambda x: residual(x, over), (x,), (v,))[1]
+
         def solve(product: Callable[[PyTree], PyTree], side: PyTree) -> PyTree:
             return _iterated(lambda v: jax.tree.map(jnp.subtract, product(v), side), side, tolerance, trips)
 
-        return jax.lax.custom_linear_solve(linear, side, solve, transpose_solve=solve)
+        side = jax.tree.map(jnp.negative, moved)
+        return x, jax.lax.custom_linear_solve(linear, side, solve, transpose_solve=solve)
 
-    return jax.lax.custom_root(residual, start, solved, tangent)
+    return rest(start, over)
 
 
 def _iterated(step: Callable[[PyTree], PyTree], first: PyTree, tolerance: float | None, trips: int) -> PyTree:

@@ -37,7 +37,7 @@ def launches_of(found):
         (lambda x: (2 * x + 1) * x, [X], 1, 2 * FULL),
         (lambda x: x.reshape(8, 4).T, [X], 1, 2 * FULL),
         (lambda x: jnp.tanh(x) + 1, [X], 1, 2 * FULL),
-        (lambda x: (jnp.tanh(x) + 1, jnp.tanh(x) - 1), [X], 2 * 2, 4 * 2 * FULL),
+        (lambda x: (jnp.tanh(x) + 1, jnp.tanh(x) - 1), [X], 2, 2 * 2 * FULL),
         (lambda x: (lambda y: (y + 1, y - 1))(jnp.tanh(x)), [X], 3, 3 * 2 * FULL),
         (lambda x: (x * x).sum(), [X], 1, FULL + 4),
         (lambda x, w: x @ w, [X, W], 1, 2 * FULL + WIDE),
