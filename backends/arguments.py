@@ -96,6 +96,7 @@ class Arguments:
         self, given: dict[str, Any], *, over_time: bool = False, alone: bool = False
     ) -> tuple[Arrays, Arrays]:
         """The marks and the signals among keyword arguments; where the model runs `alone`, it takes no signals."""
+        given = {path: value for path, value in given.items() if value is not None}
         kinds = self._marks, [] if alone else self._signals
         marks, signals = ([path for path, _ in wanted] for wanted in kinds)
         findings = [_missing_mark(path) for path in marks if path not in given]

@@ -40,7 +40,7 @@ class InitialLearner(Learner):
     @property
     def whole(self) -> Learner:
         """The learner of the step itself, in whose trees initial states stand beside parameters."""
-        return Learner(self._engine, self.transition, self._signature, self.layout)
+        return Learner(self._engine, self.transition, self._signature, self.layout).whole
 
     @property
     def params(self) -> Any:

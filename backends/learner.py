@@ -222,6 +222,16 @@ class Learner:
         found = layout(self.transition, engine.kinds, engine.lag.data, mesh, batch, weights)
         return type(self)(engine, self.transition, self._signature, found)
 
+    @property
+    def whole(self) -> Learner:
+        """The learner in whose trees all that a step takes stands among its inputs, marks included."""
+        signature = self._signature
+        if not signature.marks:
+            return self
+        given = jax.tree.unflatten(signature.inputs, [0] * signature.inputs.num_leaves)
+        inputs = jax.tree.structure((*given, dict.fromkeys(signature.marks, 0)))
+        return Learner(self._engine, self.transition, replace(signature, inputs=inputs, marks=()), self.layout)
+
     def show_graph(self, path: str | Path | None = None) -> None:
         """Print the hidden groups and the weights associated with each; with a path, write the picture there instead.
 

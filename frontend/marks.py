@@ -75,7 +75,7 @@ def _either(mark: jax.Array, chosen: Any, other: jax.Array) -> jax.Array:
 
 def _shared(mark: jax.Array, state: jax.Array) -> bool:
     """Whether a state is one for all samples, where marks are of samples: a counter, a key of random numbers."""
-    return bool(mark.ndim) and (state.shape[:1] != mark.shape or _is_key(state))
+    return bool(mark.ndim) and (state.shape[:1] != mark.shape or (_is_key(state) and state.shape == (2,)))
 
 
 def _begin(states: Any) -> list[Any]:
@@ -91,8 +91,11 @@ def _begin(states: Any) -> list[Any]:
 
 
 def _is_key(value: Any) -> bool:
-    """Whether an array is a key of random numbers: drawn from again, it would give the numbers of the last sequence."""
-    return jnp.issubdtype(value.dtype, jax.dtypes.prng_key) or (value.dtype == jnp.uint32 and value.shape == (2,))
+    """Whether an array is of keys of random numbers: drawn from again, they would give those of the last sequence.
+
+    Raw keys are known by their type and their last axis, of two, alone.
+    """
+    return jnp.issubdtype(value.dtype, jax.dtypes.prng_key) or (value.dtype == jnp.uint32 and value.shape[-1:] == (2,))
 
 
 def _batch(states: Any, chosen: Mapping[str, str]) -> int:

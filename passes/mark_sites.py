@@ -263,12 +263,9 @@ def _as_wide_as(eqn: Any, value: Any) -> Any:
 
     A bias of shape `[1, j]`, say, that is added to a batch: JAX repeats axes of size one within the addition itself.
     """
-    if jnp.ndim(value) and eqn.primitive.name in ELEMENTWISE:
-        return jnp.broadcast_to(value, jx.shape_of(eqn.outvars[0]))
-    others = {jx.shape_of(atom) for atom in (*eqn.invars, *eqn.outvars)} - {()}
-    if jnp.ndim(value) or len(others) != 1:
+    if eqn.primitive.name not in ELEMENTWISE:
         return value
-    return jnp.broadcast_to(value, others.pop())
+    return jnp.broadcast_to(value, jx.shape_of(eqn.outvars[0]))
 
 
 def _mark_sparse(eqn: Any, pattern: Pattern, operands: list[Any]) -> list[Any]:

@@ -112,7 +112,8 @@ class _Finder:
         if reached is None:
             return None
         known = {self.variable_of[self.transition.hidden[on].before]: (k, None) for k, on in self._states(unit, place)}
-        known |= {self.variable_of[site.output]: (None, k) for k, site in self._sites(unit, place)}
+        sites = [(k, site) for k, site in self._sites(unit, place) if site.output in self.variable_of]
+        known |= {self.variable_of[site.output]: (None, k) for k, site in sites}
         if not all(var in known and jx.dtype_of(var) == jx.dtype_of(variable) for var in reached):
             return None
         return variable, [Source(var, *known[var]) for var in reached]

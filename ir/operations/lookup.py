@@ -28,7 +28,8 @@ class Lookup(WeightOperation):
     """Whether an index beyond the table gives NaN, and no gradient; else it is the nearest one that is not."""
 
     def apply(self, x: Any, w: Any) -> Any:
-        """The rows."""
+        """The rows. Indices are wide enough to count the table's: JAX's own derivative clips them as what they are."""
+        x = x.astype(jnp.promote_types(x.dtype, jnp.int32))
         rest = tuple(range(x.ndim, x.ndim + w.ndim - 1))
         return jax.lax.gather(
             w,
@@ -94,7 +95,7 @@ def looked_up(eqn: Any) -> Looked | None:
     numbers, mode = eqn.params["dimension_numbers"], eqn.params["mode"]
     places = [axis for axis in numbers.start_index_map if axis in cut or shape[axis] == 1]
     fills = mode == GatherScatterMode.FILL_OR_DROP
-    if len(cut) > 1 or len(places) != 1 or numbers.operand_batching_dims or sizes[places[0]] != 1:
+    if len(places) != 1 or cut not in ([], places) or numbers.operand_batching_dims or sizes[places[0]] != 1:
         return None
     axis, gone = places[0], numbers.collapsed_slice_dims
     if any(other != axis for other in gone) or (fills and len(numbers.start_index_map) > 1):

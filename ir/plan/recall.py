@@ -104,10 +104,15 @@ class Recall(Operation):
             rows.update((state, [x[..., 0, k] for x in found]) for k, state in enumerate(memory.group.states))
         kinds = [v.type for v in region.outputs]
         return tuple(
-            (of[r] * (2 if self.constants[r][1] and not kind.is_complex else 1)).astype(self._type(kind, r).dtype)
+            self._known(scene, of[r] * (2 if self.constants[r][1] and not kind.is_complex else 1), self._type(kind, r))
             for of, kind in zip(self._swept(scene, rows), kinds, strict=True)
             for r in carried(self.constants, kind)
         )
+
+    def _known(self, scene: Scene, cotangent: Any, kind: TensorType) -> Any:
+        """A cotangent; zero before any step, when nothing is remembered and slopes, some of them divisors, are zero."""
+        found = cotangent.astype(kind.dtype)
+        return found if self.weight is None else jnp.where(scene[self.weight] > 0, found, jnp.zeros_like(found))
 
     def _held(self, scene: Scene, memory: Memory) -> tuple[Any, Any]:
         """`[*group, 1, states]` and `[*group, states, states]`: `h_bar` and `D` of a memory; none grows alone."""

@@ -51,21 +51,24 @@ class Loop:
 
     @property
     def uses_weights(self) -> bool:
-        """Whether there are products at all."""
-        return bool(self.inner or self.early or self.late)
+        """Whether there are products at all, in a loop that is run."""
+        return bool(self.inner or self.early or self.late) and self.eqn.params["length"] > 0
 
     def change(self, operands: Sequence[Any]) -> list[Any]:
         """The results."""
         known = _Known()
         for turn in sorted(set(self.early.values())):
             self._multiply([use for use, at in self.early.items() if at == turn], operands, known)
+        plain = _Known(dict(known.always), dict(known.by_trip))
         for use in self.inner:
             weight, of_trips = self._value(use.weight, operands, _Known())
             with jx.made_by(use.eqn):
                 (known.by_trip if of_trips else known.always)[use.weight] = identity(weight)
         if self.late:
             data = self._run(operands, known, [use.data for use in self.late])[self.carry :]
-            self._multiply(self.late, operands, known, data)
+            self._multiply(self.late, operands, plain, data)
+            for values, more in ((known.always, plain.always), (known.by_trip, plain.by_trip)):
+                values |= {use.output: more[use.output] for use in self.late if use.output in more}
         return self._run(operands, known, jx.outvars(self.body)[self.carry :], effects=True)
 
     def _multiply(self, uses: Sequence[Use], operands: Sequence[Any], known: _Known, late: Sequence[Any] = ()) -> None:

@@ -84,6 +84,12 @@ def _lowered(step: Any, params: Any, states: Any, *inputs: Any, initial: str | S
     globs = _globs(initial)
     if not globs:
         return lower_function(step, params, states, *inputs, **options)
+    if options["marks"].get("mask") == "sample":
+        raise error(
+            "option-pair",
+            "mask='sample' lets samples begin at different steps, initial= is about the first step of all",
+            help="leave one out, or compile for one sample with mask='step' and jax.vmap the learner",
+        )
     if "reset" in options["marks"]:
         raise error(
             "option-pair",

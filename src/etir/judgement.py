@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from .backends import InitialLearner, Learner
+from .backends import Learner
 from .comparison import Comparison, compare
 from .ir import jaxpr as jx
 from .ir.diagnostics import Diagnostic, EtirError, error
@@ -169,7 +169,7 @@ def check_values(program: Program) -> None:
 
 def program_of(learner: Learner) -> tuple[Program, Learner]:
     """The program that a learner was compiled from, as far as it is known, and the learner in that program's trees."""
-    whole = learner.whole if isinstance(learner, InitialLearner) else learner
+    whole = learner.whole
     transition, trees = whole.transition, whole.signature
     body = transition.region("step").body
     if body is None:

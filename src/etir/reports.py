@@ -69,6 +69,14 @@ def refuse_unmarked(transition: Transition, signature: Signature) -> None:
     plan = transition.plan
     if plan is None or not signature.marks:
         return
+    if plan.signals and "mask" in signature.marks:
+        raise error(
+            "mark-rule",
+            f"mask= cannot keep rule '{plan.rule}' from learning: its signal '{plan.signals[0].path}' is an input that "
+            "says at every step what is to be learned",
+            loc=plan.signals[0].loc,
+            help="leave mask= out and give a signal of zero where a step is not to count; the states then move on",
+        )
     makers = {value: op for op in plan.operations for value in op.results}
     free = [trace for trace in plan.traces if not _follows_states(trace, makers)]
     if free:

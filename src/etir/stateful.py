@@ -26,13 +26,16 @@ class OnlineLearner:
     def __init__(self, model: Callable[..., Any], rule: RuleLike = "d_rtrl", **options: Any) -> None:
         """Wrap `model`, a module or a function that uses states; nothing is compiled before `compile_graph`.
 
-        Raises EtirError for `initial=`: such a learner goes on from the model's own states.
+        Raises EtirError for `initial=`, `mask=` and `reset=`: such a learner goes on from the model's own states, and
+        is called with the model's inputs alone.
         """
-        if options.get("initial"):
+        given = next((name for name in ("initial", "mask", "reset") if options.get(name)), None)
+        if given is not None:
+            takes = "learner.init takes states to differentiate" if given == "initial" else f"methods take {given}="
             raise error(
                 "unknown-option",
-                "initial= is given to a learner that goes on from the model's own states",
-                help="use etir.compile(model, *inputs, initial=...): its learner.init takes states to differentiate",
+                f"{given}= is given to a learner that goes on from the model's own states",
+                help=f"use etir.compile(model, *inputs, {given}=...): its {takes}",
             )
         self.model, self.rule, self.options = model, rule, options
         self._learner: Learner | None = None

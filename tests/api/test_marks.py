@@ -109,6 +109,28 @@ def test_the_model_alone_is_marked_as_well():
     assert all(np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (after, carry.states)), strict=True))
 
 
+def test_keys_of_random_numbers_go_on_where_a_sequence_begins():
+    def drawing(params: Any, states: Any, x: Any) -> Any:
+        keys = jax.vmap(lambda key: jax.random.split(key)[0])(states["keys"])
+        return {"h": 0.9 * states["h"] + etir.matmul(x, params["w"]), "keys": keys}, keys.astype(float)
+
+    states = {"h": jnp.zeros((4, 3)), "keys": jax.vmap(jax.random.PRNGKey)(jnp.arange(4))}
+    learner = etir.compile(drawing, PARAMS, states, np.ones((4, 2)), mask="sample", reset="step")
+    xs, counts = jnp.ones((3, 4, 2)), jnp.ones((3, 4), bool).at[1, 0].set(False)
+    after, keys = learner.predict(PARAMS, states, xs, mask=counts, reset=jnp.array([False, False, True]))
+    assert len({tuple(key) for key in np.asarray(keys[[0, 2], 0])} - {(0.0, 0.0)}) == 2  # on, and not from the start
+    assert not np.array_equal(after["keys"][1], after["keys"][0])
+
+
+def test_marked_labels_can_be_checked():
+    learner = compile_step_with_rows(mask="sample", reset="step", window=2)
+    assert all(finding.outcome.name != "LIE" for finding in etir.check(learner).findings)
+
+
+def compile_step_with_rows(**options: Any) -> Any:
+    return etir.compile(lambda p, s, x: (step(p, s, x)[0], s["h"]), PARAMS, STATES, np.ones((4, 2)), **options)
+
+
 def step(params, states, x):
     h = 0.9 * states["h"] + etir.matmul(x, params["w"])
     return {"h": h}, jnp.sum(h)
@@ -149,6 +171,17 @@ CALLS = {
     "error: reset= begins sequences with the states given at compile, initial= with learned ones [option-pair]\n"
     "  help: leave one out; without reset=, put an encoded state into learner.init for each sequence":
         lambda: compile_step(reset="step", initial="h"),
+    "error: mask='sample' lets samples begin at different steps, initial= is about the first step of all "
+    "[option-pair]\n"
+    "  help: leave one out, or compile for one sample with mask='step' and jax.vmap the learner":
+        lambda: compile_step(mask="sample", initial="h"),
+    "error: mask= cannot keep rule 'three_factor' from learning: its signal 'modulator' is an input that says at every "
+    "step what is to be learned [mark-rule]\n"
+    "  help: leave mask= out and give a signal of zero where a step is not to count; the states then move on":
+        lambda: compile_step(mask="step", rule="three_factor"),
+    "error: mask= is given to a learner that goes on from the model's own states [unknown-option]\n"
+    "  help: use etir.compile(model, *inputs, mask=...): its methods take mask=":
+        lambda: etir.D_RTRL(etir.nn.Linear(2, 3), mask="step"),
     "error: mask= cannot hold rule 'pp_prop' still: its trace 'data of w' does not move by the derivative of the step "
     "alone [mark-rule]":
         lambda: compile_step(mask="step", rule="pp_prop"),
