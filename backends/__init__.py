@@ -17,7 +17,7 @@ from .kernels import kernels
 from .learner import Learner, Result, Trained
 from .names import BACKENDS, backend_of
 from .pallas import Pallas
-from .sizes import Sizes, sizes
+from .sizes import Sizes, sizes_of
 
 
 def emit(
@@ -67,5 +67,5 @@ __all__ = [
     "element_type",
     "emit",
     "kernels",
-    "sizes",
+    "sizes_of",
 ]

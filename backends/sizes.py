@@ -75,7 +75,7 @@ class Sizes:
         return jnp.broadcast_to(x[:1], kind.shape) if (x == x[:1]).all() else kind
 
 
-def sizes(step: Step, transition: Transition, make: Callable[[Step], Learner]) -> Sizes | None:
+def sizes_of(step: Step, transition: Transition, make: Callable[[Step], Learner]) -> Sizes | None:
     """What compiles `step`, analysed as `transition`, for other batches; None where it has none, or cannot be lowered.
 
     Learned initial states are parameters of the batch's own size, so a learner that has them is for that size alone.

@@ -15,7 +15,7 @@ from ..ir.transition import Association, Param, Transition
 from ..rules import DEFAULT, RULES, Rule, Task, Writer
 from ..rules.writer import Followed
 from .analyses.carried import Carried
-from .analyses.dataflow import analyse_dataflow, describe
+from .analyses.dataflow import HIDING, analyse_dataflow, describe
 from .analyses.evidence import Evidence
 from .analyses.exits import Exits
 from .analyses.memories import Memories
@@ -223,7 +223,7 @@ def _no_site(transition: Transition, rule: str) -> Diagnostic:
         notes=tuple(
             f"{jx.location(e) or transition.loc}: what {describe(e)} encloses cannot be seen"
             for e in equations
-            if e.primitive.name == "call_hi_primitive"
+            if e.primitive.name == HIDING
         ),
         help=f"{remedy}, or pass sites='auto'" if uses else remedy,
     )

@@ -33,6 +33,8 @@ _NAMES = {"dot": "etir.matmul", "product": "matmul", "identity": "etir.bias"} | 
 }
 """What our own ETP operations are called in the user's source."""
 
+HIDING = "call_hi_primitive"
+"""The primitive that JAX, as of 0.12, binds for what has a class of its own, whose body cannot be seen."""
 _NOT_HOLOMORPHIC = frozenset({"real", "imag", "conj", "abs", "sign"})
 
 
@@ -295,6 +297,6 @@ def describe(eqn: Any) -> str:
         return _NAMES.get(operation, operation)
     if name in ("custom_jvp_call", "custom_vjp_call"):
         return str(eqn.params.get("name", name))
-    if name == "call_hi_primitive":  # how JAX, as of 0.12, calls what has a class of its own
+    if name == HIDING:
         return type(next(iter(eqn.params.values()))).__name__
     return "matmul" if name == "dot_general" else name

@@ -59,23 +59,20 @@ class Loop:
         known = _Known()
         for turn in sorted(set(self.early.values())):
             self._multiply([use for use, at in self.early.items() if at == turn], operands, known)
-        plain = _Known(dict(known.always), dict(known.by_trip))
         for use in self.inner:
             weight, of_trips = self._value(use.weight, operands, _Known())
             with jx.made_by(use.eqn):
                 (known.by_trip if of_trips else known.always)[use.weight] = identity(weight)
         if self.late:
             data = self._run(operands, known, [use.data for use in self.late])[self.carry :]
-            self._multiply(self.late, operands, plain, data)
-            for values, more in ((known.always, plain.always), (known.by_trip, plain.by_trip)):
-                values |= {use.output: more[use.output] for use in self.late if use.output in more}
+            self._multiply(self.late, operands, known, data)
         return self._run(operands, known, jx.outvars(self.body)[self.carry :], effects=True)
 
     def _multiply(self, uses: Sequence[Use], operands: Sequence[Any], known: _Known, late: Sequence[Any] = ()) -> None:
         """Note the products of some uses; `late` are their data in every trip, where these depend on the carry."""
         for k, use in enumerate(uses):
             data, of_trips = (late[k], True) if late else self._value(use.data, operands, known)
-            weight, of_weights = self._value(use.weight, operands, known)
+            weight, of_weights = self._value(use.weight, operands, _Known())  # of parameters, and of no product
             product = use.stacked(data, weight, of_trips, of_weights)
             (known.by_trip if of_trips or of_weights else known.always)[use.output] = product
 

@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from .backends import Backend, backend_of, element_type
+from .backends import Backend, backend_of, element_type, sizes_of
 from .backends import emit as emit_transition
-from .backends import sizes as sizes_of
 from .backends.learner import Learner
 from .frontend import Functional, Module, functionalise
 from .frontend.initial import with_initial
@@ -361,12 +360,8 @@ def analyse_for(
     marked = [path for path, own in zip(paths, assigned, strict=True) if own.marks_uses]
     given = () if sites == "explicit" else (sites,) if isinstance(sites, str) else tuple(sites)
     globs = ("*",) if sites == "auto" else (*given, *marked)
-    moved = [
-        path
-        for path, own in zip(paths, assigned, strict=True)
-        if own.reassociates and any(fnmatch.fnmatchcase(path, glob) for glob in globs)
-    ]
     chains = [path for path, own in zip(paths, assigned, strict=True) if own.reassociates]
+    moved = [path for path in chains if any(fnmatch.fnmatchcase(path, glob) for glob in globs)]
     chosen = "auto" if sites == "auto" else globs or "explicit"
     return analyse(step, chosen, frozen=frozen, reassociate=moved, chains=chains)
 
