@@ -31,6 +31,12 @@ def make_region(name: str, body: Any, inputs: Sequence[Value], outputs: Sequence
     return Region(name=name, inputs=tuple(inputs), outputs=tuple(outputs), equations=count, body=body)
 
 
+def variables_of(region: Region) -> dict[Value, Any]:
+    """The variable of a region's body that each value it takes or gives is there."""
+    found: dict[Value, Any] = dict(zip(region.inputs, jx.argument_vars(region.body), strict=True))
+    return found | dict(zip(region.outputs, jx.outvars(region.body), strict=True))
+
+
 def with_regions(transition: Transition, *regions: Region) -> Transition:
     """The transition with these regions, in the place of those of the same names."""
     new = {region.name: region for region in regions}

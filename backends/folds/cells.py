@@ -14,9 +14,8 @@ from typing import Any, NamedTuple, TypeAlias
 from ...ir import jaxpr as jx
 from ...ir.plan import Jacobian, Sensitivity
 from ...ir.plan.jacobian import hidden_operands
-from ...ir.regions import FORWARD
+from ...ir.regions import FORWARD, variables_of
 from ...ir.transition import Region, Site, State, Transition
-from ...ir.values import Value
 from ..backend import Uses
 from .family import Family
 from .pattern import Unit
@@ -92,8 +91,7 @@ class _Finder:
     def __init__(self, transition: Transition, region: Region, uses: Uses, moved: Collection[Any]) -> None:
         self.transition, self.region, self.uses, self.moved = transition, region, uses, moved
         self.producers = jx.Producers(region.body)
-        self.variable_of: dict[Value, Any] = dict(zip(region.inputs, jx.argument_vars(region.body), strict=True))
-        self.variable_of |= dict(zip(region.outputs, jx.outvars(region.body), strict=True))
+        self.variable_of = variables_of(region)
 
     def cell(self, unit: Unit) -> Cell:
         """The new states of a unit whose derivatives are known."""

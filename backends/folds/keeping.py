@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...ir import jaxpr as jx
+from ...ir.regions import variables_of
 from ...ir.transition import Region
 from ...ir.values import Value
 from ..shared import Parts
@@ -22,8 +23,7 @@ class Keeping:
         """Sort the variables `kept`."""
         self.body = region.body
         self.kept = frozenset(kept)
-        self.variable_of: dict[Value, Any] = dict(zip(region.inputs, jx.argument_vars(self.body), strict=True))
-        self.variable_of |= dict(zip(region.outputs, jx.outvars(self.body), strict=True))
+        self.variable_of = variables_of(region)
         self.producers = jx.Producers(self.body)
         self.shifts = frozenset(jx.argument_vars(self.body))
         self.together: dict[tuple[Value, ...], tuple[Any, ...]] = {}
