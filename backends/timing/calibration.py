@@ -31,14 +31,12 @@ Body = Callable[..., Any]
 
 def calibrate(name: str) -> DeviceModel:
     """The model of JAX's default device, measured."""
-    few, many = (_per_iteration(_small_products(count), *_SMALL) for count in (1, 9))
-    launch = max((many - few) / 8, many / 72)
-    iteration = max(few - launch, few / 8)
-    overhead = iteration + launch
+    launch, iteration = _apart(*(_per_iteration(_small_kernels(count), _SMALL[0]) for count in (1, 9)))
+    call, _ = _apart(*(_per_iteration(_small_products(count), *_SMALL) for count in (1, 9)))
 
     def net(body: Body, *given: np.ndarray) -> float:
         found = _per_iteration(body, *given)
-        return max(found - overhead, found / 8)
+        return max(found - iteration - launch, found / 8)
 
     flat = np.full(2**14, 0.5, np.float32)
     element = net(_chain(lambda x: x * 0.5 + 0.25, _LONG), flat) / (2 * _LONG * flat.size)
@@ -57,6 +55,7 @@ def calibrate(name: str) -> DeviceModel:
         element=element,
         series=series,
         launch=launch,
+        call=call,
         rewriting=_rewriting(bandwidth[2][1]),
         iteration=iteration,
     )
@@ -69,6 +68,19 @@ def _chain(step: Body, times: int) -> Body:
         return x
 
     return run
+
+
+def _apart(one: float, nine: float) -> tuple[float, float]:
+    """What each of some operations takes, and what a loop's iteration takes beside them."""
+    each = max((nine - one) / 8, nine / 72)
+    return each, max(one - each, one / 8)
+
+
+def _small_kernels(count: int) -> Body:
+    def turned(x: Any) -> Any:
+        return jax.lax.optimization_barrier(jnp.concatenate([x[1:], x[:1]]) * 0.5)
+
+    return _chain(turned, count)
 
 
 def _small_products(count: int) -> Body:

@@ -54,7 +54,7 @@ def priced_windows(engine_of: Callable[[int], Engine], device: DeviceModel) -> d
 def _price(engine: Engine, device: DeviceModel) -> Price:
     """That of a whole window, with an update by an optimiser such as Adam."""
     work = window_work(engine)
-    params = sum(p.value.type.bytes for p in engine.transition.params if p.value.type.carries_credit)
+    params = sum(p.value.type.bytes for p in engine.transition.params if p.learns)
     seconds = device.running(work) + _UPDATE * params / device.bandwidth[-1][1]
     return Price(seconds=seconds, held=sum(engine.bytes_held) + work.fresh)
 

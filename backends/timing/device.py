@@ -12,6 +12,7 @@ from .work import Piece, Work
 Curve: TypeAlias = tuple[tuple[float, float], ...]
 """Pairs of a number of bytes and a rate, small ones first."""
 
+_SCALARS = ("element", "series", "launch", "call", "rewriting", "iteration")
 THIN, THICK = 16, 512
 """The smallest dimension of the two products that are timed."""
 
@@ -36,6 +37,8 @@ class DeviceModel:
     """A `tanh`, an `exp` or a `sin` of one element."""
     launch: float
     """What every kernel takes beside its work."""
+    call: float
+    """The same of a product of matrices, which on a CPU is a library's: many times as much."""
     rewriting: float
     """A byte of an array of which a loop reads a slice and writes it: some versions of XLA copy the whole of it."""
     iteration: float
@@ -52,14 +55,19 @@ class DeviceModel:
     def of(self, piece: Piece) -> float:
         """What one piece takes: the longer one of computing and moving bytes, and what it takes to begin.
 
-        A product writes its result when it has computed, and puts transposed operands in order before.
+        A product writes its result when it has computed, and puts transposed operands in order before. That with a
+        vector is a kernel like any other.
         """
         computing = piece.elements * self.element + piece.series * self.series
-        if piece.flops:
+        of_matrices = piece.flops > 0 and piece.smallest > 1
+        if of_matrices:
             computing += piece.flops / self.product_rate(piece.dtype, piece.smallest)
+        else:
+            computing += piece.flops * self.element
         read, apart = (sum(n / _between(self.bandwidth, of) for n, of in part) for part in (piece.bytes, piece.apart))
         apart += piece.rewritten * self.rewriting
-        return max(computing, read) + apart + piece.launches * self.launch + piece.iterations * self.iteration
+        beginning = piece.launches * (self.call if of_matrices else self.launch)
+        return max(computing, read) + apart + beginning + piece.iterations * self.iteration
 
     def product_rate(self, dtype: str, smallest: float) -> float:
         """Operations a second of a product by its smallest dimension `d`: `R d / (d + h)`, through what was timed.
@@ -89,7 +97,7 @@ class DeviceModel:
                 fresh=_curve(given["fresh"]),
                 thin=_rates(given["thin"]),
                 thick=_rates(given["thick"]),
-                **{key: float(given[key]) for key in ("element", "series", "launch", "rewriting", "iteration")},
+                **{key: float(given[key]) for key in _SCALARS},
             )
         except (KeyError, TypeError, AttributeError) as wrong:
             raise ValueError(f"no model of a device: {wrong}") from wrong
@@ -99,7 +107,15 @@ class DeviceModel:
 
     def _numbers(self) -> list[bool]:
         numbers = [x for pair in (*self.bandwidth, *self.fresh) for x in pair]
-        numbers += [*self.thin.values(), *self.thick.values(), self.element, self.series, self.launch, self.iteration]
+        numbers += [
+            *self.thin.values(),
+            *self.thick.values(),
+            self.element,
+            self.series,
+            self.launch,
+            self.call,
+            self.iteration,
+        ]
         there = [self.bandwidth, self.fresh, "float32" in self.thick, self.thin.keys() == self.thick.keys()]
         return [*map(bool, there), *(math.isfinite(x) and x > 0 for x in numbers)]
 

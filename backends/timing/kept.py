@@ -15,7 +15,7 @@ from ...ir.diagnostics import Diagnostic, warn
 from .calibration import calibrate
 from .device import DeviceModel
 
-_VERSION = 1
+_VERSION = 2
 """Of the file's form, and of what is measured."""
 
 

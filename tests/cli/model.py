@@ -26,6 +26,7 @@ def leaky(params, states, x):
     return {"h": h}, h
 
 
+batched = (step, params, {"h": jnp.zeros((2, 4))}, jnp.zeros((2, 3)))
 exact = (leaky, {"W": jnp.ones((3, 4))}, states, jnp.zeros(3))
 
 

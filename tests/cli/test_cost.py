@@ -17,20 +17,20 @@ def device(here, monkeypatch):
 
 
 def test_cost_of_a_plan(irdump):
-    ran = irdump("cost", "model.py:model", "--window", "4", "--rules", "U=rtrl", "--device", "device.json")
+    ran = irdump("cost", "model.py:batched", "--window", "4", "--rules", "U=rtrl", "--device", "device.json")
     assert (ran.status, ran.err) == (0, "")
     assert (
         ran.out
         == """\
-model: d_rtrl, window 4, credit full, backend xla; a step takes
-weight  held   flops  read   written  label
-U       512 B  580    128 B  128 B    exact
-W       0 B    37     24 B   24 B     approximate
-total   512 B  617    152 B  152 B
-predicted on a device that multiplies: 632 us a step of the gradient
-  forward  72 us
-  reverse  48 us
-  traces  512 us
+batched: d_rtrl, window 4, credit full, backend xla; a step takes
+weight  held     flops   read   written  label
+U       1.02 kB  1.16 k  256 B  256 B    exact
+W       0 B      74      48 B   48 B     approximate
+total   1.02 kB  1.23 k  304 B  304 B
+predicted on a device that multiplies: 1.23 ms a step of the gradient
+  forward  144 us
+  reverse  240 us
+  traces  847 us
 window 4: as asked for
 fold 128: the pass over traces is cheap by then, and the history is small
 """

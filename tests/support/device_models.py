@@ -18,6 +18,7 @@ MULTIPLIES = DeviceModel(
     element=1 / FREE,
     series=1 / FREE,
     launch=1 / FREE,
+    call=1 / FREE,
     rewriting=0.0,
     iteration=1 / FREE,
 )

@@ -1,11 +1,15 @@
 """window='auto': near the cheapest, within the memory, and the reason in the plan, its text, and the cost."""
 
+from dataclasses import replace
+
 import jax.numpy as jnp
 import pytest
 from device_models import MOVES, on_device  # noqa: F401 (a fixture)
 
 import etir
-from etir.backends.timing import Price, choose_window
+from etir.backends.engine import Engine
+from etir.backends.timing import Price, choose_window, priced_windows
+from etir.backends.xla import Xla
 from etir.ir import parse
 
 PRICES = {1: Price(seconds=9e-3, held=10), 4: Price(seconds=2.02e-3, held=40), 16: Price(seconds=2e-3, held=160)}
@@ -54,6 +58,32 @@ def test_a_compiled_learner_has_its_window_and_the_reason(on_device):  # noqa: F
     assert parse(str(learner.transition)).plan.window_because == plan.window_because
     assert str(learner.cost()).endswith(f"; window {plan.window}: {plan.window_because}")
     assert learner.cost(timed=True).seconds > 0
+
+
+SMALL_CACHE = replace(MOVES, name="a small cache", bandwidth=((2048.0, 1e12), (4096.0, 1e8)))
+"""Arrays of more than a few kilobytes are a thousand times as slow as small ones."""
+
+
+def test_a_shorter_window_wins_where_a_longer_ones_history_is_large(on_device):  # noqa: F811
+    on_device(SMALL_CACHE)
+    model = leaky, {"W": jnp.ones((8, 16))}, {"h": jnp.zeros(16)}, jnp.zeros(8)
+    learner = etir.compile(*model, window="auto")
+    assert learner.window_size == 8
+    assert learner.cost().because.endswith("predicted on a small cache; 1 would take 71.7 us; 64 would take 18.4 us"), (
+        learner.cost().because
+    )
+
+
+def test_an_optimiser_is_not_charged_for_frozen_weights(on_device):  # noqa: F811
+    on_device(SMALL_CACHE)
+
+    def seconds(**options):
+        model = leaky, {"W": jnp.ones((3, 4)), "frozen": jnp.ones(100)}, {"h": jnp.zeros(4)}, jnp.zeros(3)
+        engine_of = lambda window: Engine(etir.compile(*model, window=window, **options).transition, Xla())  # noqa: E731
+        return priced_windows(engine_of, SMALL_CACHE)[1].seconds
+
+    moved = 7 * jnp.ones(100).nbytes / 1e8
+    assert seconds() - seconds(frozen=["frozen"]) == pytest.approx(moved, rel=0.01)
 
 
 def test_little_memory_means_a_short_window_and_less_a_refusal(on_device):  # noqa: F811
