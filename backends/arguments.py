@@ -209,6 +209,12 @@ def _unknown_keyword(path: str, known: list[str]) -> Diagnostic:
     )
 
 
+def check_steps(steps: Any) -> None:
+    """Raise EtirError for a length of a sequence that is none; None is not said."""
+    if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
+        raise error("sequence-length", f"steps={steps!r}; wanted a positive number of steps")
+
+
 def checked_key(key: Any) -> Any:
     """A PRNG key, typed or raw, as it is; None for none. Raises EtirError for anything else."""
     if key is None:

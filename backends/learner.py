@@ -17,7 +17,7 @@ from ..ir.plan import Cost
 from ..ir.step import Signature
 from ..ir.transition import Certificate, Transition
 from ..view import summary, write_graph
-from .arguments import Arguments, checked_key
+from .arguments import Arguments, check_steps, checked_key
 from .beginning import started
 from .calls import Arrays
 from .carry import Carry
@@ -27,7 +27,7 @@ from .drivers import scan_windows, train_by_windows
 from .engine import Engine
 from .guards import refuse_by_carry, refuse_by_initial_states, refuse_through_driver, warn_of_input_credit
 from .layout import Layout, layout
-from .losses import Key, StepLoss, check_loss, check_optimizer, check_order, check_targets
+from .losses import Key, StepLoss, check_loss, check_optimizer, check_order, check_reduction, check_targets
 from .meshes import Total
 from .results import ALONE, SEQUENCE, STEP, TRAINING, Result, Trained, like_gradient, like_step, like_training
 from .sizes import Sizes
@@ -121,6 +121,10 @@ class Learner:
         carry = Carry(jax.tree.unflatten(self._signature.states, copies), traces)
         return carry if self.layout is None else self.layout.put("carry", carry)
 
+    def beginning(self, xs: Any) -> Any:
+        """The states given at compile, repeated for as many samples as sequences `xs`, `[time, samples, ...]`, have."""
+        return self.states if self._sizes is None else self._sizes.beginning(self.states, xs)
+
     def step(self, params: Any, carry: Carry, *inputs: Any, **signals: Any) -> tuple[Carry, Any]:
         """One step: the new carry and the outputs. `jax.grad` through it gives the gradient of a window of one.
 
@@ -143,14 +147,14 @@ class Learner:
     ) -> Any:
         """The model alone over inputs with a leading time axis, no traces: the states after them and stacked outputs.
 
-        It costs what `jax.lax.scan` of the step costs. Parameters and states are by default those given at compile; a
-        carry has its states in `carry.states`. `xs` is a tuple where the step takes several inputs; `steps` says how
-        long the sequence is where it takes none. Differentiable by all that it is given, as the plain model: `jax.grad`
-        through it is BPTT. Raises EtirError for arguments that do not fit.
+        It costs what `jax.lax.scan` of the step costs. Parameters are by default those given at compile, states those
+        of `beginning(xs)`; a carry has its states in `carry.states`. `xs` is a tuple where the step takes several
+        inputs; `steps` says how long the sequence is where it takes none. Differentiable by all that it is given, as
+        the plain model: `jax.grad` through it is BPTT. Raises EtirError for arguments that do not fit.
         """
-        if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
-            raise error("sequence-length", f"steps={steps!r}; wanted a positive number of steps")
-        params, states = self.params if params is None else params, self.states if states is None else states
+        check_steps(steps)
+        params = self.params if params is None else params
+        states = self.beginning(xs) if states is None else states
         return self._of(states)._predict(steps, params, states, xs, marks)
 
     def grad(self, loss: Callable[..., Any], *, reduction: str = "sum") -> Callable[..., Result]:
@@ -162,7 +166,7 @@ class Learner:
         program is kept, and found again by the same `loss`. For frozen parameters there is None. What the function
         returns has no derivative: taking one raises EtirError.
         """
-        _check_reduction(reduction)
+        check_reduction(reduction)
         check_loss(loss)
 
         key = Key(loss)
@@ -180,7 +184,7 @@ class Learner:
         does; a state that begins with `init(learner.trainable(params))` holds nothing for them. `loss`, `reduction`
         (over the steps of a window) and the refusal of derivatives are as in `grad`.
         """
-        _check_reduction(reduction)
+        check_reduction(reduction)
         check_loss(loss)
         check_optimizer(optimizer)
         options = Key(loss), Key(optimizer), reduction
@@ -393,8 +397,3 @@ def _known(tree: Any, what: str, *, code: str) -> Any:
         message = f"the learner was compiled for shapes alone, so it knows no initial {what}"
         raise error(code, message, help="give them: learner.init(params, states)")
     return tree
-
-
-def _check_reduction(reduction: str) -> None:
-    if reduction not in ("sum", "mean"):
-        raise error("unknown-reduction", f"reduction={reduction!r}; wanted 'sum' or 'mean'")

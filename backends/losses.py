@@ -87,6 +87,12 @@ def check_loss(function: Any) -> None:
         )
 
 
+def check_reduction(reduction: str) -> None:
+    """Raise EtirError for what is no reduction over steps."""
+    if reduction not in ("sum", "mean"):
+        raise error("unknown-reduction", f"reduction={reduction!r}; wanted 'sum' or 'mean'")
+
+
 def check_targets(function: Any, targets: tuple[Any, ...], call: str) -> None:
     """Raise EtirError where a loss cannot be called with the outputs and these targets; `call` says how they came."""
     try:

@@ -46,6 +46,20 @@ class Sizes:
             self.made[size] = None if step is None else self.make(step)
         return self.made[size]
 
+    def beginning(self, states: Any, xs: Any) -> Any:
+        """The states that the step was lowered with, repeated for as many samples as sequences `xs` have.
+
+        As they are where `xs` do not say, or where they differ from sample to sample.
+        """
+        pairs = zip(jax.tree.leaves(xs), jax.tree.leaves(self.step.signature.example_inputs), strict=False)
+        found = {jnp.shape(x)[1:2] for x, kind in pairs if kind.shape[:1] == (self.size,)}
+        if len(found) != 1 or not (size := next(iter(found))):
+            return states
+        with jax.ensure_compile_time_eval():
+            repeated = jax.tree.map(lambda x: self._repeated(x, *size), states)
+        known = not any(isinstance(x, jax.ShapeDtypeStruct) for x in jax.tree.leaves(repeated))
+        return repeated if known else states
+
     def _resized(self, size: int) -> Step | None:
         """The step for batches of another size.
 

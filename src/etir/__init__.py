@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .rules import Rule
     from .sharding import shard
     from .stateful import D_RTRL, HiddenGroup, OnlineLearner, find_hidden_groups_from_module, show_graph, write_graph
+    from .training import fit
 
 __version__ = "0.1.0"
 
@@ -71,6 +72,7 @@ __all__ = [
     "embed",
     "emit",
     "find_hidden_groups_from_module",
+    "fit",
     "functionalise",
     "lower",
     "matmul",
@@ -132,6 +134,7 @@ _HOME = {
     "find_hidden_groups_from_module": "stateful",
     "show_graph": "stateful",
     "write_graph": "stateful",
+    "fit": "training",
 }
 """Where each name lives, below this package: it is imported when it is first asked for."""
 

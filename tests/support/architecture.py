@@ -18,6 +18,7 @@ PURPOSE = {
     "view": "graphs and pictures",
     "passes": "analyse, plan, certify",
     "backends": "run plans: the engine, XLA, reference",
+    "training": "fit: epochs, batches, callbacks",
     "cli": "the command irdump",
     "etir": "the face: compile and its four stages",
 }

@@ -15,6 +15,7 @@ ALLOWED = {
     "rules": {"coupling", "ir", "rules"},
     "passes": {"coupling", "ir", "coupling.primitives", "rules", "passes"},
     "backends": {"coupling", "ir", "coupling.primitives", "view", "backends"},
+    "training": {"ir", "backends", "training"},
 }
 ROOMS = {*(layer.partition(".")[0] for layer in ALLOWED), "cli"}
 MAY_IMPORT_JAX_EXTEND = ("etir.ir.jaxpr", "etir.ir.weight_operations", "etir.ir.operations.call")

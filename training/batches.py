@@ -1,0 +1,122 @@
+"""What one call of `learner.train` learns from, and how data become it: shuffled minibatches, padded sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..ir.diagnostics import error
+
+Batches = Iterable[Any] | Callable[[int], Iterable[Any]]
+"""Batches of one epoch, gone through anew in each; or a function of the epoch, counted from zero, that gives them."""
+
+
+class Batch:
+    """The arguments of `learner.train` after the carry: `Batch(xs, *targets, mask=..., reset=..., ...)`."""
+
+    __slots__ = ("signals", "targets", "xs")
+
+    def __init__(self, xs: Any, *targets: Any, **signals: Any) -> None:
+        """Time is the first axis of each: `xs` `[time, ...]`, a tuple where the step takes several inputs."""
+        self.xs, self.targets, self.signals = xs, targets, signals
+
+
+def batch_of(given: Any) -> Batch:
+    """A batch as it is, or made of a tuple `(xs, *targets)`. Raises EtirError for anything else."""
+    if isinstance(given, Batch):
+        return given
+    if not isinstance(given, tuple) or not given:
+        raise error(
+            "fit-batch",
+            f"a batch is of type {type(given).__name__}; wanted a tuple (xs, *targets) or an etir.training.Batch",
+            help="a batch without targets is (xs,); masks go by name: Batch(xs, *targets, mask=mask)",
+        )
+    return Batch(*given)
+
+
+def batches_of(batches: Batches, epoch: int, first: int = 0) -> Iterator[Batch]:
+    """The batches of an epoch, from the one at place `first` on. Raises EtirError for what gives no batches."""
+    if isinstance(batches, Batch) or (isinstance(batches, tuple) and hasattr(batches[0], "ndim")):
+        raise error(
+            "fit-batches",
+            "one batch was given where all batches of an epoch are wanted",
+            help="put it into a list: etir.fit(learner, loss, optimizer, [(xs, *targets)])",
+        )
+    found = batches(epoch) if callable(batches) else batches
+    if not isinstance(found, Iterable):
+        raise error(
+            "fit-batches",
+            f"the batches are of type {type(found).__name__}; wanted tuples (xs, *targets) one after the other",
+            help="give a list, or a function of the epoch that returns one",
+        )
+    return map(batch_of, islice(found, first, None))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Minibatches:
+    """Samples drawn without replacement, `size` at a time, in another order each epoch: for `etir.fit`.
+
+    Arrays have time first and samples second, `[time, samples, ...]`; those that have samples alone, as labels do, are
+    given as `per_sample`, come after the others, and are repeated over time. `mask` is for a learner that takes one for
+    each sample. The samples left over at an epoch's end are left out. The order is a function of seed and epoch, so
+    that training goes on from a checkpoint as it would have gone on.
+    """
+
+    arrays: tuple[Any, ...]
+    """Inputs, and targets that differ from step to step."""
+    size: int
+    per_sample: tuple[Any, ...] = ()
+    mask: Any = None
+    """`[time, samples]`."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        found = {*(np.shape(a)[1] for a in self.arrays), *(np.shape(a)[0] for a in self.per_sample)}
+        if len(found) != 1 or not 1 <= self.size <= max(found):
+            counts = ", ".join(map(str, sorted(found)))
+            raise error(
+                "fit-batches",
+                f"minibatches of {self.size} cannot be drawn from arrays of {counts} samples",
+                help="arrays are [time, samples, ...], those of per_sample [samples, ...]",
+            )
+
+    def __len__(self) -> int:
+        return np.shape(self.arrays[0])[1] // self.size
+
+    def __call__(self, epoch: int) -> Iterator[Batch]:
+        """The batches of an epoch."""
+        order = np.random.default_rng((self.seed, epoch)).permutation(np.shape(self.arrays[0])[1])
+        steps = len(self.arrays[0])
+        for k in range(len(self)):
+            chosen = order[k * self.size : (k + 1) * self.size]
+            over_time = (np.asarray(a)[:, chosen] for a in self.arrays)
+            repeated = (np.asarray(a)[chosen] for a in self.per_sample)
+            masks = {} if self.mask is None else {"mask": np.asarray(self.mask)[:, chosen]}
+            yield Batch(*over_time, *(np.broadcast_to(a, (steps, *a.shape)) for a in repeated), **masks)
+
+
+def pad(sequences: Sequence[Any], steps: int | None = None) -> tuple[Any, np.ndarray]:
+    """Sequences of several lengths as one array `[time, samples, ...]`, zeros at the end, and the mask of what counts.
+
+    Each is an array `[time, ...]`, or a tree of such. `steps` is the length to pad to, by default that of the longest.
+    The mask is boolean, `[time, samples]`, for a learner that was compiled with `mask="sample"`. Raises EtirError for
+    a sequence longer than that.
+    """
+    lengths = [len(jax.tree.leaves(s)[0]) for s in sequences]
+    longest = max(lengths)
+    steps = longest if steps is None else steps
+    if longest > steps:
+        raise error("sequence-length", f"a sequence has {longest} steps; it cannot be padded to {steps}")
+
+    def padded(*parts: Any) -> np.ndarray:
+        whole = np.zeros((steps, len(parts), *np.shape(parts[0])[1:]), np.asarray(parts[0]).dtype)
+        for k, part in enumerate(parts):
+            whole[: len(part), k] = part
+        return whole
+
+    return jax.tree.map(padded, *sequences), np.arange(steps)[:, None] < np.asarray(lengths)

@@ -1,0 +1,36 @@
+"""Numbers on data that nothing is learnt from, by `learner.predict`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .batches import Batches, batches_of
+from .callback import Callback
+from .run import Run
+
+
+class Evaluate(Callback):
+    """Run the model alone over held-out batches after each epoch, and write means of some numbers into its row."""
+
+    def __init__(self, batches: Batches, *, every: int = 1, **metrics: Callable[..., Any]) -> None:
+        """Each metric is a function `(outputs, *targets) -> number` of a whole batch, time first.
+
+        `every` is for so many epochs. Each batch is a sequence of its own, from the states given at compile, for as
+        many samples as it has. The mean is over batches.
+        """
+        self.batches, self.every, self.metrics = batches, every, metrics
+
+    def after_epoch(self, run: Run) -> None:
+        """Add the numbers to the row."""
+        if run.epoch % self.every == 0 or run.epoch == run.epochs or run.stopped:
+            run.rows[-1].update(self(run.learner, run.params))
+
+    def __call__(self, learner: Any, params: Any) -> dict[str, float]:
+        """The numbers, of these parameters."""
+        found: dict[str, list[float]] = {name: [] for name in self.metrics}
+        for batch in batches_of(self.batches, 0):
+            outputs = learner.predict(params, None, batch.xs, **batch.signals)[1]
+            for name, metric in self.metrics.items():
+                found[name].append(float(metric(outputs, *batch.targets)))
+        return {name: sum(values) / len(values) for name, values in found.items() if values}
