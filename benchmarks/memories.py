@@ -121,7 +121,7 @@ def elstm(draw: Draw, n: int = 16, inputs: int = 8, steps: int = 200) -> Problem
 
 def spiking(draw: Draw, n: int = 24, inputs: int = 12, steps: int = 200) -> Problem:
     """Two layers of current-based leaky integrate-and-fire neurons."""
-    from etir.zoo.surrogate import triangular_spike
+    from etir.frontend.nn import triangular_spike
 
     params = {"W": 3 * _normal(draw, inputs, n), "V": 3 * _normal(draw, n, n), "R": _normal(draw, n, 4)}
 

@@ -231,6 +231,16 @@ def no_gradient(state: State, value: Any) -> EtirError:
     )
 
 
+def compiled_weight(state: State) -> EtirError:
+    """A weight is to learn that holds the value of its transform."""
+    return mistake(
+        "compiled-weight",
+        f"{state.title} is compiled for inference, and what it holds is not what is trained",
+        notes=declared(state),
+        help="call nn.decompile_params(model) first",
+    )
+
+
 def not_states(argument: str, found: object) -> EtirError:
     """Something else stands where states are wanted."""
     return mistake(

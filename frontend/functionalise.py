@@ -58,6 +58,12 @@ class Functional:
         for path, value in given.items():
             self.bindings[path].value = value
 
+    def refuse_compiled(self) -> None:
+        """Raise EtirError for a weight that holds something that must not be trained."""
+        for path in self.params:
+            if self.bindings[path].only_read:
+                raise errors.compiled_weight(self.bindings[path])
+
     def _held(self, path: str) -> Any:
         return self.params[path] if path in self.params else self.states[path]
 

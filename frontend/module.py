@@ -73,6 +73,8 @@ def _walk(node: Any, path: tuple[str, ...], seen: set[int]) -> Iterator[tuple[st
 def _lines(label: str, module: Module, seen: set[int]) -> list[str]:
     inside: list[str] = []
     for name, child in vars(module).items():
+        if name.startswith("_") and not any(_walk(child, (), set())):
+            continue
         inside += _part_lines(name, child, seen)
     return [f"{label}(", *(f"  {line}" for line in inside), ")"] if inside else [f"{label}()"]
 

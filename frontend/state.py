@@ -115,6 +115,11 @@ class State:
         """What the state holds outside every transform."""
         return self.base
 
+    @property
+    def only_read(self) -> bool:
+        """Whether the state holds something that must not be trained."""
+        return False
+
     varies: ClassVar[bool] = False
     """Whether each sample of vmap gets a variant of its own, which `per_sample` makes."""
 

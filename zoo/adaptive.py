@@ -7,12 +7,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ..frontend.nn.surrogate import fast_sigmoid_spike, triangular_spike
 from ..frontend.state import HiddenTreeState, ParamState
 from ..ir.weight_operations import matmul
 from .case import Sizes, ZooCase
 from .draw import Shape, at_rest, labelled
 from .module import ZooModule
-from .surrogate import fast_sigmoid_spike, triangular_spike
 
 DECAY, SLOW, ADAPTATION, THRESHOLD = 0.85, 0.95, 0.4, 1.0
 

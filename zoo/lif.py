@@ -7,12 +7,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ..frontend.nn.surrogate import fast_sigmoid_spike, triangular_spike
 from ..frontend.state import HiddenGroupState, ParamState
 from ..ir.weight_operations import matmul
 from .case import Sizes, ZooCase
 from .draw import Shape, at_rest, labelled
 from .module import ZooModule
-from .surrogate import fast_sigmoid_spike, triangular_spike
 
 DECAY, SYNAPSE, THRESHOLD = 0.9, 0.8, 1.0
 

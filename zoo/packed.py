@@ -6,10 +6,10 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from ..frontend.nn.surrogate import triangular_spike
 from .adaptive import ADAPTATION, DECAY, SLOW, THRESHOLD
 from .case import Sizes, ZooCase, layer
 from .draw import Shape, labelled
-from .surrogate import triangular_spike
 
 
 def _spikes(v: Any, a: Any) -> Any:

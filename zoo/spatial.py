@@ -7,9 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ..frontend.nn.surrogate import triangular_spike
 from .case import Sizes, ZooCase
 from .draw import Shape, labelled
-from .surrogate import triangular_spike
 
 DECAY, THRESHOLD, FEATURES, SIDE = 0.9, 1.0, 2, 4
 

@@ -5,20 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import jax.numpy as jnp
-from jax.nn import log_sigmoid, sigmoid
+from jax.nn import sigmoid
 
+from ..frontend.nn.state_space import stabilised
 from .case import Sizes, layer
 from .draw import Shape, at_rest, labelled
 
 HEADS = 2
 GATES = "zifo"
-
-
-def stabilised(m: Any, i: Any, f: Any) -> tuple[Any, Any, Any]:
-    """Return the input gate, the forget gate and the new maximum, from both gates' logits."""
-    aged = log_sigmoid(f) + m
-    new = jnp.maximum(aged, i)
-    return jnp.exp(i - new), jnp.exp(aged - new), new
 
 
 def _mlstm(params: Any, states: Any, x: Any) -> Any:

@@ -102,5 +102,7 @@ def _check(cells: Mapping[State, frame.Cell]) -> None:
     for state, cell in cells.items():
         if not cell.is_set:
             raise errors.unset(state)
+        if state.only_read:
+            raise errors.compiled_weight(state)
         if not all(jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in jax.tree.leaves(cell.value)):
             raise errors.no_gradient(state, cell.value)

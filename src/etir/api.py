@@ -107,6 +107,7 @@ def is_module(model: Any) -> bool:
 
 def _lower_functional(model: Functional, inputs: tuple[Any, ...], buffers: str | Sequence[str], **options: Any) -> Step:
     """A module's step: floating-point states that are no `HiddenState` are buffers."""
+    model.refuse_compiled()
     states = leaf_paths(model.states, "state")
     kinds = {path: kind for path, kind in model.kinds.items() if kind != "hidden"}
     plain = [

@@ -15,7 +15,7 @@ import numpy as np
 from oracles import Gradients, by_path, loss
 
 import etir
-from etir.zoo.surrogate import triangular_spike
+from etir.frontend.nn import triangular_spike
 
 INPUTS, NEURONS, OUTPUTS, STEPS = 3, 4, 2, 7
 LEAK, THRESHOLD = 0.7, 0.6

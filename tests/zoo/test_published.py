@@ -9,8 +9,8 @@ from oracles import by_path
 from problems import problem
 
 import etir
+from etir.frontend.nn import triangular_spike
 from etir.zoo.lif import DECAY, THRESHOLD
-from etir.zoo.surrogate import triangular_spike
 
 
 class TestLinearRecurrentUnit:

@@ -1,0 +1,49 @@
+"""The layers' diagnostics: one function a mistake, each returning the exception to raise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...ir.diagnostics import EtirError, did_you_mean
+from ..cell import type_text
+from ..errors import mistake
+
+
+def layer_input(layer: Any, x: Any) -> EtirError:
+    """A layer is called with another number of features than it was made for."""
+    return mistake(
+        "layer-input",
+        f"{type(layer).__name__} takes {layer.in_size} features along axis {layer.dim}, and was given {type_text(x)}",
+        help="make the layer for as many features as it gets, or say with dim= along which axis they are",
+    )
+
+
+def unknown_constraint(to: str, known: Sequence[str]) -> EtirError:
+    """A constraint is named that does not exist."""
+    return mistake(
+        "constraint-name",
+        f"there is no constraint '{to}'",
+        help=did_you_mean(to, known) or f"known: {', '.join(known)}; or give a function",
+    )
+
+
+def no_inverse(to: Any) -> EtirError:
+    """A constraint is a function whose inverse is not known."""
+    name = getattr(to, "__name__", type(to).__name__)
+    return mistake(
+        "constraint-inverse",
+        f"the inverse of the constraint '{name}' is not known, and the first value is given as it is used",
+        help=f"give it: Constrained(init, to={name}, inverse=...)",
+    )
+
+
+def outside_constraint(name: str | None, value: Any, to: Any) -> EtirError:
+    """The first value of a constrained weight is one that its constraint does not give."""
+    said = to if isinstance(to, str) else getattr(to, "__name__", type(to).__name__)
+    held = f"{value}" if value.ndim == 0 else f"of {type_text(value)}"
+    return mistake(
+        "constraint-range",
+        f"a first value {held} is outside what the constraint '{said}' gives" + (f", for '{name}'" if name else ""),
+        help="give a first value strictly inside its limits",
+    )
