@@ -63,6 +63,8 @@ class Choice:
     """What the kernel does, for people."""
     run: Callable[..., Any] | None = None
     """A function like `folds.trace_pass.xla_pass`, or `Stretch -> Carried` (`folds.history`); None for XLA code."""
+    remakes: bool = False
+    """Of a history, whether it has what Jacobians and sensitivities follow from, and these are made again from it."""
 
 
 class Kernel:

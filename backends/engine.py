@@ -156,9 +156,9 @@ class Engine:
         late, _ = self.windows.late(run, given, record, steps, None)
         scene = self.windows.end(run, given, found.states, steps, {})
         self.windows.act(scene, self.program.slice(self.program.at_window, self._window_afters()))
-        deferred = self.lag.close(self._deferred(given), record, steps).traces
+        deferred = self.lag.close(self._deferred(given), record, steps, run.constants).traces
         traces = self.traces(given.traces, self.windows.stepped(found), late, scene.values, deferred)
-        return found.states, self.lag.after(traces, record, steps), found.outputs
+        return found.states, self.lag.after(traces, record, steps, run.constants), found.outputs
 
     def _deferred(self, given: Given) -> dict[Trace, Any]:
         """The traces, as they entered, that the end of a window or of a fold advances."""

@@ -79,14 +79,14 @@ class Program:
         """What whole folds run at once: nothing where the backend overrides an operation that a sweep stands for."""
         found = Sweeps.none()
         if backend.folds:
-            found = Sweeps.of(self.transition, self.plan, self.uses, backend)
+            found = Sweeps.of(self.transition, self.plan, self.uses, backend, self.overrides)
         return found if self.overrides.keys().isdisjoint(map(type, found.operations)) else Sweeps.none()
 
     def _exits(self, backend: Backend) -> Exits:
         """Traces that are read at every step and could be passed over at once; nothing that the backend overrides."""
         if not backend.folds:
             return Exits()
-        found = Exits.of(self.transition, self.plan, self.uses, backend)
+        found = Exits.of(self.transition, self.plan, self.uses, backend, self.overrides)
         return found.among({op for op in self.plan.step if type(op) not in self.overrides})
 
     @property
@@ -189,6 +189,7 @@ class Program:
         fixed = self.constants | set(self.signals) | self.loss_signals | made_late | carried
         fixed |= {t.before for t in self.fixed_traces}
         needs = [v for a in self.late for v in a.needs]
+        needs += [v for unit in self.exits.units for v in unit.kept]
         return list(dict.fromkeys(v for v in [*needs, *self.sweeps.needs] if v not in fixed))
 
     def _credited(self) -> set[Value]:

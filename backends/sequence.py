@@ -150,11 +150,11 @@ class SequenceGradient:
         states, moved, sums = inner
         stacked = jax.tree.map(merged, result.record).tree
         record = {v: stacked[k] for k, v in enumerate(self.windows.kept)}
-        closed = self.engine.lag.close(held, record, windows * window, result.entering)
+        closed = self.engine.lag.close(held, record, windows * window, self.run_.constants, result.entering)
         sums = self._added(sums, closed, held, record, result)
         deferred = closed.traces | {f.trace: f.advanced(held[f.trace], record[f.recorded]) for f in self.filters}
         new: Traces = tuple(deferred.get(t, x) for t, x in zip(self.program.plan.traces, moved, strict=True))
-        new = self.engine.lag.after(new, record, windows * window)
+        new = self.engine.lag.after(new, record, windows * window, self.run_.constants)
         return (states, new, sums), jax.tree.map(merged, (result.losses, result.aux))
 
     @cached_property

@@ -205,7 +205,7 @@ class Windows:
         wanted = [v for v in exits.needs(credited) if v not in record]
         loop = LateLoop(actions, list(stepped), sums, wanted)
         held, totals, found = self._late_steps(run, given, record, steps, bars, loop, list(stepped.values()))
-        after, read = exits.close(entered, {**record, **found}, credited)
+        after, read = exits.close(entered, {**record, **found}, run.constants, credited)
         after |= dict(zip(stepped, held, strict=True))
         return [after[t] for t in program.late_traces], dict(zip(sums, totals, strict=True)) | read
 

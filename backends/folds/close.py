@@ -37,6 +37,7 @@ def close_fold(
     record: Mapping[Value, Any],
     entering: Mapping[int, Any] | None = None,
     behind: bool = False,
+    constants: Mapping[Value, Any] | None = None,
 ) -> Closed:
     """Advance every swept trace over a fold, and contract it; with `behind` over all of its steps but the last.
 
@@ -48,13 +49,14 @@ def close_fold(
         entering: for each hidden state the cotangents that its windows send back, `[windows, *state]`; None where
             nothing is to be contracted.
         behind: whether the last step is left pending. Traces that are not carried are then contracted alone.
+        constants: the values of parameters and weights.
     """
     windows = 1 if entering is None else next(iter(entering.values())).shape[0]
     stretches: list[Stretch] = []
     for unit in sweeps.units:
         of_unit = {k: entering[k] for k in unit.states} if entering is not None else None
         arriving = _arrivals(of_unit, record, windows) if of_unit is not None and windows > 1 else None
-        stretches.append(Stretch(unit, record, arriving, {k: states[k] for k in unit.states}))
+        stretches.append(Stretch(unit, record, arriving, {k: states[k] for k in unit.states}, constants or {}))
     swept = backward(stretches, behind)
     if entering is not None and windows == 1:
         swept = [replace(c, cotangents=_first(s.unit, entering)) for s, c in zip(stretches, swept, strict=True)]

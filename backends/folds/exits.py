@@ -18,11 +18,11 @@ from ...coupling import Coupling
 from ...ir.plan import Advance, Contract, Operation, Plan, Total, Trace
 from ...ir.transition import Transition
 from ...ir.values import Value
-from ..backend import Backend, Uses
+from ..backend import Backend, Override, Uses
 from ..reverse import stacked_product
 from .history import Stretch, backward
 from .one_pass import Operands, Pass
-from .pattern import Matcher, Sweep, Unit
+from .pattern import Matcher, Sweep, Unit, chosen
 from .trace_pass import trace_pass
 
 FROM = 4
@@ -36,12 +36,19 @@ class Exits:
     units: tuple[Unit, ...] = ()
 
     @classmethod
-    def of(cls, transition: Transition, plan: Plan, uses: Uses, backend: Backend) -> Exits:
-        """All of a plan's; `backend` says what each is run by."""
+    def of(
+        cls,
+        transition: Transition,
+        plan: Plan,
+        uses: Uses,
+        backend: Backend,
+        overrides: Mapping[type[Operation], Override],
+    ) -> Exits:
+        """All of a plan's; `backend`, whose are the overrides, says what each is run by."""
         matcher = _Matcher(transition, plan, uses)
         matched = [sweep for op in plan.step if (sweep := matcher.match(op)) is not None]
         units = [_unit(replace(sweep, choice=backend.choose(sweep))) for sweep in matched]
-        return cls(tuple(replace(unit, choice=backend.choose_history(unit)) for unit in units))
+        return cls(tuple(chosen(unit, transition, uses, backend, overrides) for unit in units))
 
     def among(self, operations: set[Operation | None]) -> Exits:
         """Those whose operations are all among some."""
@@ -69,18 +76,20 @@ class Exits:
 
     def needs(self, credited: bool) -> list[Value]:
         """What is needed of each step of a window: Jacobians, sensitivities and data, and credit where it is known."""
-        found = [v for s in self.sweeps for v in (*s.jacobians.values(), *s.factors.values(), s.data) if v is not None]
+        found = [v for unit in self.units for v in unit.kept]
+        found += [sweep.data for sweep in self.sweeps if sweep.data is not None]
         return list(dict.fromkeys([*found, *(c for s in self.sweeps for c in s.contract.cotangents if credited)]))
 
     def close(
-        self, held: Mapping[Trace, Any], record: Mapping[Value, Any], credited: bool
+        self, held: Mapping[Trace, Any], record: Mapping[Value, Any], constants: Mapping[Value, Any], credited: bool
     ) -> tuple[dict[Trace, Any], dict[Value, Any]]:
         """The traces after a window, and for each contraction its sum over the steps; none without credit.
 
-        `record` has `needs(credited)`, `[time, ...]`, of a window of `FROM` steps or more.
+        `record` has `needs(credited)`, `[time, ...]`, of a window of `FROM` steps or more; `constants` are those of the
+        run.
         """
         traces, sums = dict[Trace, Any](), dict[Value, Any]()
-        stretches = [_stretch(unit, record, credited) for unit in self.units]
+        stretches = [_stretch(unit, record, constants, credited) for unit in self.units]
         for stretch, swept in zip(stretches, backward(stretches, behind=False), strict=True):
             unit, sweep = stretch.unit, stretch.unit.sweeps[0]
             old = {k: held[trace] for k, trace in sweep.trace_of.items()}
@@ -105,11 +114,11 @@ def _unit(sweep: Sweep) -> Unit:
     return Unit(group=group, states=sweep.states, jacobians=sweep.jacobians, sweeps=(sweep,), whole=True)
 
 
-def _stretch(unit: Unit, record: Mapping[Value, Any], credited: bool) -> Stretch:
+def _stretch(unit: Unit, record: Mapping[Value, Any], constants: Mapping[Value, Any], credited: bool) -> Stretch:
     cotangents = dict(zip(unit.states, unit.sweeps[0].contract.cotangents, strict=True))
     like = {k: jnp.zeros(c.type.shape, c.type.dtype) for k, c in cotangents.items()}
     arriving = {k: record[c] for k, c in cotangents.items()} if credited else None
-    return Stretch(unit, record, arriving, like)
+    return Stretch(unit, record, arriving, like, constants)
 
 
 class _Matcher(Matcher):

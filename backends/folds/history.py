@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -35,21 +35,27 @@ class Stretch:
 
     unit: Unit
     record: Mapping[Value, jax.Array]
-    """Jacobians and sensitivities, `[time, ...]`."""
+    """Jacobians and sensitivities, or what they are remade from, and data, `[time, ...]`."""
     arriving: Cotangents | None
     """Credit that arrives at the states *before* each step, `[time, *group]` by state; None for none."""
     like: Mapping[int, jax.Array]
     """An array of each state, for shapes and element types."""
+    constants: Mapping[Value, jax.Array] = field(default_factory=dict[Value, jax.Array])
+    """Parameters and weights."""
 
     @property
-    def jacobians(self) -> Jacobians:
-        """`D`, `[time, *group]` by pair."""
-        return {pair: self.record[value] for pair, value in self.unit.jacobians.items()}
+    def steps(self) -> int:
+        """How many there are."""
+        return next(iter(self.record.values())).shape[0]
 
     @property
-    def sensitivities(self) -> list[Cotangents]:
-        """`f` of each sweep, `[time, slots?, *output]` by state."""
-        return [{k: self.record[f] for k, f in sweep.factors.items()} for sweep in self.unit.sweeps]
+    def rows(self) -> list[jax.Array]:
+        """What was kept of each step, `[time, ...]`."""
+        return [self.record[value] for value in self.unit.kept]
+
+    def linearised(self, rows: Sequence[Any]) -> tuple[Jacobians, list[Cotangents]]:
+        """`D`, and each sweep's `f`, of one of the rows, or of all where nothing is remade."""
+        return self.unit.linearised({**self.constants, **dict(zip(self.unit.kept, rows, strict=True))})
 
 
 def closure(pattern: Iterable[Pair], states: Iterable[int]) -> list[Pair]:
@@ -97,14 +103,15 @@ def in_one_loop(stretches: Sequence[Stretch], behind: bool) -> list[Carried]:
 
     def step(carry: Any, at: Any) -> tuple[Any, Any]:
         (of_each, last), moved = at, list[Any]()
-        for s, (product, credit), (here, *rest) in zip(stretches, carry, of_each.tree, strict=True):
-            moved.append(swept_step(s.unit, product, credit, s.unit.algebra.here(here), *rest, last=last))
+        for s, (product, credit), (rows, arrived) in zip(stretches, carry, of_each.tree, strict=True):
+            here, sensitive = s.linearised(rows)
+            moved.append(swept_step(s.unit, product, credit, s.unit.algebra.here(here), sensitive, arrived, last=last))
         return [c for c, _ in moved], Shared([found for _, found in moved])
 
-    scanned = Shared([(s.jacobians, s.sensitivities, s.arriving) for s in stretches])
-    steps = jax.tree.leaves(scanned)[0].shape[0]
+    scanned = Shared([(s.rows, s.arriving) for s in stretches])
+    steps = stretches[0].steps
     last = jnp.arange(steps) == steps - 1 if behind else None
-    ends, found = jax.lax.scan(step, start, (scanned, last), reverse=True)
+    ends, found = jax.lax.scan(step, start, (scanned, last), length=steps, reverse=True)
     return [
         Carried(product=product, cotangents=credit, factors=factors, credit=sent)
         for (product, credit), (factors, sent) in zip(ends, found.tree, strict=True)

@@ -104,10 +104,10 @@ class Lag:
             return traces
         return (*traces, self._nothing()) if steps == 1 else self.settled(traces)
 
-    def after(self, traces: Traces, record: Mapping[Value, Any], steps: int) -> Traces:
+    def after(self, traces: Traces, record: Mapping[Value, Any], steps: int, constants: Mapping[Value, Any]) -> Traces:
         """The same form, of what a window or a fold leaves: `close` gave the traces; `record` has its values."""
         leaves_some = bool(self.units) and (steps == 1 or self.stays_behind)
-        return (*self._only_carried(traces), self._arrays(record)) if leaves_some else traces
+        return (*self._only_carried(traces), self._arrays(record, constants)) if leaves_some else traces
 
     def _only_carried(self, traces: Traces) -> Traces:
         return tuple(x if carried else () for carried, x in zip(self.carried, traces, strict=True))
@@ -122,11 +122,12 @@ class Lag:
         held: Mapping[Trace, Any],
         record: Mapping[Value, Any],
         steps: int,
+        constants: Mapping[Value, Any],
         entering: Mapping[int, Any] | None = None,
     ) -> Closed:
         """The end of a fold of so many steps, of settled traces: `close_fold`; a single step advances nothing."""
         if steps > 1:
-            return close_fold(self.sweeps, held, self.states, record, entering or None, self.stays_behind)
+            return close_fold(self.sweeps, held, self.states, record, entering or None, self.stays_behind, constants)
         reads = self.read(held, {k: bars[0] for k, bars in entering.items()}) if entering else {}
         return Closed(dict(held), reads, [])
 
@@ -139,25 +140,29 @@ class Lag:
     @cached_property
     def kinds(self) -> Pending:
         """The shapes and element types of what a step leaves."""
-        values = self.sweeps.needs
+        values, fixed = self.sweeps.needs, self.sweeps.constants
         record = [jax.ShapeDtypeStruct((1, *v.type.shape), v.type.dtype) for v in values]
-        return jax.eval_shape(lambda arrays: self._left(dict(zip(values, arrays, strict=True))), record)
+        constants = [jax.ShapeDtypeStruct(v.type.shape, v.type.dtype) for v in fixed]
+
+        def left(record: list[Any], constants: list[Any]) -> Pending:
+            return self._left(dict(zip(values, record, strict=True)), dict(zip(fixed, constants, strict=True)))
+
+        return jax.eval_shape(left, record, constants)
 
     def pending(self, traces: Traces) -> Pending:
         """What is pending behind some traces."""
         return jax.tree.unflatten(jax.tree.structure(self.kinds), traces[-1])
 
-    def _arrays(self, record: Mapping[Value, Any]) -> tuple[Any, ...]:
-        kinds = jax.tree.leaves(self.kinds)
-        return tuple(x.astype(kind.dtype) for x, kind in zip(jax.tree.leaves(self._left(record)), kinds, strict=True))
+    def _arrays(self, record: Mapping[Value, Any], constants: Mapping[Value, Any]) -> tuple[Any, ...]:
+        kinds, left = jax.tree.leaves(self.kinds), jax.tree.leaves(self._left(record, constants))
+        return tuple(x.astype(kind.dtype) for x, kind in zip(left, kinds, strict=True))
 
-    def _left(self, record: Mapping[Value, Any]) -> Pending:
+    def _left(self, record: Mapping[Value, Any], constants: Mapping[Value, Any]) -> Pending:
         """What the last step of this record leaves."""
-        jacobians = [
-            here_at(u, {pair: record[v][-1] for pair, v in u.jacobians.items()}, self._states_of(u)) for u in self.units
-        ]
-        sensitivities = [[{k: record[f][-1] for k, f in s.factors.items()} for s in u.sweeps] for u in self.units]
-        return Pending(jacobians, sensitivities, [record[v][-1] for v in self.data])
+        last = {v: record[v][-1] for v in self.sweeps.needs if v in record}
+        linear = [unit.linearised({**constants, **last}) for unit in self.units]
+        jacobians = [here_at(u, here, self._states_of(u)) for u, (here, _) in zip(self.units, linear, strict=True)]
+        return Pending(jacobians, [sensitive for _, sensitive in linear], [last[v] for v in self.data])
 
     def _states_of(self, unit: Unit) -> dict[int, Any]:
         return {k: self.states[k] for k in unit.states}

@@ -8,6 +8,7 @@ windows send back through the fold's own history comes out as cotangents of the 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -29,8 +30,9 @@ from ...ir.plan import (
 )
 from ...ir.transition import Group, Site, Transition
 from ...ir.values import Value
-from ..backend import Backend, Choice, Uses
-from .algebra import Algebra, OnPositions, OnSlots, Pair
+from ..backend import Backend, Choice, Override, Uses
+from .algebra import Algebra, Cotangents, Jacobians, OnPositions, OnSlots, Pair
+from .derivatives import Derivatives
 
 LITTLE = 1 << 18
 """A fold's history may always have this many numbers for each unit."""
@@ -86,8 +88,32 @@ class Unit:
     sweeps: tuple[Sweep, ...]
     whole: bool = False
     """Whether every trace is carried, derived or not."""
+    derivatives: Derivatives | None = None
+    """How its Jacobians and sensitivities follow from what a step is made of."""
     choice: Choice | None = None
     """What the backend runs the sweep over its history by; None for XLA code."""
+
+    @property
+    def linear(self) -> list[Value]:
+        """Its Jacobians and its sensitivities."""
+        factors = (f for sweep in self.sweeps for f in sweep.factors.values())
+        return list(dict.fromkeys([*self.jacobians.values(), *factors]))
+
+    @property
+    def remade(self) -> Derivatives | None:
+        """What makes these again from a history of what they follow from; None where they are its history."""
+        return self.derivatives if self.choice is not None and self.choice.remakes else None
+
+    @property
+    def kept(self) -> Sequence[Value]:
+        """What a history has of each step, the data of sites aside."""
+        return self.linear if self.remade is None else self.remade.operands
+
+    def linearised(self, values: Mapping[Value, Any]) -> tuple[Jacobians, list[Cotangents]]:
+        """`D`, and each sweep's `f`, from the values of a step, and where they are remade from constants."""
+        found = values if self.remade is None else self.remade(values)
+        jacobians = {pair: found[v] for pair, v in self.jacobians.items()}
+        return jacobians, [{k: found[f] for k, f in sweep.factors.items()} for sweep in self.sweeps]
 
     @cached_property
     def algebra(self) -> Algebra:
@@ -139,14 +165,22 @@ class Sweeps:
         return cls()
 
     @classmethod
-    def of(cls, transition: Transition, plan: Plan, uses: Uses, backend: Backend) -> Sweeps:
-        """The sweeps of a plan, gathered into units; `backend` says what each is run by."""
+    def of(
+        cls,
+        transition: Transition,
+        plan: Plan,
+        uses: Uses,
+        backend: Backend,
+        overrides: Mapping[type[Operation], Override],
+    ) -> Sweeps:
+        """The sweeps of a plan, gathered into units; `backend`, whose are the overrides, says what each is run by."""
         matcher = Matcher(transition, plan, uses)
         matched = [sweep for op in plan.step if (sweep := matcher.match(op)) is not None]
         found = [replace(sweep, choice=backend.choose(sweep)) for sweep in matched]
-        needs = [v for s in found for v in (*s.jacobians.values(), *s.factors.values(), s.data) if v is not None]
+        units = tuple(chosen(unit, transition, uses, backend, overrides) for unit in _units(found))
+        needs = [*(v for unit in units for v in unit.kept), *(s.data for s in found if s.data is not None)]
         return cls(
-            units=tuple(replace(unit, choice=backend.choose_history(unit)) for unit in _units(found)),
+            units=units,
             operations=frozenset(op for s in found for op in (s.advance, s.contract)),
             needs=tuple(dict.fromkeys(needs)),
             _traces=frozenset(t for s in found for t in s.traces),
@@ -157,9 +191,22 @@ class Sweeps:
         return trace in self._traces
 
     @property
+    def constants(self) -> list[Value]:
+        """The values of parameters and weights that derivatives are remade from."""
+        return list(dict.fromkeys(v for u in self.units if u.remade is not None for v in u.remade.constants))
+
+    @property
     def sweeps(self) -> list[Sweep]:
         """Every sweep, unit by unit."""
         return [sweep for unit in self.units for sweep in unit.sweeps]
+
+
+def chosen(
+    unit: Unit, transition: Transition, uses: Uses, backend: Backend, overrides: Mapping[type[Operation], Override]
+) -> Unit:
+    """A unit, with what the backend runs the sweep over its history by."""
+    unit = replace(unit, derivatives=Derivatives.of(transition, uses, overrides, unit.linear))
+    return replace(unit, choice=backend.choose_history(unit))
 
 
 class Matcher:

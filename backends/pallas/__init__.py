@@ -7,7 +7,7 @@ twin runs on other devices. Pallas is imported where a kernel is chosen.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any, ClassVar
 
@@ -41,14 +41,18 @@ class Pallas(Xla):
         return self._chosen("rank-k", fault(sweep), size, lambda: outline(sweep), RankKPass)
 
     def choose_history(self, unit: Unit) -> Choice:
-        """Kernel 2 for units whose Jacobians are diagonal."""
+        """Kernel 2 for units whose Jacobians are diagonal; kernel 4 where what these follow from is no larger."""
         refused = self._refused()
         if refused is not None:
             return refused
-        from .history import SuffixSweep, fault, outline
+        from .history import SuffixSweep, fault, map_of, outline
 
         size = sum(state.before.type.bytes for state in unit.group.states)
-        return self._chosen("suffix", fault(unit), size, lambda: outline(unit), SuffixSweep)
+        wrong = fault(unit)
+        remakes = wrong is None and not isinstance(map_of(unit), str)
+        kernel = "map-suffix" if remakes else "suffix"
+        choice = self._chosen(kernel, wrong, size, lambda: outline(unit), SuffixSweep)
+        return replace(choice, remakes=remakes and choice.run is not None)
 
     def _refused(self) -> Choice | None:
         """XLA code, where no kernel is to be thought of."""

@@ -1,7 +1,7 @@
 """Kernel 2: all steps of the sweep over one unit's history in one launch, what it carries in registers.
 
-The sweep multiplies Jacobians up from the end, position by position, with next to no arithmetic: as a loop of XLA's it
-is bound by launches. Each block of threads owns some positions, and walks over the steps; the next steps' rows are on
+The sweep multiplies Jacobians up from the end, position by position, with little arithmetic: as a loop of XLA's it is
+bound by launches. Each block of threads owns some positions, and walks over the steps; the next steps' rows are on
 their way meanwhile.
 """
 
@@ -36,30 +36,39 @@ class Suffix:
     """A loop from the last step to the first whose body is element-wise: `jax.lax.scan(step, ..., reverse=True)`."""
 
     step: Step
+    steps: int
 
     def launch(self, start: Any, rows: Any, interpret: Any = None) -> tuple[Any, Any]:
         """The carry before the first step, `[n]` each, and the results, `[steps, n]`, both trees, in float32.
 
         Args:
             start: a tree of what is carried at the end, `[n]`.
-            rows: a tree of `[steps, n]`.
+            rows: a tree of `[steps, n]`, and of `[n]` for what is the same at every step.
             interpret: how to run where there is no GPU.
         """
-        return _Launch(self.step, start, rows)(interpret)
+        return _Launch(self.step, self.steps, start, rows)(interpret)
 
     def by_definition(self, start: Any, rows: Any) -> tuple[Any, Any]:
         """What `launch` gives, as a loop of XLA's."""
-        return lax.scan(self.step, start, rows, reverse=True)
+        leaves, laid_out = jax.tree.flatten(rows)
+        moving = [k for k, x in enumerate(leaves) if x.ndim > 1]
+
+        def step(carry: Any, now: Any) -> Any:
+            known = dict(zip(moving, now, strict=True))
+            return self.step(carry, jax.tree.unflatten(laid_out, [known.get(k, x) for k, x in enumerate(leaves)]))
+
+        return lax.scan(step, start, [leaves[k] for k in moving], length=self.steps, reverse=True)
 
 
 class _Launch:
     """One launch."""
 
-    def __init__(self, step: Step, start: Any, rows: Any) -> None:
-        self.step = step
+    def __init__(self, step: Step, steps: int, start: Any, rows: Any) -> None:
+        self.step, self.steps = step, steps
         self.carry, self.carried = jax.tree.flatten(start)
         self.rows, self.laid_out = jax.tree.flatten(rows)
-        self.steps, self.positions = self.rows[0].shape
+        self.moving = [k for k, x in enumerate(self.rows) if x.ndim > 1]
+        self.positions = self.carry[0].shape[0]
         self.blocks = pl.cdiv(self.positions, WIDTH)
 
     @cached_property
@@ -107,13 +116,14 @@ class _Launch:
         block = lax.axis_index("block")
         own = pl.ds(block * WIDTH, WIDTH)
 
+        still = {k: _laid(ref[own]) for k, ref in enumerate(rows) if k not in self.moving}
+
         def step(at: Any, *now: Any) -> Any:
             *arrays, carry = now
             t = self.steps - 1 - at[0]
-            moved, found = self.step(
-                jax.tree.unflatten(self.carried, carry),
-                jax.tree.unflatten(self.laid_out, [ref[...] for ref in arrays]),
-            )
+            known = still | {k: ref[...] for k, ref in zip(self.moving, arrays, strict=True)}
+            at_step = jax.tree.unflatten(self.laid_out, [known[k] for k, _ in enumerate(rows)])
+            moved, found = self.step(jax.tree.unflatten(self.carried, carry), at_step)
             slot = lax.rem(t, jnp.asarray(GOING, t.dtype))
             plgpu.wait_smem_to_gmem((GOING - 1) * len(left), wait_read_only=True)
             for x, ref in zip(jax.tree.leaves(found), going, strict=True):
@@ -127,11 +137,11 @@ class _Launch:
         walk = plgpu.emit_pipeline(
             step,
             grid=(self.steps,),
-            in_specs=[spec] * len(rows),
+            in_specs=[spec] * len(self.moving),
             max_concurrent_steps=min(AHEAD, self.steps),
             init_carry=[_laid(ref[own]) for ref in held],
         )
-        for x, ref in zip(walk(*rows), ends, strict=True):
+        for x, ref in zip(walk(*(rows[k] for k in self.moving)), ends, strict=True):
             ref[...] = x
         plgpu.commit_smem()
         for ref, to in zip(ends, last, strict=True):

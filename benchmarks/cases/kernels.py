@@ -116,7 +116,7 @@ def _suffix(settings: Settings) -> Sequence[Record]:
     for steps, n in ((4, 200),) if settings.dry else HISTORIES:
         operands = [_random(0, n), _random(1, n)], [_random(2 + k, steps, n) for k in range(3)]
         title = f"sweep over a history, {steps} steps, {n} positions"
-        records += _beside_xla(settings, title, "suffix", Suffix(step), operands, 5 * steps * n * 4, n * 4)
+        records += _beside_xla(settings, title, "suffix", Suffix(step, steps), operands, 5 * steps * n * 4, n * 4)
     return records
 
 

@@ -23,7 +23,7 @@ def recurrence(carry: Any, rows: Any) -> tuple[Any, Any]:
 @pytest.mark.parametrize(("steps", "positions"), [(16, 65536), (1, 128), (300, 1000), (2, 1)])
 def test_all_steps_are_one_launch(steps: int, positions: int):
     start, row = [jax.ShapeDtypeStruct((positions,), F32)], jax.ShapeDtypeStruct((steps, positions), F32)
-    program = h200.compiled(Suffix(recurrence).launch, start, [row, row])
+    program = h200.compiled(Suffix(recurrence, steps).launch, start, [row, row])
     text = program.as_text()
     assert "while(" not in text
     if positions % 128 == 0:

@@ -40,13 +40,14 @@ def chosen(transition: Any, backend: Any) -> dict[str, tuple[str, str]]:
 
 KERNELS = """\
 kernels of d_rtrl window=2 by backend 'pallas'
-trace         kernel  why
-w on v        rank-k  it was asked for
-                      2 matrices 3 x 4 of float32, in place, in tiles of 64 rows; folds from 2 steps, \
+trace         kernel      why
+w on v        rank-k      it was asked for
+                          2 matrices 3 x 4 of float32, in place, in tiles of 64 rows; folds from 2 steps, \
 from 16 on tensor cores
-b on v        xla     a use without data: its trace has no second axis
-history of v  suffix  it was asked for
-                      a launch for all steps of a stored history of 8 positions, 128 a block; XLA code elsewhere"""
+b on v        xla         a use without data: its trace has no second axis
+history of v  map-suffix  it was asked for
+                          a launch for all steps of a history of 8 positions, 128 a block; D and f are made in it, \
+by 1 operation from 0 arrays a step, and never stored; XLA code elsewhere"""
 
 NONE = f"""\
 kernels of d_rtrl window=2 by backend 'pallas'

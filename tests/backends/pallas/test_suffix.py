@@ -38,7 +38,7 @@ def differences(steps: int, positions: int, count: int) -> float:
 
     start = [array(positions) for _ in range(count)], array(positions)
     rows = {"factors": [array(steps, positions) for _ in range(count)], "term": array(steps, positions)}
-    suffix = Suffix(recurrence)
+    suffix = Suffix(recurrence, steps)
     found = jax.jit(lambda *given: suffix.launch(*given, InterpretGPUParams()))(start, rows)
     wanted = suffix.by_definition(start, rows)
     assert jax.tree.structure(found) == jax.tree.structure(wanted)
