@@ -345,3 +345,11 @@ def _differing(found: Any, wanted: Any) -> list[str]:
 
 def _types(leaves: Sequence[Any]) -> str:
     return ", ".join(str(TensorType(str(x.dtype), jnp.shape(x))) for x in leaves) or "none"
+
+
+def known(tree: Any, what: str, *, code: str) -> Any:
+    """Example values, where they are values; a learner that was read from text has none."""
+    if tree is None or any(isinstance(x, jax.ShapeDtypeStruct) for x in jax.tree.leaves(tree)):
+        message = f"the learner was compiled for shapes alone, so it knows no initial {what}"
+        raise error(code, message, help="give them: learner.init(params, states)")
+    return tree

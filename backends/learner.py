@@ -17,7 +17,7 @@ from ..ir.plan import Cost
 from ..ir.step import Signature
 from ..ir.transition import Certificate, Transition
 from ..view import summary, write_graph
-from .arguments import Arguments, check_steps, checked_key
+from .arguments import Arguments, check_steps, checked_key, known
 from .beginning import started
 from .calls import Arrays
 from .carry import Carry
@@ -85,12 +85,12 @@ class Learner:
     @property
     def params(self) -> Any:
         """The parameters given at compile; of a module, a dict by path. EtirError where only shapes were given."""
-        return _known(self._signature.example_params, "parameters", code="parameters-missing")
+        return known(self._signature.example_params, "parameters", code="parameters-missing")
 
     @property
     def states(self) -> Any:
         """The states given at compile; of a module, a dict by path. EtirError where only shapes were given."""
-        return _known(self._signature.example_states, "states", code="states-missing")
+        return known(self._signature.example_states, "states", code="states-missing")
 
     def trainable(self, params: Any) -> Any:
         """The parameters, None in the place of each that is frozen: the structure of `grads`.
@@ -196,6 +196,13 @@ class Learner:
             return self._of_carry(carry)._train(*options, params, opt_state, carry, xs, targets, signals)
 
         return train
+
+    def write_back(self, model: Any, params: Any, states: Any) -> Any:
+        """The module with these parameters and states in it, its library's way: in place where it holds values."""
+        if self._signature.write is None:
+            raise error("write-back", "the learner is of a plain function, which holds no values")
+        self._arguments.params(params)
+        return self._signature.write(model, params, getattr(states, "states", states))
 
     def traces(self, carry: Carry) -> tuple[jax.Array, ...]:
         """The traces after the last step, one for each of the plan's: those of the carry may be one step behind.
@@ -389,11 +396,3 @@ class Learner:
 
     def _outputs(self, outputs: Arrays) -> Any:
         return jax.tree.unflatten(self._signature.outputs, outputs)
-
-
-def _known(tree: Any, what: str, *, code: str) -> Any:
-    """Example values, where they are values; a learner that was read from text has none."""
-    if tree is None or any(isinstance(x, jax.ShapeDtypeStruct) for x in jax.tree.leaves(tree)):
-        message = f"the learner was compiled for shapes alone, so it knows no initial {what}"
-        raise error(code, message, help="give them: learner.init(params, states)")
-    return tree

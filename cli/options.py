@@ -22,7 +22,7 @@ class Options:
     """How a model is to be analysed and learnt."""
 
     inputs: tuple[Any, ...]
-    sites: str | list[str]
+    sites: str | list[str] | None
     frozen: list[str]
     rule: str
     rules: dict[str, str]
@@ -45,9 +45,9 @@ def add_target(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--sites",
-        default="explicit",
         metavar="explicit|auto|GLOBS",
-        help="which weights are traced: those in ETP operations, every linear use, or paths (default: explicit)",
+        help="which weights are traced: those in ETP operations, every linear use, or paths (default: auto for "
+        "modules of other libraries, else explicit)",
     )
     parser.add_argument("--frozen", metavar="GLOBS", help="weights that do not learn, by path, as 'base.*'")
 
@@ -83,7 +83,7 @@ def read(arguments: argparse.Namespace) -> Options:
     sites = arguments.sites
     return Options(
         inputs=parse_inputs(arguments.input),
-        sites=sites if sites in ("explicit", "auto") else sites.split(","),
+        sites=sites if sites in (None, "explicit", "auto") else sites.split(","),
         frozen=[glob for glob in (arguments.frozen or "").split(",") if glob],
         rule=getattr(arguments, "rule", None) or "d_rtrl",
         rules=_rules(getattr(arguments, "rules", ())),

@@ -12,12 +12,14 @@ from typing import Any
 import jax
 
 from .. import zoo
+from ..frontend.adapters import Adapted
 from ..frontend.functionalise import functionalise
 from ..frontend.module import Module
 from ..frontend.nn import init_all_states
 from ..ir.diagnostics import error, nearest
 from ..ir.parser import parse
 from ..ir.transition import Transition
+from ..lowering import modelled
 from ..program import Program
 from . import importing
 from .console import printing_aside
@@ -25,7 +27,10 @@ from .console import printing_aside
 SUFFIXES = (".etir", ".txt")
 ZOO = "zoo:"
 
-_WANTED = "a TARGET is a module, a tuple (step, params, states, *inputs), a Transition, a Learner, or makes one of them"
+_WANTED = (
+    "a TARGET is a module, a tuple (module, *inputs) or (step, params, states, *inputs), a Transition, a Learner, "
+    "or makes one of them"
+)
 
 
 @printing_aside()
@@ -84,15 +89,22 @@ def _model(found: Any, name: str, inputs: tuple[Any, ...], *, called: bool) -> P
     transition = getattr(found, "transition", found)
     if isinstance(transition, Transition):
         return transition
-    if isinstance(found, Module):
-        return _module(found, name, inputs)
-    if isinstance(found, (tuple, list)) and len(found) >= 3 and callable(found[0]):
+    several = type(found) in (tuple, list) and len(found) > 0
+    given = importing.call(lambda: _modelled(*found) if several else _modelled(found), f"'{name}'")
+    if given is not None:
+        return _module(given[0], name, inputs or given[1])
+    if several and len(found) >= 3 and callable(found[0]):
         step, params, states, *examples = found
         return _plain(name, step, params, states, tuple(inputs or examples))
     if callable(found) and not called:
         return _model(_made(found, name), name, inputs, called=True)
     what = f"'{name}' returns" if called else f"'{name}' is"
     raise error("target-kind", f"{what} a {type(found).__name__}, which is no model", notes=[_WANTED])
+
+
+def _modelled(model: Any, *beside: Any) -> tuple[Any, tuple[Any, ...]] | None:
+    """A module, and what was given with it; None for anything else, a class included, of which one may be made."""
+    return None if isinstance(model, type) else modelled(model, beside)
 
 
 def _made(factory: Callable[..., Any], name: str) -> Any:
@@ -126,12 +138,12 @@ def _plain(name: str, step: Callable[..., Any], params: Any, states: Any, inputs
     return Program(name=name, step=step, params=params, states=states, inputs=inputs)
 
 
-def _module(model: Module, name: str, inputs: tuple[Any, ...]) -> Program:
-    update = getattr(model, "update", None)
-    _check_inputs(name, inputs, _required(update) if update else [])
+def _module(model: Any, name: str, inputs: tuple[Any, ...]) -> Program:
+    update = getattr(model, "update", None) if isinstance(model, Module) else None
+    _check_inputs(name, inputs, _required(update) if update else ["x"] * isinstance(model, Adapted))
     functional = importing.call(lambda: functionalise(model, *inputs), f"'{name}'")
     return Program(
-        name=type(model).__name__,
+        name=model.name if isinstance(model, Adapted) else type(model).__name__,
         step=functional.step,
         params=functional.params,
         states=functional.states,

@@ -3,69 +3,20 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jax
 
-from ..ir.diagnostics import EtirError
 from ..ir.loc import Loc, definition
-from . import errors, frame
+from . import adapters, errors, frame
 from .cell import Cell
 from .examples import check_call
 from .frame import Footprint, Frame
+from .functional import Functional, Values, check_paths, write_states
 from .module import Module
 from .state import HiddenState, ParamState, ShortTermState, State
-
-Values = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Functional:
-    """A model as a pure step, `step(params, states, *inputs) -> (new states, outputs)`.
-
-    Unpacks as `step, params, states = functionalise(...)`.
-    """
-
-    step: Callable[..., tuple[dict[str, Any], Any]]
-    params: dict[str, Any]
-    """The weights' values by path, those that the step does not use included."""
-    states: dict[str, Any]
-    """The values of all other states by path; those of a group or a tree are nested, so their leaves read `state.V`."""
-    kinds: dict[str, str]
-    """Of each path of `states`: `hidden`, `short_term`, or `other`."""
-    locs: dict[str, Loc | None]
-    """Where the state at each path was declared, weights included."""
-    bindings: dict[str, State]
-    """The state at each path, weights included."""
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter((self.step, self.params, self.states))
-
-    def write_back(self, states: Values, params: Values | None = None) -> None:
-        """Write values into the model: of all its states, and of weights if given; EtirError where they do not fit."""
-        given = {**states, **(params or {})}
-        wanted = [*self.states, *(self.params if params is not None else ())]
-        _check_paths("write_back", given, wanted)
-        findings = [
-            errors.wrong_value("write_back", path, self.bindings[path], self._held(path), value)
-            for path, value in given.items()
-            if jax.tree.structure(value) != jax.tree.structure(self._held(path))
-        ]
-        if findings:
-            raise EtirError(findings)
-        for path, value in given.items():
-            self.bindings[path].value = value
-
-    def refuse_compiled(self) -> None:
-        """Raise EtirError for a weight that holds something that must not be trained."""
-        for path in self.params:
-            if self.bindings[path].only_read:
-                raise errors.compiled_weight(self.bindings[path])
-
-    def _held(self, path: str) -> Any:
-        return self.params[path] if path in self.params else self.states[path]
 
 
 def functionalise(model: Callable[..., Any], *example_inputs: Any) -> Functional:
@@ -75,7 +26,11 @@ def functionalise(model: Callable[..., Any], *example_inputs: Any) -> Functional
     values. Every state that it uses is an argument of the step, those that it closes over included (the random key,
     say), and so is every state of the module. Raises EtirError where a weight is written, all of them at once. The step
     raises EtirError where a later call uses a state that this one did not, since its value would become a constant.
+    Models of other libraries are taken as `etir.compile` takes them.
     """
+    found = adapters.adapted(model, example_inputs)
+    if found is not None:
+        return found[0].functional(*found[1])
     check_call(_called(model), example_inputs, "call it as (module, *inputs), with an example of every input")
     bindings = {path: state for path, state in _module_states(model).items() if frame.read(state).is_set or state.lazy}
     footprint = Footprint(states=dict.fromkeys(bindings.values()))
@@ -94,7 +49,16 @@ def functionalise(model: Callable[..., Any], *example_inputs: Any) -> Functional
         kinds={path: _kind(state) for path, state in bindings.items() if path not in weights},
         locs={path: state.loc for path, state in bindings.items()},
         bindings=bindings,
+        write=partial(_write, bindings),
     )
+
+
+def _write(bindings: Mapping[str, State], model: Any, params: Values, states: Values) -> Any:
+    """The model, with values in its own states, and in those that the one which was made pure closes over."""
+    own = _module_states(model)
+    written = {path: own.get(path, state) for path, state in bindings.items()}
+    write_states(written, {**params, **states}, list(bindings))
+    return model
 
 
 def _called(model: Callable[..., Any]) -> Callable[..., Any]:
@@ -138,8 +102,8 @@ def _step(model: Callable[..., Any], bindings: Mapping[str, State], weights: lis
     remembered = Footprint()
 
     def step(params: Values, states: Values, *inputs: Any) -> tuple[dict[str, Any], Any]:
-        _check_paths("the step", params, weights)
-        _check_paths("the step", states, state_paths)
+        check_paths("the step", params, weights)
+        check_paths("the step", states, state_paths)
         given = {**params, **states}
         cells = {state: Cell(value=given[path], tags=tags[path]) for path, state in bindings.items()}
         inside = _inputs_only(Footprint(inner=remembered.inner))
@@ -180,13 +144,6 @@ def _free_path(state: State, taken: Mapping[str, State]) -> str:
     """A path for a state that is closed over: its name, numbered where another has it."""
     name = state.name or type(state).__name__
     return next(path for path in (name, *(f"{name}.{i}" for i in range(2, len(taken) + 3))) if path not in taken)
-
-
-def _check_paths(function: str, given: Values, wanted: list[str]) -> None:
-    missing = [path for path in wanted if path not in given]
-    unexpected = [path for path in given if path not in wanted]
-    if missing or unexpected:
-        raise errors.wrong_paths(function, missing, unexpected, wanted)
 
 
 def _name(model: Callable[..., Any]) -> str:

@@ -39,6 +39,8 @@ class Step:
     outputs: tuple[Leaf, ...]
     signature: Signature = field(repr=False)
     loc: Loc | None = None
+    sites: str = "explicit"
+    """Which uses of weights are traced where the user does not say: see `etir.analyse`."""
     again: Callable[[Any, tuple[Any, ...]], Step] | None = field(default=None, repr=False)
     """Lowers the same function for other example states and inputs; None where only the jaxpr is known."""
 
@@ -59,6 +61,8 @@ class Signature:
     """The paths of the states whose first values are learned; then the trees are those of `ir/beginning.py`."""
     marks: tuple[str, ...] = ()
     """The names of the marks that the step takes, in a dictionary behind its inputs; `inputs` is without them."""
+    write: Callable[[Any, Any, Any], Any] | None = None
+    """`write(model, params, states)` puts values into the module that the step is of; None for a plain function's."""
 
 
 def leaf_paths(tree: Any, bare: str) -> list[tuple[str, Any]]:

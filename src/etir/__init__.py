@@ -7,7 +7,7 @@ import importlib.util
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import analyse, compile, emit, lower, plan
+    from .api import analyse, compile, emit, plan
     from .backends import Backend, Carry, Learner, Result, Trained
     from .checking import check
     from .coupling.primitives import declare_coupling
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         random,
         transform,
     )
+    from .frontend.adapters import from_nnx
     from .ir.diagnostics import Diagnostic, EtirError, EtirWarning
     from .ir.operations.convolution import conv
     from .ir.operations.lookup import embed
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from .ir.sparse import sparse_matmul
     from .ir.weight_operations import bias, einsum, matmul, scale
     from .judgement import Check
+    from .lowering import lower
     from .passes import Pass, PassManager
     from .rules import Rule
     from .sharding import shard
@@ -73,6 +75,7 @@ __all__ = [
     "emit",
     "find_hidden_groups_from_module",
     "fit",
+    "from_nnx",
     "functionalise",
     "lower",
     "matmul",
@@ -92,7 +95,7 @@ _HOME = {
     "analyse": "api",
     "compile": "api",
     "emit": "api",
-    "lower": "api",
+    "lower": "lowering",
     "plan": "api",
     "Backend": "backends",
     "Carry": "backends",
@@ -101,6 +104,7 @@ _HOME = {
     "Trained": "backends",
     "check": "checking",
     "declare_coupling": "coupling.primitives",
+    "from_nnx": "frontend.adapters",
     "HiddenGroupState": "frontend",
     "HiddenState": "frontend",
     "HiddenTreeState": "frontend",

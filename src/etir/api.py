@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,18 +10,12 @@ from typing import Any
 from .backends import Backend, backend_of, element_type, sizes_of
 from .backends import emit as emit_transition
 from .backends.learner import Learner
-from .frontend import Functional, Module, functionalise
-from .frontend.initial import with_initial
-from .frontend.lower import lower as lower_function
-from .frontend.marks import checked_marks
-from .frontend.sequences import lowered_or_told
 from .ir.diagnostics import Diagnostic, EtirError, did_you_mean, error, warn
-from .ir.loc import Loc
 from .ir.mesh_types import without_explicit_axes
-from .ir.step import Signature, Step, leaf_paths
+from .ir.step import Signature, Step
 from .ir.transition import Label, Transition, Verdict
-from .ir.types import TensorType
 from .ir.verify import check
+from .lowering import lower
 from .memory import budget, refuse_excess
 from .passes import (
     ANALYSIS,
@@ -49,99 +42,9 @@ Window = int | str
 
 
 @without_explicit_axes()
-def lower(
-    model: Any,
-    *args: Any,
-    buffers: str | Sequence[str] = (),
-    initial: str | Sequence[str] = (),
-    mask: str | None = None,
-    reset: str | None = None,
-) -> Step:
-    """One step of a model as a Jaxpr whose leaves have paths.
-
-    `lower(step, params, states, *inputs)` takes a plain function `step(params, states, *inputs) -> (new_states,
-    outputs)` over pytrees, and example values; `lower(module, *inputs)` a native module, its states as they are now.
-    States that match a glob in `buffers` are carried along but are not hidden: the credit through them is dropped, and
-    the certificate says so. The first values of states that match a glob in `initial` are learned: they are parameters
-    of the step, called `initial.h` for the state `h`. `mask` and `reset`, `"step"` or `"sample"`, say that the step is
-    told whether it counts, and whether a sequence begins with it: see `etir.compile`. Raises EtirError where the step
-    does not give its states back as it got them, and for NaN and infinities.
-    """
-    options: dict[str, Any] = {"initial": initial, "marks": checked_marks(mask=mask, reset=reset)}
-    if is_module(model):
-        return lowered_or_told(lambda x: _lower_functional(functionalise(model, *x), x, buffers, **options), args)
-    if isinstance(model, Functional):
-        return lowered_or_told(lambda x: _lower_functional(model, x, buffers, **options), args)
-    if len(args) < 2:
-        raise EtirError([too_few_arguments(model)])
-    params, states, *inputs = args
-    return lowered_or_told(lambda x: _lowered(model, params, states, *x, buffers=buffers, **options), tuple(inputs))
-
-
-def _lowered(step: Any, params: Any, states: Any, *inputs: Any, initial: str | Sequence[str], **options: Any) -> Step:
-    """A plain function's step, with the first values of some of its states among its parameters."""
-    globs = _globs(initial)
-    if not globs:
-        return lower_function(step, params, states, *inputs, **options)
-    if options["marks"].get("mask") == "sample":
-        raise error(
-            "option-pair",
-            "mask='sample' lets samples begin at different steps, initial= is about the first step of all",
-            help="leave one out, or compile for one sample with mask='step' and jax.vmap the learner",
-        )
-    if "reset" in options["marks"]:
-        raise error(
-            "option-pair",
-            "reset= begins sequences with the states given at compile, initial= with learned ones",
-            help="leave one out; without reset=, put an encoded state into learner.init for each sequence",
-        )
-    begun, with_first, with_begun = with_initial(step, params, states, globs)
-    lowered = lower_function(begun, with_first, with_begun, *inputs, **options)
-    return replace(lowered, signature=replace(lowered.signature, initial=tuple(with_first.initial)))
-
-
-def is_module(model: Any) -> bool:
-    """Whether `model` is a module, or wraps one as `transform.vmap` does."""
-    return isinstance(model, Module) or (callable(model) and isinstance(inspect.unwrap(model), Module))
-
-
-def _lower_functional(model: Functional, inputs: tuple[Any, ...], buffers: str | Sequence[str], **options: Any) -> Step:
-    """A module's step: floating-point states that are no `HiddenState` are buffers."""
-    model.refuse_compiled()
-    states = leaf_paths(model.states, "state")
-    kinds = {path: kind for path, kind in model.kinds.items() if kind != "hidden"}
-    plain = [
-        path
-        for path, value in states
-        if any(path == owner or path.startswith(f"{owner}.") for owner in kinds) and TensorType.of(value).carries_credit
-    ]
-    places = {path: loc for path, _ in states if (loc := _place(model, path)) is not None}
-    named = (buffers,) if isinstance(buffers, str) else buffers
-    options |= {"buffers": (*plain, *named), "declared_at": places}
-    return _lowered(model.step, model.params, model.states, *inputs, **options)
-
-
-def _place(model: Functional, path: str) -> Loc | None:
-    owners = [owner for owner in model.locs if path == owner or path.startswith(f"{owner}.")]
-    return model.locs[max(owners, key=len)] if owners else None
-
-
-def too_few_arguments(model: Any) -> Diagnostic:
-    """What to say of a step that was given without its example values."""
-    if isinstance(model, type):
-        message = f"the class '{model.__name__}' was given; wanted a module, which is an instance of it"
-        return Diagnostic(code="step-arguments", message=message, help=f"make one first: {model.__name__}(...)")
-    return Diagnostic(
-        code="step-arguments",
-        message=f"'{getattr(model, '__name__', type(model).__name__)}' was given without parameters and states",
-        help="call it as (step, params, states, *inputs) for a plain function, or as (module, *inputs)",
-    )
-
-
-@without_explicit_axes()
 def analyse(
     step: Step,
-    sites: Sites = "explicit",
+    sites: Sites | None = None,
     *,
     frozen: str | Sequence[str] = (),
     reassociate: Sequence[str] = (),
@@ -153,13 +56,15 @@ def analyse(
     """The transition of a step, up to its couplings: states, sites, regions, groups, associations.
 
     `sites` says which uses of weights are traced: `explicit` (ETP operations alone), `auto` (every use of a parameter),
-    or globs of parameter paths. `frozen` are globs of parameters that do not learn, `reassociate` of those that are
-    taken out of the data of products and into their weights: `(mu * x) @ W` becomes `x @ (mu * W)`; `chains` of
-    those of which that is so where they enter by ETP operations alone: `matmul(matmul(x, A), B)`. `passes` takes the
-    place of the default passes, these options among them; `after` puts passes of your own behind those of these names:
-    `after={"discover-states": MyPass()}`. Raises EtirError for a name that no pass has.
+    or globs of parameter paths; by default `auto` for a model of another library, else `explicit`. `frozen` are globs
+    of parameters that do not learn, `reassociate` of those that are taken out of the data of products and into their
+    weights: `(mu * x) @ W` becomes `x @ (mu * W)`; `chains` of those of which that is so where they enter by ETP
+    operations alone: `matmul(matmul(x, A), B)`. `passes` takes the place of the default passes, these options among
+    them; `after` puts passes of your own behind those of these names: `after={"discover-states": MyPass()}`. Raises
+    EtirError for a name that no pass has.
     """
     _check_stage("analyse", step, Step, "etir.lower(...)")
+    sites = step.sites if sites is None else sites
     chosen = sites if isinstance(sites, str) else tuple(sites)
     if passes is None:
         given: dict[type[Pass], Pass] = {
@@ -291,7 +196,7 @@ def compile(
     rule: RuleLike = "d_rtrl",
     window: Window = 1,
     backend: str | Backend = "auto",
-    sites: Sites = "explicit",
+    sites: Sites | None = None,
     frozen: str | Sequence[str] = (),
     rules: Mapping[str, RuleLike] | None = None,
     credit: str = "full",
@@ -305,14 +210,14 @@ def compile(
 ) -> Learner:
     """An online learner for one step of a model.
 
-    `etir.compile(step, params, states, *inputs)` takes a plain function and example values;
-    `etir.compile(module, *inputs)` a native module. Weights are held still for `window` steps; credit inside a window
-    is reverse mode (`credit="full"`) or the rule's own (`credit="rule"`); `window="auto"` chooses the cheapest for this
-    device: see `etir.plan`. `on_truncated` says what happens where a
+    `etir.compile(step, params, states, *inputs)` takes a plain function and example values; `etir.compile(module,
+    *inputs)` a native module, or one of the libraries in docs/frameworks.md, as it is. Weights are held still for
+    `window` steps; credit inside a window is reverse mode (`credit="full"`) or the rule's own (`credit="rule"`);
+    `window="auto"` chooses the cheapest for this device: see `etir.plan`. `on_truncated` says what happens where a
     parameter that reaches a hidden state has no trace: `warn`, `error` or `ignore`. `trace_dtype` is the element type
     that traces are held in. `memory` bounds what they hold: see `etir.plan`. Parameters that match a glob in `frozen`
-    are constants: they get neither trace nor gradient, and `learner.train` leaves them alone. States that match a
-    glob in `initial` may be differentiated when they are given to `learner.init`: their influence is carried like a
+    are constants: they get neither trace nor gradient, and `learner.train` leaves them alone. States that match a glob
+    in `initial` may be differentiated when they are given to `learner.init`: their influence is carried like a
     weight's, and labelled as `initial.h`.
 
     `mask` and `reset` make every method take a boolean of that name for each step, or, as `"sample"`, for each sample
@@ -342,7 +247,7 @@ def compile(
 
 def analyse_for(
     step: Step,
-    sites: Sites = "explicit",
+    sites: Sites | None = None,
     rule: RuleLike = "d_rtrl",
     rules: Mapping[str, RuleLike] | None = None,
     frozen: str | Sequence[str] = (),
@@ -351,6 +256,7 @@ def analyse_for(
 
     A rule may take any product with its parameters for a site, and may want parameters out of the data of products.
     """
+    sites = step.sites if sites is None else sites
     if not isinstance(rules or {}, Mapping):
         return analyse(step, sites, frozen=frozen)
     paths = [leaf.path for leaf in step.params]

@@ -7,11 +7,12 @@ from typing import Any
 
 import jax
 
-from .api import compile, is_module, too_few_arguments
+from .api import compile
 from .backends import Learner
 from .frontend import Functional, functionalise
 from .ir.diagnostics import EtirError
 from .judgement import Check, check_learner, program_of
+from .lowering import modelled, too_few_arguments
 from .program import Program, in_float64
 
 
@@ -34,8 +35,10 @@ def check(model: Any, *args: Any, steps: int | None = None, seed: int = 0, **opt
 
 def _widened(model: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
     """What `compile` takes, in double precision where the step lets it be."""
-    if is_module(model):
-        model = functionalise(model, *args)
+    found = modelled(model, args)
+    if found is not None:
+        whole, args = found
+        model = functionalise(whole, *args)
     if isinstance(model, Functional):
         given = Program(name="", step=model.step, params=model.params, states=model.states, inputs=args)
         wide = in_float64(given)

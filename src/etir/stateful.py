@@ -45,6 +45,12 @@ class OnlineLearner:
     def compile_graph(self, *inputs: Any) -> Learner:
         """Compile the model for inputs like these, starting from its present states. Traces begin at zero."""
         self._functional = functionalise(self.model, *inputs)
+        if self._functional.library is not None:
+            raise error(
+                "not-a-module",
+                f"an OnlineLearner writes native modules, and was given a model of {self._functional.library}",
+                help="use etir.compile(model, *inputs), and learner.write_back(model, params, carry.states)",
+            )
         self._learner = compile(self._functional, *inputs, rule=self.rule, window=1, **self.options)
         carry = self._learner.init()
         self._carried = State((carry.traces, carry.cut), name="traces")

@@ -6,8 +6,8 @@ import sys
 import pytest
 
 KINDS = (
-    "  note: a TARGET is a module, a tuple (step, params, states, *inputs), a Transition, a Learner, "
-    "or makes one of them\n"
+    "  note: a TARGET is a module, a tuple (module, *inputs) or (step, params, states, *inputs), a Transition, "
+    "a Learner, or makes one of them\n"
 )
 
 

@@ -1,0 +1,81 @@
+"""What an adapter makes of a model, and what all adapters do in the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from ...ir.loc import definition
+from ...ir.step import leaf_paths
+from ...ir.types import TensorType
+from ..examples import as_arrays
+from ..functional import Functional
+
+CARRY = "carry"
+"""The path of the states that a cell is given and returns, beside those that it holds."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Adapted:
+    """Another library's model and how a step of it is taken; `etir.compile` takes it in the place of a module."""
+
+    library: str
+    """As the library calls itself: `flax.nnx`."""
+    name: str
+    """The name of the model's class."""
+    functional: Callable[..., Functional]
+    """The pure step, from an example of each input: the carry's batch is theirs."""
+
+
+def functional(
+    step: Callable[..., tuple[dict[str, Any], Any]],
+    params: dict[str, Any],
+    states: dict[str, Any],
+    inputs: tuple[Any, ...],
+    *,
+    library: str,
+    name: str,
+    called: Any,
+    buffers: Callable[[str], bool],
+    write: Callable[[Any, Mapping[str, Any], Mapping[str, Any]], Any],
+    stateless: Callable[[], Exception],
+) -> Functional:
+    """A `Functional` of `step(params, states, *inputs)`, whose uses of weights are traced without ETP operations.
+
+    States are hidden, but those whose path is one of `buffers` and those that the step gives back as they came: their
+    credit ends in themselves. `called` is what runs the step, for its place in the source. Raises what `stateless`
+    makes where no state carries credit.
+    """
+    step.__name__ = step.__qualname__ = name
+    step.__dict__["defined_at"] = definition(called)
+    held = _given_back(step, params, states, inputs)
+    credited = [path for path, x in leaf_paths(states, "state") if TensorType.of(x).carries_credit]
+    if not any(path not in held and not buffers(path) for path in credited):
+        raise stateless()
+    return Functional(
+        step=step,
+        params=params,
+        states=states,
+        kinds={path: "other" for path in credited if path in held or buffers(path)},
+        library=library,
+        write=write,
+        sites="auto",
+    )
+
+
+def _given_back(
+    step: Callable[..., Any], params: dict[str, Any], states: dict[str, Any], inputs: tuple[Any, ...]
+) -> set[str]:
+    """The paths of the states that leave the step as they entered it."""
+    held: set[str] = set()
+
+    def watched(params: Any, states: Any, *inputs: Any) -> None:
+        after = leaf_paths(step(params, states, *inputs)[0], "state")
+        before = {path: id(x) for path, x in leaf_paths(states, "state")}
+        held.update(path for path, x in after if before.get(path) == id(x))
+
+    jax.eval_shape(watched, as_arrays(params, "param", "parameter"), as_arrays(states, "state", "state"), *inputs)
+    return held

@@ -1,0 +1,135 @@
+"""flax.nnx: modules whose states are Variables, and cells whose carry is passed by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from flax import nnx
+
+from ..functional import Functional, check_paths
+from . import refusals
+from .adapted import CARRY, Adapted, functional
+
+LIBRARY = "flax.nnx"
+_BUFFERS = (nnx.BatchStat, nnx.Intermediate)
+"""Variables that a step writes and no later step learns through."""
+
+_CALL = "etir.compile(model, x), with an nnx.Module that is called as model(x) and takes one step"
+_CELL = "give the cell: etir.compile(rnn.cell, x), with the x of one step; the learner runs over the sequence"
+
+
+def adapt(model: Any, *, carry: Any, method: str | Callable[..., Any] | None, wrt: Any, **options: Any) -> Adapted:
+    """`etir.from_nnx`."""
+    if isinstance(model, (nnx.RNN, nnx.Bidirectional)):
+        raise refusals.whole_sequence(LIBRARY, f"the model is an nnx.{type(model).__name__}", _CELL)
+    if not isinstance(model, nnx.Module):
+        found = f"the class '{model.__name__}'" if isinstance(model, type) else f"a {type(model).__name__}"
+        raise refusals.wrong_kind(LIBRARY, f"{found} was given where an nnx.Module is wanted", _CALL)
+    call = partial(_called(method), **options)
+    return Adapted(
+        library=LIBRARY,
+        name=type(model).__name__,
+        functional=partial(_functional, model, call, carry, nnx.Param if wrt is None else wrt),
+    )
+
+
+def recognise(model: Any, args: tuple[Any, ...]) -> tuple[Adapted, tuple[Any, ...]] | None:
+    """The model, and the inputs among what `etir.compile` was given; None for a function that nnx has transformed."""
+    if callable(model) and not isinstance(model, (type, nnx.Module)):
+        return None
+    return adapt(model, carry=None, method=None, wrt=None), args
+
+
+def _called(method: str | Callable[..., Any] | None) -> Callable[..., Any]:
+    if callable(method):
+        return method
+    return lambda model, *inputs, **options: getattr(model, method or "__call__")(*inputs, **options)
+
+
+def _functional(model: Any, call: Callable[..., Any], carry: Any, wrt: Any, *inputs: Any) -> Functional:
+    takes_carry = carry is not None or isinstance(model, nnx.RNNCellBase)
+    if takes_carry and carry is None:
+        carry = model.initialize_carry(inputs[0].shape, nnx.Rngs(0))
+    graph, weights, rest = nnx.split(model, wrt, ...)
+    params, states = _values(weights), _values(rest)
+    if takes_carry:
+        states[CARRY] = carry
+
+    def step(params: dict[str, Any], states: dict[str, Any], *inputs: Any) -> tuple[dict[str, Any], Any]:
+        inner = nnx.merge(graph, _with(weights, params), _with(rest, states))
+        returned = call(inner, states[CARRY], *inputs) if takes_carry else call(inner, *inputs)
+        after, now = map(_values, nnx.split(inner, wrt, ...)[1:])
+        _refuse_changes(params, states, after, now)
+        if takes_carry:
+            now[CARRY], returned = returned
+        return {path: now[path] for path in states}, returned
+
+    return functional(
+        step,
+        params,
+        states,
+        inputs,
+        library=LIBRARY,
+        name=type(model).__name__,
+        called=type(model).__call__,
+        buffers={path for path, variable in _variables(rest) if isinstance(variable, _BUFFERS)}.__contains__,
+        write=partial(_write, wrt),
+        stateless=partial(_stateless, model),
+    )
+
+
+def _variables(state: Any) -> list[tuple[str, Any]]:
+    return [(".".join(map(str, path)), variable) for path, variable in nnx.to_flat_state(state)]
+
+
+def _values(state: Any) -> dict[str, Any]:
+    return {
+        path: variable.get_value() if isinstance(variable, nnx.Variable) else variable
+        for path, variable in _variables(state)
+    }
+
+
+def _with(state: Any, values: Mapping[str, Any]) -> Any:
+    """The state of nnx with other values in its Variables."""
+    return nnx.from_flat_state([
+        (path, variable.replace(value) if isinstance(variable, nnx.Variable) else value)
+        for path, variable in nnx.to_flat_state(state)
+        for value in [values[".".join(map(str, path))]]
+    ])  # fmt: skip
+
+
+def _refuse_changes(
+    params: Mapping[str, Any], states: Mapping[str, Any], after: Mapping[str, Any], now: Mapping[str, Any]
+) -> None:
+    written = [path for path in params if after.get(path) is not params[path]]
+    if written:
+        help = "write what changes by itself to an nnx.Variable of another type, or leave it out of wrt="
+        raise refusals.written_weights(LIBRARY, written, help)
+    new = [path for path in (*after, *now) if path not in params and path not in states]
+    if new:
+        raise refusals.new_states(LIBRARY, new, "make them in __init__, or call the model once before compiling it")
+
+
+def _write(wrt: Any, model: Any, params: Mapping[str, Any], states: Mapping[str, Any]) -> Any:
+    """`nnx.update` of the model; a carry that is passed by hand is not in it."""
+    if not isinstance(model, nnx.Module):
+        raise refusals.wrong_kind(LIBRARY, f"write_back was given a {type(model).__name__}", "give it the nnx.Module")
+    _, weights, rest = nnx.split(model, wrt, ...)
+    given = {path: value for path, value in states.items() if path != CARRY}
+    check_paths("write_back", {**params, **given}, [*_values(weights), *_values(rest)])
+    nnx.update(model, _with(weights, params), _with(rest, given))
+    return model
+
+
+def _stateless(model: Any) -> Exception:
+    sequence = next((m for _, m in nnx.iter_modules(model) if isinstance(m, (nnx.RNN, nnx.Bidirectional))), None)
+    name = type(model).__name__
+    if sequence is not None:
+        return refusals.whole_sequence(LIBRARY, f"'{name}' has an nnx.{type(sequence).__name__} inside", _CELL)
+    help = (
+        "keep the state in an nnx.Variable that the step writes; or pass it by hand, as model(carry, x) -> (carry, y): "
+        "etir.compile(etir.from_nnx(model, carry=jnp.zeros(...)), x)"
+    )
+    return refusals.stateless(LIBRARY, name, help)
