@@ -113,7 +113,7 @@ class Learner:
         differentiated (`etir.compile(..., initial=...)` carries their influence), and where a rule needs a key and gets
         none.
         """
-        if states is not None and (own := self._of(states)) is not self:
+        if states is not None and (own := self.for_batch(states)) is not self:
             return own.init(params, states, key=key)
         given = self._arguments.beginning(params, self.states if states is None else states)
         copies = [jnp.copy(x) for x in refuse_by_initial_states(given)]
@@ -155,7 +155,7 @@ class Learner:
         check_steps(steps)
         params = self.params if params is None else params
         states = self.beginning(xs) if states is None else states
-        return self._of(states)._predict(steps, params, states, xs, marks)
+        return self.for_batch(states)._predict(steps, params, states, xs, marks)
 
     def grad(self, loss: Callable[..., Any], *, reduction: str = "sum") -> Callable[..., Result]:
         """A function `(params, carry, xs, *targets) -> Result`: the gradient over a sequence.
@@ -243,6 +243,10 @@ class Learner:
         inputs = jax.tree.structure((*given, dict.fromkeys(signature.marks, 0)))
         return Learner(self._engine, self.transition, replace(signature, inputs=inputs, marks=()), self.layout)
 
+    def for_batch(self, states: Any) -> Learner:
+        """The learner for the batch that these states are: this one, or one that is compiled for that size."""
+        return self if self._sizes is None else self._sizes.of(states) or self
+
     def show_graph(self, path: str | Path | None = None) -> None:
         """Print the hidden groups and the weights associated with each; with a path, write the picture there instead.
 
@@ -257,12 +261,8 @@ class Learner:
         rule, window = self.certificate.rule, self.window_size
         return f"Learner({self.transition.name!r}, rule={rule!r}, window={window}, backend={self.backend!r})"
 
-    def _of(self, states: Any) -> Learner:
-        """The learner for the batch that these states are: this one, or one that is compiled for that size."""
-        return self if self._sizes is None else self._sizes.of(states) or self
-
     def _of_carry(self, carry: Any) -> Learner:
-        return self if self._sizes is None else self._of(getattr(carry, "states", ()))
+        return self if self._sizes is None else self.for_batch(getattr(carry, "states", ()))
 
     @cached_property
     def _step(self) -> Checked:

@@ -175,7 +175,7 @@ def _is_user_code(file: str) -> bool:
 def _package_folders() -> tuple[str, ...]:
     """The folders of this package's own modules, but the zoo: links may lead elsewhere than the package's face."""
     here = os.path.dirname(os.path.realpath(__file__))
-    siblings = ("coupling", "ir", "view", "rules", "passes", "backends", "cli", "frontend")
+    siblings = ("coupling", "ir", "view", "rules", "passes", "backends", "cli", "frontend", "instruments")
     return tuple(os.path.join(os.path.dirname(here), name) + os.sep for name in siblings)
 
 

@@ -20,6 +20,7 @@ PURPOSE = {
     "backends": "run plans: the engine, XLA, reference",
     "training": "fit: epochs, batches, callbacks",
     "cli": "the command irdump",
+    "instruments": "hidden states and traces, seen",
     "etir": "the face: compile and its four stages",
 }
 """One line for each room, as the picture shows it."""

@@ -3,8 +3,8 @@
 import ast
 from collections.abc import Iterator
 
-# What each layer may import, itself included. The face (etir, etir.api) and the command line compose them all. A folder
-# that stands higher than the room it is in is a layer of its own, named by its path.
+# What each layer may import, itself included. The face (etir, etir.api), the command line and the instruments compose
+# them all. A folder that stands higher than the room it is in is a layer of its own, named by its path.
 ALLOWED = {
     "coupling": {"coupling"},
     "ir": {"coupling", "ir"},
@@ -17,7 +17,7 @@ ALLOWED = {
     "backends": {"coupling", "ir", "coupling.primitives", "view", "backends"},
     "training": {"ir", "backends", "training"},
 }
-ROOMS = {*(layer.partition(".")[0] for layer in ALLOWED), "cli"}
+ROOMS = {*(layer.partition(".")[0] for layer in ALLOWED), "cli", "instruments"}
 MAY_IMPORT_JAX_EXTEND = ("etir.ir.jaxpr", "etir.ir.weight_operations", "etir.ir.operations.call")
 
 
