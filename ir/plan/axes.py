@@ -65,7 +65,7 @@ def of_data(transition: Transition, states: Mapping[Group, Axes]) -> dict[Value,
 def of_labels(association: Association, states: Mapping[Group, Axes], place: Placement | None = None) -> dict[str, str]:
     """The mesh axes of a site's labels: those of the state positions that its output's positions are followed to."""
     place = place or Placement(association)
-    axes = states[association.group]
+    axes = _of_group(association.group, states)
     output = association.site.expression.output
     if place.is_identity:
         pairs = zip(output, axes, strict=True)
@@ -73,6 +73,13 @@ def of_labels(association: Association, states: Mapping[Group, Axes], place: Pla
         same = bool(output) and place.sizes[output[0]] == association.group.shape[0]
         pairs = zip(output[:1], axes[:1], strict=True) if same else ()
     return {label: axis for label, axis in pairs if axis is not None}
+
+
+def _of_group(group: Group, states: Mapping[Group, Axes]) -> Axes:
+    """The axes of a group's positions; of one that a plan made of several, those of the part with its first state."""
+    if group in states:
+        return states[group]
+    return next(axes for part, axes in states.items() if group.states[0] in part.states)
 
 
 def of_weights(transition: Transition, states: Mapping[Group, Axes]) -> Iterator[tuple[Site, Axes]]:

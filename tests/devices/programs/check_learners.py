@@ -106,6 +106,31 @@ def test_shard(known, factored, kind):
         assert x.sharding.is_equivalent_to(learner.layout.sharding(axes), x.ndim)
 
 
+@pytest.mark.parametrize("kind", [AxisType.Explicit, pytest.param(AxisType.Auto, marks=pytest.mark.slow)])
+def test_influence_matrices(kind):
+    """Those of `rtrl`, cut over the batch, and over two axes: BPTT's gradients, no weight's influence gathered."""
+    single, given = model.compiled("rtrl"), (model.params(), model.states(), *model.sequences())
+    wanted = gradients(single, *given)
+    exact = jax.grad(lambda p: model.loss(single.predict(p, given[1], given[2])[1], given[3]))(given[0])
+    model.assert_same({"grads": exact}, wanted)
+    line, plane = (jax.make_mesh(n, names, axis_types=(kind,) * len(n)) for n, names in _MESHES)
+    put = lambda tree, *spec: jax.device_put(tree, NamedSharding(line, PartitionSpec(*spec)))  # noqa: E731
+    with jax.set_mesh(line):
+        states = {name: put(x, "data") if x.ndim else put(x) for name, x in given[1].items()}
+        cut = put(given[0]), states, *put(given[2:], None, "data")
+        carry = single.init(*cut[:2])
+        model.assert_same(gradients(single, *cut), wanted)
+        made = model.collectives(single.grad(model.loss), cut[0], carry, *cut[2:])
+        gathered = {shape for what, shape in made if what != "all-reduce"}
+        assert gathered <= {(model.UNITS, model.BATCH, model.UNITS)}, "more than a step's sensitivities"
+    with jax.set_mesh(plane):
+        sharded = etir.shard(single, plane, batch="data", weights="model")
+        model.assert_same(gradients(sharded, *given), wanted)
+
+
+_MESHES = (((8,), ("data",)), ((4, 2), ("data", "model")))
+
+
 def test_what_is_exchanged():
     mesh = jax.make_mesh((4, 2), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
     learner = etir.shard(model.compiled(window=1), mesh, batch="data", weights="model")
