@@ -35,7 +35,7 @@ class Settings:
 
     def most(self, cores: float, one: float | None = None) -> float | None:
         """A bound on time that holds at full size on a CPU: on several cores, or, where given, on one."""
-        if self.suite != "full":
+        if self.suite != "full" or self.dry:
             return None
         return one if one is not None and self.cores == 1 else cores
 

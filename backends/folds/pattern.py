@@ -178,6 +178,8 @@ class Sweeps:
         matched = [sweep for op in plan.step if (sweep := matcher.match(op)) is not None]
         found = [replace(sweep, choice=backend.choose(sweep)) for sweep in matched]
         units = tuple(chosen(unit, transition, uses, backend, overrides) for unit in _units(found))
+        if any(unit.derived for unit in units):
+            units = tuple(replace(unit, choice=_left_behind(unit.choice)) for unit in units)
         needs = [*(v for unit in units for v in unit.kept), *(s.data for s in found if s.data is not None)]
         return cls(
             units=units,
@@ -207,6 +209,13 @@ def chosen(
     """A unit, with what the backend runs the sweep over its history by."""
     unit = replace(unit, derivatives=Derivatives.of(transition, uses, overrides, unit.linear))
     return replace(unit, choice=backend.choose_history(unit))
+
+
+def _left_behind(choice: Choice | None) -> Choice | None:
+    """The choice for a history whose last step always stays pending: a loop of XLA's."""
+    if choice is None or choice.run is None:
+        return choice
+    return Choice(kernel="xla", reason="some trace is not carried, so that a fold's last step stays pending")
 
 
 class Matcher:

@@ -57,7 +57,7 @@ def _planned(name: str, of: Problem, rule: str, settings: Settings) -> Sequence[
                against=f"train window={best}", milliseconds=row.ms_per_step, compile_seconds=row.compile_seconds)
         for row in rows
     ]  # fmt: skip
-    most = LOST if settings.suite == "full" else None
+    most = settings.most(LOST)
     records.append(
         Record(case=case, program=f"window='auto', {chosen}", metric="time", value=times[chosen] / times[best],
                against=f"train window={best}", most=most)

@@ -115,6 +115,19 @@ def test_a_learner_has_the_same_numbers(rule: Any):
 
 
 @interpreted
+def test_a_history_whose_last_step_stays_pending_is_left_to_xla():
+    def read(params: Any, states: Any, x: Any) -> Any:
+        v = jnp.tanh(states["v"]) + etir.matmul(x, params["w"])
+        return {"v": v, "h": jnp.tanh(v)}, v
+
+    params, states, x = model(2, 5)
+    given = {"w": params["w"]}, {"v": states["v"], "h": states["a"]}, x
+    text = kernels(etir.plan(etir.analyse(etir.lower(read, *given)), "d_rtrl", 4), Pallas())
+    assert text.splitlines()[-1].split()[:5] == ["history", "of", "h,", "v", "xla"]
+    assert text.endswith(" some trace is not carried, so that a fold's last step stays pending")
+
+
+@interpreted
 def test_the_text_says_what_is_made_and_what_is_stored():
     def squared(params: Any, states: Any, x: Any) -> Any:
         v = states["v"] ** 1.5 + etir.matmul(x, params["w"])
