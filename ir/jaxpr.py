@@ -29,7 +29,7 @@ Array: TypeAlias = Any
 
 _BODY_OF_CALL = {
     "jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr",
-    "remat": "jaxpr", "remat2": "jaxpr", "checkpoint": "jaxpr",
+    "remat": "jaxpr", "remat2": "jaxpr", "checkpoint": "jaxpr", "eval_jaxpr": "call_jaxpr",
 }  # fmt: skip
 _BY_NAME = {value.name: value for value in vars(core.primitives).values() if isinstance(value, core.Primitive)}
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))

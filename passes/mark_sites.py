@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from ..coupling.primitives import Constants
+from ..coupling.primitives import Constants, equation_couplings
 from ..coupling.primitives.elementwise import ELEMENTWISE
 from ..ir import jaxpr as jx
 from ..ir.dataflow import Prologue
@@ -32,7 +32,7 @@ from .analyses.prologue import find_prologue
 from .analyses.sparse_products import evaluated, sparse_pattern
 from .base import Pass
 from .canonicalise import retrace
-from .hoisting import hoisted, of_operands, weight_operands
+from .hoisting import OWN_RULES, hoisted, of_operands, weight_operands
 from .ingest import hint
 
 Change = Callable[[list[Any]], list[Any]]
@@ -103,7 +103,9 @@ def _rewrite(body: Any, transition: Transition, globs: tuple[str, ...]) -> Any:
     selected = {
         var
         for var, reached in prologue.params_of.items()
-        if any(_is_named(transition.params[k], globs) for k in reached) and jx.type_of(var).carries_credit
+        if prologue.learns(var)
+        and any(_is_named(transition.params[k], globs) for k in reached)
+        and jx.type_of(var).carries_credit
     }
     inside = {id(eqn) for k, eqn in enumerate(jx.equations(body)) if k in prologue.equations}
     constants = set(jx.all_invars(body)) - set(jx.argument_vars(body))
@@ -125,7 +127,7 @@ def _rewrite(body: Any, transition: Transition, globs: tuple[str, ...]) -> Any:
             fault = _misused(eqn) if from_params[1] else _weightless(eqn, constants)
             findings += [fault] if fault is not None else []
             change = partial(_unfold, eqn) if any(map(prologue.learns, eqn.invars)) else _plain(eqn)
-        elif id(eqn) not in inside and any(chosen := _chosen(eqn, selected, known)):
+        elif id(eqn) not in inside and any(chosen := _chosen(eqn, selected, known, indices)):
             pattern = sparse_pattern(eqn, indices) if chosen[0] and sum(from_params) == 1 else None
             if pattern is not None:
                 change = partial(_mark_sparse, eqn, pattern)
@@ -158,11 +160,18 @@ def _plain(eqn: Any) -> Change:
     return lambda operands: [evaluate_expression(expression, *operands, **options)]
 
 
-def _chosen(eqn: Any, selected: set[Any], known: dict[Any, tuple[int, ...]]) -> list[bool]:
-    """Which operands of an equation become sites: those that are selected, and weights of what it encloses."""
+def _chosen(eqn: Any, selected: set[Any], known: dict[Any, tuple[int, ...]], indices: Constants) -> list[bool]:
+    """Which operands of an equation become sites: those that are selected, and weights of what it encloses.
+
+    Not those that a derivative rule of the equation's own gives no credit.
+    """
     enclosed = weight_operands(eqn, of_operands(eqn.invars, known))
     atoms = selected | {eqn.invars[k] for k in enclosed if jx.type_of(eqn.invars[k]).carries_credit}
-    return [not jx.is_literal(a) and a in atoms for a in eqn.invars]
+    chosen = [not jx.is_literal(a) and a in atoms for a in eqn.invars]
+    if any(chosen) and eqn.primitive.name in OWN_RULES:
+        rows = equation_couplings(eqn, indices)
+        return [on and any(row[k] is not None for row in rows) for k, on in enumerate(chosen)]
+    return chosen
 
 
 def _arranged(eqn: Any, from_params: list[bool], pieces: Pieces | None) -> Change | None:

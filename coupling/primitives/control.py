@@ -101,7 +101,7 @@ def linear_solve(eqn: Any, context: Context) -> Couplings:
     return matrix.beside(by_matrix, [[None] * others for _ in shapes], inverse)
 
 
-CALLS = ["jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint"]
+CALLS = ["jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint", "eval_jaxpr"]
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(CALLS, call),

@@ -9,6 +9,9 @@ from ...ir import jaxpr as jx
 from ...ir.dataflow import Prologue
 from ...ir.operations.call import WEIGHT_OPERATIONS
 
+STOPPED = "stop_gradient"
+"""The operation by which a user says that no credit is meant to pass."""
+
 
 def find_prologue(body: Any, params: int, frozen: Collection[int] = ()) -> Prologue:
     """The prologue of a canonical jaxpr whose first `params` arguments are the parameters, some of them frozen.
@@ -18,6 +21,7 @@ def find_prologue(body: Any, params: int, frozen: Collection[int] = ()) -> Prolo
     """
     known: dict[Any, tuple[int, ...]] = dict.fromkeys(jx.all_invars(body)[: len(jx.consts_of(body))], ())
     known |= {var: (k,) for k, var in enumerate(jx.argument_vars(body)[:params])}
+    constant = {var for var, reached in known.items() if reached and set(reached) <= set(frozen)}
     inside: set[int] = set()
     for k, eqn in enumerate(jx.equations(body)):
         operands = [atom for atom in eqn.invars if not jx.is_literal(atom)]
@@ -29,13 +33,15 @@ def find_prologue(body: Any, params: int, frozen: Collection[int] = ()) -> Prolo
         reached = tuple(sorted({k for atom in operands for k in known[atom]}))
         known.update(dict.fromkeys(eqn.outvars, reached))
         inside.add(k)
+        if eqn.primitive.name == STOPPED or all(atom in constant for atom in operands if known[atom]):
+            constant.update(eqn.outvars)
     used = _used_outside(body, inside)
     params_of = {var: reached for var, reached in known.items() if reached}
     return Prologue(
         params_of=params_of,
         equations=frozenset(k for k in inside if any(v in params_of for v in jx.equations(body)[k].outvars)),
         frontier=tuple(var for var in params_of if var in used),
-        frozen=frozenset(var for var, reached in params_of.items() if all(k in frozen for k in reached)),
+        frozen=frozenset(var for var in params_of if var in constant),
     )
 
 

@@ -9,9 +9,7 @@ from ...ir import jaxpr as jx
 from ...ir.dataflow import Crossing
 from ...ir.loc import Loc
 from .credit import Credit
-
-STOPPED = "stop_gradient"
-"""The operation by which a user says that no credit is meant to pass."""
+from .prologue import STOPPED
 
 _WORDS = {
     "gt": "the comparison >",

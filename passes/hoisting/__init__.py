@@ -1,6 +1,7 @@
-"""Products with weights that stand in branches and loops, moved outside: they become equations of the step itself."""
+"""Products with weights in branches, loops and derivative rules, moved outside: equations of the step itself."""
 
 from .hoist import hoisted
+from .own_rules import OWN_RULES
 from .uses import of_operands, weight_operands
 
-__all__ = ["hoisted", "of_operands", "weight_operands"]
+__all__ = ["OWN_RULES", "hoisted", "of_operands", "weight_operands"]

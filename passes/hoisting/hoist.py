@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from ...ir import jaxpr as jx
 from ..canonicalise import retrace, without_calls
 from .branches import Branches
 from .loops import Loop
+from .own_rules import OWN_RULES, OwnRule
 from .uses import Reached, Wanted, made_of_params, of_operands
 
-CONSTRUCTS: dict[str, type[Branches] | type[Loop]] = {"cond": Branches, "scan": Loop}
+Construct: TypeAlias = Branches | Loop | OwnRule
+
+CONSTRUCTS: dict[str, type[Construct]] = {
+    "cond": Branches,
+    "scan": Loop,
+    **dict.fromkeys(OWN_RULES, OwnRule),
+}
 
 
 def hoisted(body: Any, params: int, wanted: Wanted, frozen: Collection[int] = ()) -> Any:
-    """A step's jaxpr with the products of its `cond`s and `scan`s outside them; the same where it has none.
+    """A step's jaxpr with the products of its `cond`s, `scan`s and derivative rules outside them, if it has any.
 
     It computes what it computed before, and has the derivative that it had. Taken are weight operations, and of other
     products those of which `wanted` says so; the parameters at the `frozen` places are constants.
@@ -30,7 +37,7 @@ def _entered(body: Any, arguments: Sequence[Reached], wanted: Wanted) -> Any:
         return body
     flat = without_calls(body) if any(jx.callee(eqn) is not None for eqn in jx.equations(body)) else body
     known = made_of_params(flat, arguments)
-    changes: dict[int, Branches | Loop] = {}
+    changes: dict[int, Construct] = {}
     for eqn in jx.equations(flat):
         kind = CONSTRUCTS.get(eqn.primitive.name)
         operands = of_operands(eqn.invars, known)

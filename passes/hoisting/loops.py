@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from ...ir import jaxpr as jx
 from ...ir.weight_operations import identity
-from .uses import Enter, Reached, Use, Wanted, entering, inputs_of, made_of_params, run, turns, uses_in
+from .uses import Enter, Reached, Use, Wanted, counters, entering, inputs_of, made_of_params, run, turns, uses_in
 
 
 @dataclass(slots=True, eq=False)
@@ -40,23 +41,42 @@ class Loop:
         inside = entering(eqn, operands)
         self.body = enter(eqn.params["jaxpr"], inside, wanted)
         self.arguments = jx.argument_vars(self.body)
-        self.carried = _depending(self.body, self.arguments[ends[0] : ends[1]])
-        self.scanned = _depending(self.body, self.arguments[ends[1] :])
-        uses = uses_in(self.body, made_of_params(self.body, inside), wanted)
+        self.counters = {k: by for k, by in counters(eqn).items() if inside[k] == ()}
+        """The places of the carries that are known in each trip, and by how much they move."""
+        moving = [self.arguments[k] for k in range(*ends) if k not in self.counters]
+        counted = [self.arguments[k] for k in self.counters]
+        self.carried = _depending(self.body, moving)
+        self.scanned = _depending(self.body, [*counted, *self.arguments[ends[1] :]])
+        known = made_of_params(self.body, inside)
+        uses = uses_in(self.body, known, wanted)
         late = [u for u in uses if u.data is not None and not jx.is_literal(u.data) and u.data in self.carried]
         self.inner = [use for use in late if use.elementwise]
         self.early = turns(self.body, [use for use in uses if use not in late])
         """The products whose data are known before the loop, each with its turn."""
         self.late = [use for use in late if use not in self.inner]
+        self.picked = self._picked(known, uses, wanted)
+        """What is made of parameters differently in each trip, and used as it is: an element of a stack, say."""
 
     @property
     def uses_weights(self) -> bool:
         """Whether there are products at all, in a loop that is run."""
-        return bool(self.inner or self.early or self.late) and self.eqn.params["length"] > 0
+        return bool(self.inner or self.early or self.late or self.picked) and self.eqn.params["length"] > 0
+
+    def _picked(self, known: Mapping[Any, tuple[int, ...]], uses: Sequence[Use], wanted: Wanted) -> list[Any]:
+        products = {id(use.eqn) for use in uses}
+        others = [eqn for eqn in jx.equations(self.body) if id(eqn) not in products and eqn.outvars[0] not in known]
+        read = {atom for eqn in others for atom in eqn.invars if not jx.is_literal(atom)}
+        read |= {atom for atom in jx.outvars(self.body) if not jx.is_literal(atom)}
+        return [
+            var
+            for var, of in known.items()
+            if of and var in read and var in self.scanned and var not in self.arguments and wanted(of)
+            if jx.type_of(var).carries_credit
+        ]
 
     def change(self, operands: Sequence[Any]) -> list[Any]:
         """The results."""
-        known = _Known()
+        known = _Known(by_trip={var: self._value(var, operands, _Known())[0] for var in self.picked})
         for turn in sorted(set(self.early.values())):
             self._multiply([use for use, at in self.early.items() if at == turn], operands, known)
         for use in self.inner:
@@ -81,9 +101,10 @@ class Loop:
         if atom is None or jx.is_literal(atom) or atom not in self.scanned:
             return (None if atom is None else run(self.body, operands, known.always, [atom])[0]), False
         if atom in self.arguments:
-            return operands[self.arguments.index(atom)], True
+            return self._of_trips(self.arguments.index(atom), operands), True
         read = inputs_of(self.body, [atom], {**known.always, **known.by_trip})
-        slices = [k for k in range(self.consts + self.carry, len(operands)) if self.arguments[k] in read]
+        of_trips = (*self.counters, *range(self.consts + self.carry, len(operands)))
+        slices = [k for k in of_trips if self.arguments[k] in read]
         values = [var for var in known.by_trip if var in read]
 
         def trip(carry: None, of_trip: tuple[list[Any], list[Any]]) -> tuple[None, Any]:
@@ -93,8 +114,16 @@ class Loop:
             given = known.always | dict(zip(values, of_trip[1], strict=True))
             return carry, run(self.body, arguments, given, [atom])[0]
 
-        stacked = [operands[k] for k in slices], [known.by_trip[var] for var in values]
+        stacked = [self._of_trips(k, operands) for k in slices], [known.by_trip[var] for var in values]
         return jax.lax.scan(trip, None, stacked, length=self.eqn.params["length"])[1], True
+
+    def _of_trips(self, k: int, operands: Sequence[Any]) -> Any:
+        """The values of a scanned argument, or of a counter, in the order in which they are scanned over."""
+        if k not in self.counters:
+            return operands[k]
+        trips = jnp.arange(self.eqn.params["length"], dtype=self.arguments[k].aval.dtype)
+        order = trips[::-1] if self.eqn.params["reverse"] else trips
+        return operands[k] + self.counters[k] * order
 
     def _run(
         self, operands: Sequence[Any], known: _Known, results: Sequence[Any], *, effects: bool = False

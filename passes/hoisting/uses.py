@@ -116,11 +116,32 @@ def weight_operands(eqn: Any, operands: Sequence[Reached]) -> set[int]:
 
 
 def entering(eqn: Any, operands: Sequence[Reached]) -> list[Reached]:
-    """What the arguments of a body are made of: a loop's carry is of no parameters, whatever it begins as."""
+    """What the arguments of a body are made of: a loop's carry is of no parameters, whatever it begins as.
+
+    A counter, which begins as a constant and moves by one, is a constant of each trip.
+    """
     if eqn.primitive.name != "scan":
         return list(operands)
     first, carry, _ = jx.scan_split(eqn)
-    return [None if first <= k < first + carry else reached for k, reached in enumerate(operands)]
+    counted = counters(eqn)
+    carried = [() if k in counted and operands[k] == () else None for k in range(first, first + carry)]
+    return [*operands[:first], *carried, *operands[first + carry :]]
+
+
+def counters(eqn: Any) -> dict[int, int]:
+    """The places of a scan's carried integers that a constant is added to in every trip, and these constants."""
+    first, carry, _ = jx.scan_split(eqn)
+    body = eqn.params["jaxpr"]
+    arguments, producers = jx.argument_vars(body), jx.Producers(body)
+    found: dict[int, int] = {}
+    for k, after in enumerate(jx.outvars(body)[:carry], first):
+        made = producers.producer(after)
+        if made is None or made.primitive.name != "add" or jx.shape_of(after) or "int" not in jx.dtype_of(after):
+            continue
+        value, by = made.invars
+        if value is arguments[k] and isinstance(by, jx.Literal):
+            found[k] = int(by.val)
+    return found
 
 
 def _etp_in(body: Any) -> Iterator[bool]:

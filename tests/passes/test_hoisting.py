@@ -81,6 +81,12 @@ def dense_substeps(p, h, x):
     return jax.lax.fori_loop(0, 3, lambda _, h: 0.5 * h + jnp.tanh(etir.matmul(x, p["W"]) + etir.matmul(h, p["U"])), h)
 
 
+def picked(p, h, x):
+    """Layers by a counter: elements of stacks of weights, one of them used as it is."""
+    layer = lambda k, z: z + jnp.tanh(etir.matmul(x, p["Ws"][k]) + etir.bias(0 * z, p["as"][2 - k]))  # noqa: E731
+    return 0.7 * h + jax.lax.fori_loop(0, DEPTH, layer, jnp.zeros_like(h))
+
+
 def own_derivative(p, h, x):
     @jax.custom_jvp
     def f(h, a):
@@ -103,6 +109,7 @@ EXACT = {
     "parallel": (parallel, ("Ws", "as"), (DEPTH, 4, N)),
     "deep": (deep, ("W", "as"), (DEPTH, 4, N)),
     "settled": (settled, ("W", "a"), (4, N)),
+    "picked": (picked, ("Ws", "as"), (4, N)),
     "own_derivative": (own_derivative, ("W", "a"), (4, N)),
 }
 
@@ -180,6 +187,22 @@ def test_a_trace_that_is_a_sum_flows_into_one_that_is_apart():
         assert {label.label for label in learner.certificate} == {"exact"}
         shapes = {trace.before.type.shape for trace in learner.transition.plan.traces}
         assert shapes == {(2, I, N), (2, 3, 2, I, N), (3, 2, 6, N)}
+        assert max(errors(learner, params, xs, bptt(step, params, states, xs)).values()) < 1e-10
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_plain_elements_of_a_stack_are_exact(reverse: bool):
+    def inside(p, h, x):
+        def trip(carry, scale):
+            k, z = carry
+            return (k + 2, z * scale + jnp.sin(x @ p["V6"][jnp.stack([k, k + 1])] + p["V6"][k])), None
+
+        return 0.7 * h + jax.lax.scan(trip, (0, 0 * h), jnp.arange(1.0, 4), reverse=reverse)[0][1]
+
+    with jax.enable_x64(True):
+        step, params, states, xs = problem(inside, ("V6",), (4, N))
+        learner = etir.compile(step, params, states, xs[0], sites="auto")
+        assert learner.certificate["V6"].label == "exact"
         assert max(errors(learner, params, xs, bptt(step, params, states, xs)).values()) < 1e-10
 
 
