@@ -121,7 +121,7 @@ class Loop:
         """The values of a scanned argument, or of a counter, in the order in which they are scanned over."""
         if k not in self.counters:
             return operands[k]
-        trips = jnp.arange(self.eqn.params["length"], dtype=self.arguments[k].aval.dtype)
+        trips = jnp.arange(self.eqn.params["length"], dtype=jx.struct_of(self.arguments[k]).dtype)
         order = trips[::-1] if self.eqn.params["reverse"] else trips
         return operands[k] + self.counters[k] * order
 
