@@ -16,6 +16,7 @@ from ..ir.transition import StateKind, Transition
 from ..ir.types import TensorType
 from .batches import as_one_batch
 from .calls import Arrays
+from .carry import refuse_unfinished
 
 Wanted = list[tuple[str, TensorType]]
 """The path and the type of each leaf."""
@@ -65,9 +66,14 @@ class Arguments:
             raise EtirError(findings)
         return leaves
 
-    def carry(self, carry: Any) -> tuple[Arrays, Any, Arrays]:
-        """The leaves of a carry's states, its traces, and the leaves of its `cut`."""
-        if not isinstance(carry, tuple) or len(carry) not in (2, 3):
+    def carry(self, carry: Any, *, resumable: bool = False) -> tuple[Arrays, Any, Arrays]:
+        """The leaves of a carry's states, its traces, and the leaves of its `cut`.
+
+        Only a `resumable` call may be given a carry that stands inside a window.
+        """
+        if not resumable and (unfinished := getattr(carry, "unfinished", None)) is not None:
+            raise refuse_unfinished(unfinished, "this call knows nothing of that window")
+        if not isinstance(carry, tuple) or len(carry) not in (2, 3, 4):
             raise error(
                 "argument-carry",
                 f"the carry is a {type(carry).__name__}; wanted a pair of states and traces",
@@ -86,6 +92,19 @@ class Arguments:
                 help="begin with this learner's own init(): traces depend on the rule, the backend and trace_dtype",
             )
         return self.states(states), traces, self.states(cut)
+
+    @staticmethod
+    def continued(carry: Any, arrays: Any) -> Any:
+        """The steps that are held in a carry inside a window, then those of `arrays`, which are like them."""
+        if (found := getattr(carry, "unfinished", None)) is None:
+            return arrays
+        kinds = [
+            (jax.tree.structure(tree), [(jnp.shape(x)[1:], jnp.result_type(x)) for x in jax.tree.leaves(tree)])
+            for tree in (found.steps, arrays)
+        ]
+        if kinds[0] != kinds[1]:
+            raise refuse_unfinished(found, "its steps were given inputs or targets of other shapes or types")
+        return jax.tree.map(lambda held, new: jnp.concatenate([held, new]), found.steps, arrays)
 
     def step(self, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Arrays, Arrays]:
         """The leaves of one step's inputs, its marks behind them, and of its signals."""
@@ -110,24 +129,29 @@ class Arguments:
         return found[0], found[1]
 
     def sequence(
-        self, xs: Any, targets: Any = (), keywords: dict[str, Any] | None = None
+        self, xs: Any, targets: Any = (), keywords: dict[str, Any] | None = None, *, empty: bool = False
     ) -> tuple[Arrays, Arrays, int]:
-        """The leaves of a sequence's inputs, with marks, and signals, and its length, in which the targets agree."""
+        """The leaves of a sequence's inputs, with marks, and signals, and its length, in which the targets agree.
+
+        It may be `empty` where that is said.
+        """
         inputs, places = self._over_time(xs)
         marks, signals = self._keywords(keywords or {}, over_time=True)
         places += [(f"{path}=", jnp.shape(x)) for (path, _), x in zip(self._marks, marks, strict=True)]
         places += [(f"signal '{path}'", jnp.shape(x)) for (path, _), x in zip(self._signals, signals, strict=True)]
         places += [(f"target {path}", jnp.shape(x)) for path, x in leaf_paths(targets, "target")]
-        return [*inputs, *marks], signals, _length(places)
+        return [*inputs, *marks], signals, _length(places, empty=empty)
 
     @property
     def masks_steps(self) -> bool:
         """Whether each step is told if it counts, all samples alike."""
         return any(path == "mask" and not kind.shape for path, kind in self._marks)
 
-    def with_targets(self, xs: Any, targets: Any, keywords: dict[str, Any]) -> tuple[Arrays, Arrays, Any]:
+    def with_targets(
+        self, xs: Any, targets: Any, keywords: dict[str, Any], *, empty: bool = False
+    ) -> tuple[Arrays, Arrays, Any]:
         """The leaves of a sequence's inputs and signals, and its targets, of which a mask of steps is the first."""
-        inputs, signals, _ = self.sequence(xs, targets, keywords)
+        inputs, signals, _ = self.sequence(xs, targets, keywords, empty=empty)
         return inputs, signals, (inputs[len(self._inputs)], *targets) if self.masks_steps else targets
 
     def alone(self, xs: Any, steps: int | None, keywords: dict[str, Any]) -> tuple[Arrays, int]:
@@ -315,10 +339,10 @@ def _converts(found: TensorType, kind: TensorType) -> bool:
     return any(jnp.issubdtype(found_dtype, f) and jnp.issubdtype(wanted, f) for f in families)
 
 
-def _length(places: list[tuple[str, tuple[int, ...]]]) -> int:
+def _length(places: list[tuple[str, tuple[int, ...]]], *, empty: bool = False) -> int:
     """The length of the leading axis that all shapes share."""
     lengths = {shape[:1] for _, shape in places}
-    if len(lengths) == 1 and lengths != {()} and lengths != {(0,)}:
+    if len(lengths) == 1 and lengths != {()} and (empty or lengths != {(0,)}):
         return lengths.pop()[0]
     if not places:
         message, help = "neither inputs nor targets say how long the sequence is", "give targets with a time axis"

@@ -7,7 +7,20 @@ from typing import Any, NamedTuple, Self
 import jax
 import jax.numpy as jnp
 
+from ..ir.diagnostics import EtirError, error
 from .carry_summary import carry_summary
+
+
+class Unfinished(NamedTuple):
+    """A window that a resumable call has begun and not ended: the call that ends it takes its steps."""
+
+    steps: Any
+    """The inputs, the signals and the targets of its steps so far, with a leading time axis."""
+
+    @property
+    def place(self) -> int:
+        """The number of its steps so far."""
+        return jax.tree.leaves(self.steps)[0].shape[0]
 
 
 class _Fields(NamedTuple):
@@ -20,6 +33,8 @@ class _Fields(NamedTuple):
     """
     cut: Any = None
     """The states once more, without a derivative: how a call knows whether those that it is given are a call's own."""
+    unfinished: Unfinished | None = None
+    """The window that a resumable call has left open; states and traces are then those that it began with."""
 
 
 class _InitialFields(NamedTuple):
@@ -31,6 +46,8 @@ class _InitialFields(NamedTuple):
     """Whether a step has been taken."""
     cut: Any = None
     """The states once more, without a derivative."""
+    unfinished: Unfinished | None = None
+    """The window that a resumable call has left open."""
 
 
 class Carry(_Fields):
@@ -42,9 +59,14 @@ class Carry(_Fields):
 
     __slots__ = ()
 
-    def __new__(cls, states: Any, traces: Any, cut: Any = None) -> Self:
+    def __new__(cls, states: Any, traces: Any, cut: Any = None, unfinished: Unfinished | None = None) -> Self:
         """Hold these; where `cut` is not given, it is the states as they are."""
-        return super().__new__(cls, states, traces, _again(states) if cut is None else cut)
+        return super().__new__(cls, states, traces, _again(states) if cut is None else cut, unfinished)
+
+    @property
+    def place(self) -> int:
+        """How many steps of a window a resumable call has left open; 0 between windows."""
+        return 0 if self.unfinished is None else self.unfinished.place
 
     def _replace(self, **changes: Any) -> Self:  # pyright: ignore[reportIncompatibleMethodOverride]
         return type(self)(**_changed(self, changes))
@@ -60,9 +82,16 @@ class InitialCarry(_InitialFields):
 
     __slots__ = ()
 
-    def __new__(cls, states: Any, traces: Any, initial: Any, begun: Any, cut: Any = None) -> Self:
+    def __new__(
+        cls, states: Any, traces: Any, initial: Any, begun: Any, cut: Any = None, unfinished: Unfinished | None = None
+    ) -> Self:
         """Hold these; where `cut` is not given, it is the states as they are."""
-        return super().__new__(cls, states, traces, initial, begun, _again(states) if cut is None else cut)
+        return super().__new__(cls, states, traces, initial, begun, _again(states) if cut is None else cut, unfinished)
+
+    @property
+    def place(self) -> int:
+        """How many steps of a window a resumable call has left open; 0 between windows."""
+        return 0 if self.unfinished is None else self.unfinished.place
 
     def _replace(self, **changes: Any) -> Self:  # pyright: ignore[reportIncompatibleMethodOverride]
         return type(self)(**_changed(self, changes))
@@ -74,8 +103,22 @@ class InitialCarry(_InitialFields):
 
 
 def _changed(carry: Any, changes: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a carry after changes; new states come with their own `cut`."""
+    """The fields of a carry after changes; new states come with their own `cut`.
+
+    Raises EtirError inside a window, whose steps will be taken again from where it began.
+    """
+    if carry.unfinished is not None and not changes.keys().isdisjoint(("states", "traces")):
+        raise refuse_unfinished(carry.unfinished, "its states are replaced")
     return carry._asdict() | ({"cut": None} if "states" in changes else {}) | changes
+
+
+def refuse_unfinished(unfinished: Unfinished, what: str) -> EtirError:
+    """The error that says of a carry inside a window that something else is done with it than to go on."""
+    return error(
+        "carry-unfinished",
+        f"the carry is inside a window (steps so far: {unfinished.place}), and {what}",
+        help="go on as it was begun, by grad or train with resumable=True; ends=True in such a call ends the window",
+    )
 
 
 def _again(states: Any) -> Any:

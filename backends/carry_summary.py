@@ -29,7 +29,7 @@ def carry_summary(carry: Any) -> str:
         for path, leaf in leaf_paths(tree, ""):
             size = _bytes(leaf)
             total += size
-            if field == "cut" or (field == "traces" and "." in path):
+            if field in ("cut", "unfinished") or (field == "traces" and "." in path):
                 together.append(size)
             else:
                 rows.append((f"{name} {path}".rstrip(), _type(leaf), human_bytes(size)))

@@ -17,6 +17,13 @@ Enter = Callable[[Any, int], Any]
 """`(carry, steps) -> carry`."""
 
 
+Windowed = Callable[..., Any]
+"""Of one window: `(params, states, traces, inputs, signals, targets) -> (gradients, losses, states, traces, aux)`."""
+
+Update = Callable[[Arrays, Any, Arrays], tuple[Arrays, Any]]
+"""`(gradients, what updates carry, params) -> (params, what updates carry)`."""
+
+
 def scan_windows(
     body: Body, enter: Enter, carry: Any, arrays: Any, length: int, window: int, in_place: bool = False
 ) -> tuple[Any, Any]:
@@ -75,8 +82,8 @@ def merged(array: jax.Array) -> jax.Array:
 
 
 def train_by_windows(
-    gradient: Callable[..., Any],
-    update: Callable[[Arrays, Any, Arrays], tuple[Arrays, Any]],
+    gradient: Windowed,
+    update: Update,
     ready: Enter,
     carry: tuple[Arrays, Any, Arrays, Any],
     arrays: tuple[Arrays, Arrays, Any],
@@ -85,8 +92,8 @@ def train_by_windows(
     """Update the parameters at the end of every window, inside one scan.
 
     Args:
-        gradient: `(params, states, traces, inputs, signals, targets) -> (gradients, losses, states, traces, aux)`.
-        update: `(gradients, optimizer's state, params) -> (params, optimizer's state)`.
+        gradient: of one window.
+        update: at a window's end.
         ready: the traces in the form that windows of so many steps take and return.
         carry: parameters, optimizer's state, states and traces.
         arrays: inputs, signals and targets, with a leading time axis.
@@ -109,3 +116,56 @@ def train_by_windows(
     length = jax.tree.leaves(arrays)[0].shape[0]
     now, (losses, aux) = scan_windows(body, enter, carry, arrays, length, window, in_place=True)
     return now, losses, aux
+
+
+def resumed_windows(
+    gradient: Windowed,
+    update: Update,
+    ready: Enter,
+    carry: Any,
+    steps: tuple[Any, int, int],
+    window: int,
+    once: jax.Array,
+) -> tuple[Any, jax.Array, Any]:
+    """Update at the end of every window, each of which gives the same bits however many there are.
+
+    The loop goes `once` times the number of windows, and `once` is 1, an argument of the compiled program: XLA compiles
+    a loop whose length it does not know, however short, as it compiles a long one, and mixes nothing of what is in it
+    with what is around it.
+
+    Args:
+        gradient: of one window.
+        update: at a window's end.
+        ready: the traces in the form that windows of so many steps take and return.
+        carry: parameters, what updates carry, states and traces.
+        steps: arrays with a leading time axis, the first step of them and the one after the last: whole windows.
+        window: steps of a window.
+        once: 1.
+
+    Returns:
+        The carry after the last window, the losses, and the auxiliary results.
+    """
+    arrays, start, stop = steps
+    count = (stop - start) // window
+
+    def one(now: Any, xt: Any) -> tuple[Any, Any]:
+        params, own, states, traces = now
+        grads, losses, states, traces, aux = gradient(params, states, traces, *xt)
+        return (*update(grads, own, params), states, traces), (losses, aux)
+
+    now = (*carry[:3], ready(carry[3], window))
+    piece = jax.tree.map(lambda a: jax.ShapeDtypeStruct((window, *a.shape[1:]), a.dtype), arrays)
+    kinds = jax.eval_shape(one, now, piece)[1]
+    found = jax.tree.map(lambda x: jnp.zeros((count * window, *x.shape[1:]), x.dtype), kinds)
+    if not count:
+        return carry, *found
+
+    def body(k: Any, given: Any) -> Any:
+        now, found = given
+        xt = jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, start + k * window, window), arrays)
+        now, new = one(now, xt)
+        put = jax.lax.dynamic_update_slice_in_dim
+        return now, jax.tree.map(lambda whole, part: put(whole, part, k * window, 0), found, new)
+
+    now, found = jax.lax.fori_loop(0, count * once, body, (now, found))
+    return now, *found

@@ -103,21 +103,28 @@ class InitialLearner(Learner):
         after, outputs = super().window(WithInitial(params, _initial(carry)), _plain(carry), xs, **signals)
         return _carried(after, carry), outputs
 
-    def grad(self, loss: Callable[..., Any], *, reduction: str = "sum") -> Callable[..., Any]:
-        """A function `(params, carry, xs, *targets) -> InitialResult`: the gradient over a sequence."""
-        of_whole = super().grad(loss, reduction=reduction)
+    def grad(self, loss: Callable[..., Any], *, reduction: str = "sum", resumable: bool = False) -> Callable[..., Any]:
+        """A function `(params, carry, xs, *targets) -> InitialResult`: the gradient over a sequence.
+
+        Of one that is `resumable`, `onto=` is a pair: gradients, and those by the initial states.
+        """
+        of_whole = super().grad(loss, reduction=reduction, resumable=resumable)
 
         def gradient(params: Any, carry: Any, xs: Any, *targets: Any, **signals: Any) -> InitialResult:
+            if resumable and signals.get("onto") is not None:
+                signals["onto"] = WithInitial(*signals["onto"])
             found = of_whole(WithInitial(params, _initial(carry)), _plain(carry), xs, *targets, **signals)
             after, grads = _carried(found.carry, carry), found.grads
             return InitialResult(grads.given, found.losses, after, found.aux, grads.initial)
 
         return gradient
 
-    def train(self, loss: Callable[..., Any], optimizer: Any, *, reduction: str = "sum") -> Callable[..., Trained]:
+    def train(
+        self, loss: Callable[..., Any], optimizer: Any, *, reduction: str = "sum", resumable: bool = False
+    ) -> Callable[..., Trained]:
         """A function as `Learner.train`'s. Parameters are updated; initial states are left as they are."""
         check_optimizer(optimizer)
-        of_whole = super().train(loss, _OfParams(optimizer), reduction=reduction)
+        of_whole = super().train(loss, _OfParams(optimizer), reduction=reduction, resumable=resumable)
 
         def train(params: Any, opt_state: Any, carry: Any, xs: Any, *targets: Any, **signals: Any) -> Trained:
             whole = WithInitial(params, _initial(carry))
@@ -158,8 +165,9 @@ def _initial(carry: Any) -> Any:
 
 def _plain(carry: InitialCarry) -> Carry:
     states, cut = (WithBegun(x, carry.begun) for x in (carry.states, carry.cut))
-    return Carry(states, carry.traces, cut)
+    return Carry(states, carry.traces, cut, carry.unfinished)
 
 
 def _carried(after: Carry, before: InitialCarry) -> InitialCarry:
-    return InitialCarry(after.states.given, after.traces, before.initial, after.states.begun, after.cut.given)
+    given = after.states.given, after.traces, before.initial, after.states.begun, after.cut.given
+    return InitialCarry(*given, after.unfinished)

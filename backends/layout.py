@@ -79,7 +79,10 @@ class Layout:
 
     def _axes(self, role: Role, leaves: Sequence[Any]) -> Sequence[Axes]:
         carry = (*self.states, *self.traces)
-        known = {"params": (self.params,), "states": (self.states,), "carry": (carry, (*carry, *self.states))}
+        whole = (*carry, *self.states)
+        known = {"params": (self.params,), "states": (self.states,), "carry": (carry, whole)}
+        if role == "carry" and len(leaves) > len(whole):  # inside a window: its steps
+            return *whole, *self._axes("time", leaves[len(whole) :])
         if role in known:
             return next((axes for axes in known[role] if len(axes) == len(leaves)), [()] * len(leaves))
         if role == "optimizer":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,13 +23,13 @@ from .calls import Arrays
 from .carry import Carry
 from .checked import Checked
 from .communication import on_a_device
-from .drivers import scan_windows, train_by_windows
+from .driven import Driven
+from .drivers import scan_windows
 from .engine import Engine
-from .guards import refuse_by_carry, refuse_by_initial_states, refuse_through_driver, warn_of_input_credit
+from .guards import refuse_by_carry, refuse_by_initial_states, warn_of_input_credit
 from .layout import Layout, layout
-from .losses import Key, StepLoss, check_loss, check_optimizer, check_order, check_reduction, check_targets
-from .meshes import Total
-from .results import ALONE, SEQUENCE, STEP, TRAINING, Result, Trained, like_gradient, like_step, like_training
+from .losses import Key, check_loss, check_optimizer, check_order, check_reduction
+from .results import ALONE, SEQUENCE, STEP, Result, Trained, like_step
 from .sizes import Sizes
 from .timing import device_model, predict
 from .trainable import Trainable, refuse_state
@@ -59,6 +59,14 @@ class Learner:
         self._signature = signature
         self._arguments = Arguments(transition, signature, engine.kinds)
         self._trainable = Trainable(signature.params, transition.frozen_places)
+        self._driven = Driven(
+            engine=engine,
+            arguments=self._arguments,
+            trainable=self._trainable,
+            signature=signature,
+            layout=layout,
+            window=self.window_size,
+        )
 
     @property
     def certificate(self) -> Certificate:
@@ -157,7 +165,9 @@ class Learner:
         states = self.beginning(xs) if states is None else states
         return self.for_batch(states)._predict(steps, params, states, xs, marks)
 
-    def grad(self, loss: Callable[..., Any], *, reduction: str = "sum") -> Callable[..., Result]:
+    def grad(
+        self, loss: Callable[..., Any], *, reduction: str = "sum", resumable: bool = False
+    ) -> Callable[..., Result]:
         """A function `(params, carry, xs, *targets) -> Result`: the gradient over a sequence.
 
         `loss(outputs, *target)` is a scalar, or a pair of a scalar and anything else to return, at each step; a target
@@ -165,24 +175,47 @@ class Learner:
         with the length of the sequence. Gradients of complex parameters follow `jax.grad`'s convention. The compiled
         program is kept, and found again by the same `loss`. For frozen parameters there is None. What the function
         returns has no derivative: taking one raises EtirError.
+
+        `resumable` is for sequences that come in pieces, cut anywhere: windows are counted from the beginning of the
+        sequence, and the steps of one that is not full yet are held in the carry. Gradient, losses, and states come
+        from the call that ends the window. The function then takes `onto=`, the gradient so far, to which that of each
+        window is added, and `ends=True`, which ends the last window with the last step. Outside `jax.jit`, all pieces
+        together give, bit for bit, what one such call on all steps gives. `reduction` is `sum`.
         """
         check_reduction(reduction)
         check_loss(loss)
-
         key = Key(loss)
 
         def gradient(params: Any, carry: Carry, xs: Any, *targets: Any, **signals: Any) -> Result:
-            return self._of_carry(carry)._gradient(key, reduction, params, carry, xs, targets, signals)
+            own = self._of_carry(carry)._driven
+            return own.gradient(key, reduction, params, carry, xs, targets, signals)
 
-        return gradient
+        def resumed(
+            params: Any, carry: Carry, xs: Any, *targets: Any, onto: Any = None, ends: bool = False, **signals: Any
+        ) -> Result:
+            own = self._of_carry(carry)._driven
+            return own.resumed_gradient(key, bool(ends), params, carry, xs, targets, signals, _once(), onto)
 
-    def train(self, loss: Callable[..., Any], optimizer: Any, *, reduction: str = "sum") -> Callable[..., Trained]:
+        if resumable and reduction != "sum":
+            raise error(
+                "option-pair",
+                "reduction='mean' is over the steps of a call, resumable=True is for gradients that calls share",
+                help="leave reduction= out, and divide the sum by the number of steps",
+            )
+        return resumed if resumable else gradient
+
+    def train(
+        self, loss: Callable[..., Any], optimizer: Any, *, reduction: str = "sum", resumable: bool = False
+    ) -> Callable[..., Trained]:
         """A function `(params, opt_state, carry, xs, *targets) -> Trained`: an update at the end of every window.
 
         `optimizer` has optax's `update(grads, state, params)`; it gets the conjugates of the gradients of complex
         parameters, the direction of steepest ascent. Frozen parameters stay what they are, bit for bit, whatever it
         does; a state that begins with `init(learner.trainable(params))` holds nothing for them. `loss`, `reduction`
         (over the steps of a window) and the refusal of derivatives are as in `grad`.
+
+        A sequence's last window may be shorter, and has its update too. Not so where it is `resumable`: as in `grad`,
+        the steps of a window that is not full yet are held in the carry, unless `ends=True` is given to the function.
         """
         check_reduction(reduction)
         check_loss(loss)
@@ -193,7 +226,12 @@ class Learner:
             check_order(opt_state, carry, Carry)
             if callable(opt_state):  # jit would refuse it before the check that is made once, when training is traced
                 refuse_state(optimizer, params, opt_state)
-            return self._of_carry(carry)._train(*options, params, opt_state, carry, xs, targets, signals)
+            own = self._of_carry(carry)._driven
+            given = params, opt_state, carry, xs, targets
+            if not resumable:
+                return own.train(*options, *given, signals)
+            ends = bool(signals.pop("ends", False))
+            return own.resumed_train(*options, ends, *given, signals, _once())
 
         return train
 
@@ -275,7 +313,7 @@ class Learner:
             (states, traces, seal), arrays = carry, self._warned_of(inputs)
             xs, given = [x[None] for x in arrays], [x[None] for x in signals]
             states, traces, outputs = self._engine.window(params, states, traces, xs, given, 1, seal)
-            return self._carry(states, traces), self._outputs([y[0] for y in outputs])
+            return self._driven.carry(states, traces), self._outputs([y[0] for y in outputs])
 
         return self._checked(check, step, roles=STEP, like=like_step)
 
@@ -299,7 +337,7 @@ class Learner:
             inputs, signals, length = sequence
             (before, held, seal), arrays = carry, (self._warned_of(inputs), signals)
             now, outputs = scan_windows(body, enter, (before, held), arrays, length, self.window_size)
-            return self._carry(*now), self._outputs(outputs)
+            return self._driven.carry(*now), self._outputs(outputs)
 
         return self._checked(check, window, roles=SEQUENCE, like=like_step)
 
@@ -317,70 +355,6 @@ class Learner:
 
         return self._checked(check, predict, 1, roles=ALONE, like=like_step)
 
-    @cached_property
-    def _gradient(self) -> Checked:
-        of = self._arguments
-
-        def check(loss: Key, _: str, params: Any, carry: Any, xs: Any, targets: Any, signals: Any) -> tuple[Any, ...]:
-            check_targets(loss.value, targets, "(params, carry, xs, *targets)")
-            given = of.params(params), *of.carry(carry)[:2], *of.with_targets(xs, targets, signals)
-            return refuse_through_driver(given, "grad")
-
-        def gradient(loss: Key, reduction: str, *given: Any, total: Total) -> Result:
-            grads, losses, states, traces, aux = self._total(loss, reduction, total)(*given)
-            tree = jax.tree.unflatten(self._signature.params, grads)
-            return refuse_through_driver(Result(tree, losses, self._carry(states, traces), aux), "grad")
-
-        def like(params: Any, *rest: Any) -> tuple[Any, ...]:
-            return like_gradient(self._trainable.of(params), *rest)
-
-        return self._checked(check, gradient, 2, roles=SEQUENCE, like=like, totals=1)
-
-    @cached_property
-    def _train(self) -> Checked:
-        of, parts = self._arguments, self._trainable
-
-        def check(
-            loss: Key,
-            optimizer: Key,
-            _: str,
-            params: Any,
-            opt_state: Any,
-            carry: Any,
-            xs: Any,
-            targets: Any,
-            signals: Any,
-        ) -> tuple[Any, ...]:
-            check_targets(loss.value, targets, "(params, opt_state, carry, xs, *targets)")
-            flat, (states, traces) = of.params(params), of.carry(carry)[:2]
-            arrays = of.with_targets(xs, targets, signals)
-            parts.check_state(optimizer.value, flat, opt_state)
-            return refuse_through_driver((flat, (opt_state, states, traces), arrays), "train")
-
-        def train(
-            loss: Key, optimizer: Key, reduction: str, flat: Arrays, carry: Any, arrays: Any, *, total: Total
-        ) -> Trained:
-            of_whole = self._total(loss, reduction, total)
-
-            def gradient(moving: Arrays, *rest: Any) -> Any:
-                return of_whole(parts.whole(moving, flat), *rest)
-
-            def update(grads: Arrays, opt_state: Any, moving: Arrays) -> tuple[Arrays, Any]:
-                return refuse_through_driver(parts.updated(optimizer.value, grads, opt_state, moving, flat), "train")
-
-            ready, before = self._engine.lag.ready, (parts.moving(flat), *carry)
-            now, losses, aux = train_by_windows(gradient, update, ready, before, arrays, self.window_size)
-            moving, opt_state, states, traces = now
-            tree = jax.tree.unflatten(self._signature.params, parts.whole(moving, flat))
-            return refuse_through_driver(Trained(tree, opt_state, self._carry(states, traces), losses, aux), "train")
-
-        return self._checked(check, train, 3, roles=TRAINING, like=like_training, totals=2)
-
-    def _total(self, loss: Key, reduction: str, total: Total) -> Callable[..., Any]:
-        """The engine's gradient of a loss, over all devices."""
-        of_step = StepLoss(loss.value, self._signature.outputs, self._arguments.masks_steps)
-        return of_step.of(total(partial(self._engine.gradient, of_step)), reduction)
-
     def _checked(self, *functions: Any, **options: Any) -> Checked:
         return Checked(*functions, **options, layout=self.layout)
 
@@ -390,9 +364,10 @@ class Learner:
             return inputs
         return [warn_of_input_credit(x, of.path) for x, of in zip(inputs, self.transition.inputs, strict=True)]
 
-    def _carry(self, states: Arrays, traces: Any) -> Carry:
-        tree, cut = (jax.tree.unflatten(self._signature.states, x) for x in (states, jax.lax.stop_gradient(states)))
-        return Carry(tree, self._engine.lag.ready(traces, 1), cut)
-
     def _outputs(self, outputs: Arrays) -> Any:
         return jax.tree.unflatten(self._signature.outputs, outputs)
+
+
+def _once() -> jax.Array:
+    """One, given to a compiled program as an argument."""
+    return jnp.ones((), jnp.int32)

@@ -38,7 +38,9 @@ class Trained(NamedTuple):
 STEP: Roles = ("params", "carry", "now", "now")
 SEQUENCE: Roles = ("params", "carry", "time", "time", "time")
 ALONE: Roles = ("params", "states", "time", "time")
+RESUMED: Roles = (*SEQUENCE, "now", "params")
 TRAINING: Roles = ("params", "optimizer", *SEQUENCE[1:])
+RESUMED_TRAINING: Roles = (*TRAINING, "now")
 
 
 def like_step(_: Any, before: Any, *__: Any) -> tuple[Any, ...]:
@@ -48,9 +50,14 @@ def like_step(_: Any, before: Any, *__: Any) -> tuple[Any, ...]:
 
 def like_gradient(params: Any, carry: Any, *_: Any) -> tuple[Any, ...]:
     """`Result`'s."""
-    return params, None, carry, None
+    return params, None, _between_windows(carry), None
 
 
 def like_training(params: Any, opt_state: Any, carry: Any, *_: Any) -> tuple[Any, ...]:
     """`Trained`'s."""
-    return params, opt_state, carry, None, None
+    return params, opt_state, _between_windows(carry), None, None
+
+
+def _between_windows(carry: Any) -> Any:
+    """A carry without the steps of a window that it stands inside of: those of another one follow."""
+    return Carry(carry.states, carry.traces, carry.cut) if isinstance(carry, Carry) else carry

@@ -1,0 +1,251 @@
+"""The drivers of a learner, `grad` and `train`, as compiled functions of the user's own arguments.
+
+A call that is resumable goes window by window, counted from the beginning of the sequence, wherever calls begin and
+end: the steps of a window that is not full yet are held in the carry (`Unfinished`), and it is run when it is. So
+every window is the same program on the same numbers, however the sequence is cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..ir.diagnostics import error
+from ..ir.step import Signature
+from .arguments import Arguments
+from .calls import Arrays
+from .carry import Carry, Unfinished
+from .checked import Checked
+from .drivers import Update, Windowed, resumed_windows, steps_of, train_by_windows
+from .engine import Engine
+from .guards import refuse_through_driver
+from .layout import Layout
+from .losses import Key, StepLoss, check_targets
+from .meshes import Total
+from .results import (
+    RESUMED,
+    RESUMED_TRAINING,
+    SEQUENCE,
+    TRAINING,
+    Result,
+    Trained,
+    like_gradient,
+    like_training,
+)
+from .trainable import Trainable
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Driven:
+    """The drivers of one learner."""
+
+    engine: Engine
+    arguments: Arguments
+    trainable: Trainable
+    signature: Signature
+    layout: Layout | None
+    window: int
+
+    def carry(self, states: Arrays, traces: Any, unfinished: Unfinished | None = None) -> Carry:
+        """The carry of these states and traces."""
+        tree, cut = (jax.tree.unflatten(self.signature.states, x) for x in (states, jax.lax.stop_gradient(states)))
+        return Carry(tree, self.engine.lag.ready(traces, 1), cut, unfinished)
+
+    @cached_property
+    def gradient(self) -> Checked:
+        """`(loss, reduction, params, carry, xs, targets, signals) -> Result`, in folds of many windows."""
+        of = self.arguments
+
+        def check(loss: Key, _: str, params: Any, carry: Any, xs: Any, targets: Any, signals: Any) -> tuple[Any, ...]:
+            check_targets(loss.value, targets, "(params, carry, xs, *targets)")
+            given = of.params(params), *of.carry(carry)[:2], *of.with_targets(xs, targets, signals)
+            return refuse_through_driver(given, "grad")
+
+        def gradient(loss: Key, reduction: str, *given: Any, total: Total) -> Result:
+            grads, losses, states, traces, aux = self._total(loss, reduction, total)(*given)
+            return self._result(grads, losses, self.carry(states, traces), aux)
+
+        return self._checked(check, gradient, 2, roles=SEQUENCE, like=self._like_gradient, totals=1)
+
+    @cached_property
+    def train(self) -> Checked:
+        """`(loss, optimizer, reduction, params, opt_state, carry, xs, targets, signals) -> Trained`, in one scan."""
+        of = self.arguments
+
+        def check(
+            loss: Key,
+            optimizer: Key,
+            _: str,
+            params: Any,
+            opt_state: Any,
+            carry: Any,
+            xs: Any,
+            targets: Any,
+            given: Any,
+        ) -> tuple[Any, ...]:
+            check_targets(loss.value, targets, "(params, opt_state, carry, xs, *targets)")
+            flat, now, arrays = of.params(params), of.carry(carry)[:2], of.with_targets(xs, targets, given)
+            self.trainable.check_state(optimizer.value, flat, opt_state)
+            return refuse_through_driver((flat, (opt_state, *now), arrays), "train")
+
+        def train(
+            loss: Key, optimizer: Key, reduction: str, flat: Arrays, now: Any, arrays: Any, *, total: Total
+        ) -> Trained:
+            gradient, update = self._training(loss, optimizer, reduction, flat, total)
+            before = (self.trainable.moving(flat), *now)
+            found = train_by_windows(gradient, update, self.engine.lag.ready, before, arrays, self.window)
+            (moving, opt_state, states, traces), losses, aux = found
+            return self._trained(flat, moving, opt_state, self.carry(states, traces), losses, aux)
+
+        return self._checked(check, train, 3, roles=TRAINING, like=like_training, totals=2)
+
+    @cached_property
+    def resumed_gradient(self) -> Checked:
+        """`(loss, ends, params, carry, xs, targets, signals, once, onto) -> Result`, window by window.
+
+        `once` is 1, of which XLA is not to know: see `resumed_windows`.
+        """
+        of = self.arguments
+
+        def check(
+            loss: Key, ends: bool, params: Any, carry: Any, xs: Any, targets: Any, signals: Any, once: Any, onto: Any
+        ) -> tuple[Any, ...]:
+            check_targets(loss.value, targets, "(params, carry, xs, *targets)")
+            flat, (now, arrays) = of.params(params), self._continued(carry, xs, targets, signals, ends)
+            return refuse_through_driver((flat, (self._onto(onto, flat), *now), arrays, once), "grad")
+
+        def gradient(loss: Key, ends: bool, flat: Arrays, now: Any, arrays: Any, once: Any, *, total: Total) -> Result:
+            of_whole = self._total(loss, "sum", total)
+
+            def of_window(_: Any, *rest: Any) -> Any:
+                return of_whole(flat, *rest)
+
+            def added(grads: Arrays, sums: Arrays, _: Any) -> tuple[Any, Arrays]:
+                return (), jax.tree.map(jnp.add, sums, grads)
+
+            (_, grads), carry, losses, aux = self._windows(of_window, added, ((), *now), arrays, once, ends)
+            return self._result(grads, losses, carry, aux)
+
+        return self._checked(check, gradient, 2, roles=RESUMED, like=self._like_gradient, totals=1)
+
+    @cached_property
+    def resumed_train(self) -> Checked:
+        """`(loss, optimizer, reduction, ends, params, opt_state, carry, xs, targets, signals, once) -> Trained`."""
+
+        def check(
+            loss: Key,
+            optimizer: Key,
+            _: str,
+            ends: bool,
+            params: Any,
+            opt_state: Any,
+            carry: Any,
+            xs: Any,
+            targets: Any,
+            signals: Any,
+            once: Any,
+        ) -> tuple[Any, ...]:
+            check_targets(loss.value, targets, "(params, opt_state, carry, xs, *targets)")
+            flat, (now, arrays) = self.arguments.params(params), self._continued(carry, xs, targets, signals, ends)
+            self.trainable.check_state(optimizer.value, flat, opt_state)
+            return refuse_through_driver((flat, (opt_state, *now), arrays, once), "train")
+
+        def train(
+            loss: Key,
+            optimizer: Key,
+            reduction: str,
+            ends: bool,
+            flat: Arrays,
+            now: Any,
+            arrays: Any,
+            once: Any,
+            *,
+            total: Total,
+        ) -> Trained:
+            gradient, update = self._training(loss, optimizer, reduction, flat, total)
+            before = (self.trainable.moving(flat), *now)
+            (moving, opt_state), carry, losses, aux = self._windows(gradient, update, before, arrays, once, ends)
+            return self._trained(flat, moving, opt_state, carry, losses, aux)
+
+        return self._checked(check, train, 4, roles=RESUMED_TRAINING, like=like_training, totals=2)
+
+    def _windows(self, gradient: Windowed, update: Update, now: Any, arrays: Any, once: jax.Array, ends: bool) -> Any:
+        """Windows of a resumable call: what updates move, the learner's carry, losses, and what else the loss returned.
+
+        `arrays` are those of the steps that were held, then those of the call; losses are of the windows that end.
+        """
+        length, ready = jax.tree.leaves(arrays)[0].shape[0], self.engine.lag.ready
+        rest = length % self.window
+        now, *found = resumed_windows(gradient, update, ready, now, (arrays, 0, length - rest), self.window, once)
+        if rest and ends:
+            now, *last = resumed_windows(gradient, update, ready, now, (arrays, length - rest, length), rest, once)
+            found = jax.tree.map(lambda *parts: jnp.concatenate(parts), found, last)
+        unfinished = Unfinished(steps_of(arrays, length - rest, length)) if rest and not ends else None
+        *moved, states, traces = now
+        return moved, self.carry(states, traces, unfinished), *found
+
+    def _continued(self, carry: Any, xs: Any, targets: Any, signals: Any, ends: bool) -> tuple[Any, Any]:
+        """The carry's states and traces, and the arrays of the steps that it holds and of those that are given."""
+        of = self.arguments
+        now = of.carry(carry, resumable=True)[:2]
+        inside = getattr(carry, "unfinished", None) is not None
+        arrays = of.with_targets(xs, targets, signals, empty=inside and ends)
+        return now, of.continued(carry, jax.tree.map(jnp.asarray, arrays))
+
+    def _training(
+        self, loss: Key, optimizer: Key, reduction: str, flat: Arrays, total: Total
+    ) -> tuple[Windowed, Update]:
+        """A window's gradient, and the update with it, by the parameters that learn; the others are as in `flat`."""
+        of_whole, parts = self._total(loss, reduction, total), self.trainable
+
+        def gradient(moving: Arrays, *rest: Any) -> Any:
+            return of_whole(parts.whole(moving, flat), *rest)
+
+        def update(grads: Arrays, opt_state: Any, moving: Arrays) -> tuple[Arrays, Any]:
+            return refuse_through_driver(parts.updated(optimizer.value, grads, opt_state, moving, flat), "train")
+
+        return gradient, update
+
+    def _trained(self, flat: Arrays, moving: Arrays, *rest: Any) -> Trained:
+        tree = jax.tree.unflatten(self.signature.params, self.trainable.whole(moving, flat))
+        return refuse_through_driver(Trained(tree, *rest), "train")
+
+    def _onto(self, onto: Any, flat: Arrays) -> list[Any]:
+        """The gradient so far, None where a parameter is frozen; zeros where none is given."""
+        wanted = self.trainable.only(flat)
+        if onto is None:
+            found = jax.tree.map(jnp.zeros_like, wanted)
+        else:
+            kinds = [
+                (jax.tree.structure(tree), [jnp.shape(x) for x in jax.tree.leaves(tree)]) for tree in (onto, wanted)
+            ]
+            if kinds[0] != kinds[1]:
+                raise error(
+                    "argument-onto",
+                    "the gradient given as onto= is not like the gradients of this learner",
+                    notes=(f"found {kinds[0][0]}", f"wanted {kinds[1][0]}"),
+                    help="give it result.grads of the call before, or leave it out to begin with zero",
+                )
+            found = jax.tree.map(lambda x, like: jnp.asarray(x, like.dtype), onto, wanted)
+        remaining = iter(jax.tree.leaves(found))
+        return [None if k in self.trainable.frozen else next(remaining) for k, _ in enumerate(flat)]
+
+    def _result(self, grads: Arrays, losses: jax.Array, carry: Carry, aux: Any) -> Result:
+        tree = jax.tree.unflatten(self.signature.params, grads)
+        return refuse_through_driver(Result(tree, losses, carry, aux), "grad")
+
+    def _like_gradient(self, params: Any, *rest: Any) -> tuple[Any, ...]:
+        return like_gradient(self.trainable.of(params), *rest)
+
+    def _total(self, loss: Key, reduction: str, total: Total) -> Callable[..., Any]:
+        """The engine's gradient of a loss, over all devices."""
+        of_step = StepLoss(loss.value, self.signature.outputs, self.arguments.masks_steps)
+        return of_step.of(total(partial(self.engine.gradient, of_step)), reduction)
+
+    def _checked(self, *functions: Any, **options: Any) -> Checked:
+        return Checked(*functions, **options, layout=self.layout)
