@@ -15,11 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 import etir
 from etir.rules import Cascade
+from examples.tasks import digits_by_pixel
 
 from .memories import lru_layer, lru_params
 
@@ -75,8 +74,7 @@ def gradient(rule: Any, params: Any, states: Any) -> Any:
 
 def main(epochs: int) -> None:
     """Train by each rule."""
-    images, labels = load_digits(return_X_y=True)
-    train_x, test_x, train_y, test_y = train_test_split(images / 8 - 1, labels, test_size=0.2, random_state=0)
+    (train_x, train_y), (test_x, test_y), _ = digits_by_pixel()
     scored = jnp.zeros(64).at[-1].set(1.0)
     params, states = start()
     optimizer = optax.adam(LEARNING_RATE)
@@ -92,11 +90,11 @@ def main(epochs: int) -> None:
         for epoch in range(epochs):
             for chosen in np.array_split(order.permutation(len(train_x)), len(train_x) // BATCH):
                 chosen = chosen[:BATCH] if len(chosen) >= BATCH else np.resize(chosen, BATCH)
-                xs = jnp.asarray(train_x[chosen].T[..., None], jnp.float32)
+                xs = jnp.asarray(train_x[chosen].swapaxes(0, 1))
                 grads = slope(now, xs, jnp.asarray(train_y[chosen]), scored)
                 updates, memory = optimizer.update(grads, memory)
                 now = optax.apply_updates(now, updates)
-            right = predicted(now, jnp.asarray(test_x.T[..., None], jnp.float32)) == test_y
+            right = predicted(now, jnp.asarray(test_x.swapaxes(0, 1))) == test_y
             print(f"{name:8} epoch {epoch + 1:2}  accuracy {float(right.mean()):.3f}", flush=True)
 
 

@@ -1,8 +1,8 @@
-"""The demo's picture: what was learnt, and in how much memory."""
+"""The pictures: what was learnt, and for the demo in how much memory."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -12,9 +12,51 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-COLOURS = ("#1b6ca8", "#c8553d", "#6b7280")
+COLOURS = ("#1b6ca8", "#c8553d", "#6b7280", "#3f8f5b", "#b08400")
 STYLES = ("-", "-", (0, (4, 2)))
 INK = "#1f2933"
+STYLE = {"font.size": 10, "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": "#9aa5b1"}
+
+
+def lines(
+    path: Path,
+    curves: Mapping[str, np.ndarray],
+    *,
+    x: np.ndarray,
+    title: str,
+    labels: tuple[str, str],
+    levels: Mapping[str, float] | None = None,
+    marks: Sequence[float] = (),
+) -> None:
+    """Write a picture of one panel: a mean over seeds, `[seeds, points]`, and the range of all of them, by name.
+
+    `levels` are lines across that stand for something, `marks` places on the axis below.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.8, 3.7), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots()
+        for place in marks:
+            axes.axvline(place, color="#9aa5b1", linewidth=1, zorder=0)
+        for (name, values), colour in zip(curves.items(), COLOURS, strict=False):
+            axes.fill_between(x, values.min(0), values.max(0), color=colour, alpha=0.15, linewidth=0)
+            axes.plot(x, values.mean(0), color=colour, linewidth=2, label=name)
+        for name, level in (levels or {}).items():
+            axes.axhline(level, color=INK, linewidth=1, linestyle=":", zorder=0)
+            axes.annotate(
+                name,
+                (1, level),
+                xycoords=("axes fraction", "data"),
+                ha="right",
+                fontsize=9,
+                xytext=(-4, 3),
+                textcoords="offset points",
+            )
+        axes.set(xlabel=labels[0], ylabel=labels[1], xlim=(x[0], x[-1]))
+        axes.set_title(title, loc="left", fontsize=10.5)
+        axes.legend(frameon=False)
+        _clean(axes)
+        figure.savefig(path, dpi=110)
 
 
 def learning_curves(
@@ -26,8 +68,7 @@ def learning_curves(
     chance: float,
 ) -> None:
     """Write a picture of two panels: accuracy along the stream, and working memory by length of the sequence."""
-    style = {"font.size": 10, "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": "#9aa5b1"}
-    with mpl.rc_context(style):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 3.9), layout="constrained")
         FigureCanvasAgg(figure)
         left, right = figure.subplots(1, 2, width_ratios=(1.7, 1))
@@ -37,7 +78,7 @@ def learning_curves(
 
 
 def _accuracy(axes: Axes, accuracy: Mapping[str, np.ndarray], steps_a_point: int, chance: float) -> None:
-    for (name, values), colour, style in zip(accuracy.items(), COLOURS, STYLES, strict=True):
+    for (name, values), colour, style in zip(accuracy.items(), COLOURS, STYLES, strict=False):
         steps = steps_a_point * (1 + np.arange(len(values))) / 1000
         axes.plot(steps, values, color=colour, alpha=0.2, linewidth=1)
         axes.plot(steps, _smooth(values), color=colour, linestyle=style, linewidth=2, label=name)
@@ -53,7 +94,7 @@ def _accuracy(axes: Axes, accuracy: Mapping[str, np.ndarray], steps_a_point: int
 
 def _memory(axes: Axes, memory: Mapping[str, Mapping[int, int]]) -> None:
     lengths = list(next(iter(memory.values())))
-    for k, ((name, sizes), colour) in enumerate(zip(memory.items(), COLOURS, strict=True)):
+    for k, ((name, sizes), colour) in enumerate(zip(memory.items(), COLOURS, strict=False)):
         places = np.arange(len(lengths)) + 0.27 * (k - 1)
         bars = axes.bar(places, [sizes[steps] / 2**20 for steps in lengths], width=0.24, color=colour, label=name)
         axes.bar_label(bars, fmt=_short, fontsize=8.5, padding=2)

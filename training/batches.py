@@ -67,15 +67,18 @@ class Minibatches:
     that training goes on from a checkpoint as it would have gone on.
     """
 
-    arrays: tuple[Any, ...]
-    """Inputs, and targets that differ from step to step."""
+    arrays: Any
+    """Inputs, and targets that differ from step to step: a tuple of arrays, or one."""
     size: int
-    per_sample: tuple[Any, ...] = ()
+    per_sample: Any = ()
     mask: Any = None
     """`[time, samples]`."""
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for name in ("arrays", "per_sample"):
+            given = getattr(self, name)
+            object.__setattr__(self, name, tuple(given) if isinstance(given, tuple | list) else (given,))
         found = {*(np.shape(a)[1] for a in self.arrays), *(np.shape(a)[0] for a in self.per_sample)}
         if len(found) != 1 or not 1 <= self.size <= max(found):
             counts = ", ".join(map(str, sorted(found)))

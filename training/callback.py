@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..ir.diagnostics import error
@@ -48,15 +48,22 @@ class Called(Callback):
         self.function(run)
 
 
-def callback_of(given: Any) -> Callback:
-    """A callback as it is, or of a function. Raises EtirError for what is neither."""
+def callbacks_of(given: Any) -> list[Callback]:
+    """Callbacks as they are, functions as callbacks. Raises EtirError for what is neither, or no list of such."""
+    if not isinstance(given, Sequence):
+        raise _wrong(f"callbacks= is of type {type(given).__name__}; wanted a list")
+    return [_callback_of(each) for each in given]
+
+
+def _callback_of(given: Any) -> Callback:
     if isinstance(given, Callback):
         return given
     if isinstance(given, type) or not callable(given):
         what = f"the class {given.__name__}" if isinstance(given, type) else f"of type {type(given).__name__}"
-        raise error(
-            "fit-callback",
-            f"a callback is {what}; wanted an etir.training.Callback or a function of the run",
-            help="for example callbacks=[etir.training.Progress(), lambda run: print(run.rows[-1])]",
-        )
+        raise _wrong(f"a callback is {what}; wanted an etir.training.Callback or a function of the run")
     return Called(given)
+
+
+def _wrong(message: str) -> Exception:
+    example = "for example callbacks=[etir.training.Progress(), lambda run: print(run.rows[-1])]"
+    return error("fit-callback", message, help=example)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import time
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Mapping, Sequence, Sized
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,9 +13,9 @@ import jax
 import numpy as np
 
 from ..backends import Carry, Learner
-from ..ir.diagnostics import error
+from ..ir.diagnostics import did_you_mean, error
 from .batches import Batch, Batches, batches_of
-from .callback import Callback, callback_of
+from .callback import Callback, callbacks_of
 from .checkpoints import Checkpoints, Saved, checkpoints_of
 from .history import History
 from .run import Run
@@ -74,7 +75,7 @@ def fit(
     Raises:
         EtirError: for options, batches, callbacks and checkpoints that do not fit, and what `learner.train` refuses.
     """
-    _check(epochs, sequence, carry)
+    _check(learner, epochs, sequence, carry, options)
     train = learner.train(loss, optimizer, **options)
     params = learner.params if params is None else params
     run = Run(
@@ -86,7 +87,7 @@ def fit(
         sequence=sequence,
         expected=_expected(batches, epochs),
     )
-    hung, kept = [callback_of(c) for c in callbacks], checkpoints_of(checkpoints)
+    hung, kept = callbacks_of(callbacks), checkpoints_of(checkpoints)
     with ExitStack() as ended:
         for callback in hung:
             callback.begin(run)
@@ -156,8 +157,19 @@ def _expected(batches: Any, epochs: int) -> int | None:
     return epochs * len(batches) if isinstance(batches, Sized) else None
 
 
-def _check(epochs: int, sequence: str, carry: Carry | None) -> None:
-    """Raise EtirError for options that are none, or exclude each other."""
+def _check(learner: Any, epochs: int, sequence: str, carry: Carry | None, options: Mapping[str, Any]) -> None:
+    """Raise EtirError for what is no learner, and for options that are none, or exclude each other."""
+    if not isinstance(learner, Learner):
+        what = learner.__name__ if inspect.isfunction(learner) else f"of type {type(learner).__name__}"
+        raise error(
+            "fit-learner",
+            f"the learner is {what}; wanted what etir.compile returns",
+            help="etir.fit(etir.compile(model, *inputs, window=...), loss, optimizer, batches)",
+        )
+    known = [*inspect.signature(fit).parameters][4:-1] + [*inspect.signature(learner.train).parameters][2:]
+    for name in options:
+        if name not in known:
+            raise error("unknown-option", f"etir.fit has no option '{name}'", help=did_you_mean(name, known))
     if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
         raise error("fit-option", f"epochs={epochs!r}; wanted a positive number")
     if sequence not in SEQUENCES:

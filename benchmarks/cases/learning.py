@@ -17,13 +17,13 @@ import numpy as np
 import optax
 
 import etir
+from examples.tasks import TASKS, Task
 
 from ..lif import spike
 from ..memories import lru_layer, lru_params
 from ..models import gru_cell
 from ..record import Record
 from ..suite import Case, Settings
-from ..tasks import TASKS, Task
 
 Array = jax.Array
 BATCH, LEARNING_RATE, WINDOW = 32, 5e-3, 8

@@ -23,6 +23,7 @@ OPTIONAL = (
     "haiku",
     "brainstate",
     "matplotlib",
+    "orbax",
     "tqdm",
     "pygraphviz",
     "flatbuffers",

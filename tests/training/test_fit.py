@@ -210,6 +210,9 @@ def test_minibatches_show_each_sample_once_an_epoch_in_an_order_of_its_own():
     (batch, _) = batches(0)
     assert (batch.targets[0] == batch.xs).all()
     assert len(batches) == 2
+    (one, _) = Minibatches(numbers, 5, per_sample=np.arange(SAMPLES))(0)
+    assert (one.xs == batch.xs).all()
+    assert (one.targets[0] == batch.xs).all()
 
 
 def test_the_bar_says_how_far_it_is():
@@ -270,6 +273,20 @@ WRONG = {
         "error: a callback is the class Progress; wanted an etir.training.Callback or a function of the run "
         "[fit-callback]\n"
         "  help: for example callbacks=[etir.training.Progress(), lambda run: print(run.rows[-1])]",
+    ),
+    "callbacks": (
+        lambda: fit(callbacks=Progress()),
+        "error: callbacks= is of type Progress; wanted a list [fit-callback]\n"
+        "  help: for example callbacks=[etir.training.Progress(), lambda run: print(run.rows[-1])]",
+    ),
+    "learner": (
+        lambda: etir.fit(step, loss, OPTIMIZER, DATA),
+        "error: the learner is step; wanted what etir.compile returns [fit-learner]\n"
+        "  help: etir.fit(etir.compile(model, *inputs, window=...), loss, optimizer, batches)",
+    ),
+    "option": (
+        lambda: fit(epoch=3),
+        "error: etir.fit has no option 'epoch' [unknown-option]\n  help: did you mean 'epochs'?",
     ),
     "metric": (
         lambda: fit(callbacks=[EarlyStopping("accuracy")]),
