@@ -80,6 +80,11 @@ class Learner:
         return self._engine.name
 
     @property
+    def needs_key(self) -> bool:
+        """Whether `init` wants a PRNG key, for a rule that draws random numbers."""
+        return self._engine.needs_key
+
+    @property
     def signature(self) -> Signature:
         """The trees of its arguments and results, and the example values given at compile."""
         return self._signature

@@ -83,6 +83,7 @@ class Frame:
         self.missed: dict[State, None] = {}
         self.lazy: dict[State, Any] = {}
         self.hoists = hoists
+        self.differentiated: frozenset[State] = frozenset()
         self._before: dict[State, Any] = {}
         self._enters, self._provisional, self._carries = enters, provisional, carries
         self._inner, self._started = footprint.inner, 0
@@ -221,6 +222,14 @@ def create(state: State, cell: Cell) -> None:
         state.base = cell
 
 
+def is_differentiated(state: State) -> bool:
+    """Whether a transform around this place takes the gradient by what `state` held when it began."""
+    frame = _ACTIVE.get()
+    while frame is not None and state not in frame.differentiated:
+        frame = frame.parent
+    return frame is not None
+
+
 def commit(writes: Writes) -> None:
     """Write outside what a traced function wrote; what it made, exists from now on."""
     for state, cell, created in zip(writes.states, writes.cells, writes.created, strict=True):
@@ -231,9 +240,12 @@ def commit(writes: Writes) -> None:
 
 
 def note_lazy(state: State, spec: Any) -> None:
-    """Remember that a lazily shaped state got its shape here, so that a transform can set it before it starts."""
+    """Remember that a lazily shaped state got its shape here, so that a transform can set it before it starts.
+
+    Not one that became unset here: it is to begin anew in the middle.
+    """
     frame = _ACTIVE.get()
-    if frame is not None and frame.trace == current_trace() and frame.hoists:
+    if frame is not None and frame.trace == current_trace() and frame.hoists and state not in frame.written:
         frame.lazy.setdefault(state, spec)
 
 

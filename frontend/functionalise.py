@@ -32,7 +32,7 @@ def functionalise(model: Callable[..., Any], *example_inputs: Any) -> Functional
     if found is not None:
         return found[0].functional(*found[1])
     check_call(_called(model), example_inputs, "call it as (module, *inputs), with an example of every input")
-    bindings = {path: state for path, state in _module_states(model).items() if frame.read(state).is_set or state.lazy}
+    bindings = {path: state for path, state in module_states(model).items() if frame.read(state).is_set or state.lazy}
     footprint = Footprint(states=dict.fromkeys(bindings.values()))
     written = frame.settled(footprint, lambda: _trace(model, footprint, example_inputs))
     for state in footprint.states:
@@ -69,7 +69,7 @@ def _called(model: Callable[..., Any]) -> Callable[..., Any]:
     return inner
 
 
-def _module_states(model: Callable[..., Any]) -> dict[str, State]:
+def module_states(model: Callable[..., Any]) -> dict[str, State]:
     """The states of the module that `model` is, or wraps (as `transform.vmap` does), by path."""
     inner = inspect.unwrap(model)
     return inner.states() if isinstance(inner, Module) else {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
@@ -56,7 +56,7 @@ class PlanTraces(Pass):
 
     def run(self, transition: Transition) -> Transition:
         """The transition with a plan."""
-        self._check()
+        self.check()
         named = assign_rules([param.path for param in transition.params], self.rule, self.rules)
         assigned = [None if p.frozen else rule for p, rule in zip(transition.params, named, strict=True)]
         _check_sites(transition, [rule for rule in assigned if rule is not None])
@@ -97,7 +97,8 @@ class PlanTraces(Pass):
         assert planned.plan is not None
         return replace(planned, plan=replace(planned.plan, because=because)) if because else planned
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise EtirError for a window or a credit that is none."""
         findings: list[Diagnostic] = []
         if not isinstance(self.window, int):
             message = f"window={self.window!r}; wanted a number of steps, as an int"
@@ -131,6 +132,15 @@ def assign_rules(paths: Sequence[str], default: str | Rule, overrides: RuleOf) -
     chosen = [*rules, ("*", fallback)]
     found = [next(rule for glob, rule in chosen if fnmatch.fnmatchcase(path, glob)) for path in paths]
     return [rule for rule in found if rule is not None]
+
+
+def check_rules(rules: Iterable[str | Rule]) -> None:
+    """Raise EtirError for what is no rule, and no name of one."""
+    findings: list[Diagnostic] = []
+    for rule in rules:
+        _known(rule, findings)
+    if findings:
+        raise EtirError(findings)
 
 
 def _known(rule: str | Rule, findings: list[Diagnostic]) -> Rule | None:

@@ -46,6 +46,7 @@ def value_and_grad(
                 merged[number] = arg
             entering = {s: _with_value(cells[s], value) for s, value in zip(states, values, strict=True)}
             with Frame(footprint).over(entering) as inside:
+                inside.differentiated = frozenset(states)
                 result = function(*merged, **kwargs)
                 value, aux = result if has_aux else (result, None)
                 return value, (aux, inside.leave())

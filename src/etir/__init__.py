@@ -7,6 +7,21 @@ import importlib.util
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .algorithms import (
+        BPTT,
+        D_RTRL,
+        DNI,
+        KF_RTRL,
+        OTTT,
+        RFLO,
+        RTRL,
+        UORO,
+        Cascade,
+        EProp,
+        PpProp,
+        SnAp,
+        ThreeFactor,
+    )
     from .api import analyse, compile, emit, plan
     from .backends import Backend, Carry, Learner, Result, Trained
     from .checking import check
@@ -25,6 +40,8 @@ if TYPE_CHECKING:
         transform,
     )
     from .frontend.adapters import from_nnx
+    from .frontend.transform import vmap
+    from .groups import HiddenGroup, find_hidden_groups_from_module, show_graph, write_graph
     from .ir.diagnostics import Diagnostic, EtirError, EtirWarning
     from .ir.operations.convolution import conv
     from .ir.operations.lookup import embed
@@ -36,17 +53,26 @@ if TYPE_CHECKING:
     from .passes import Pass, PassManager
     from .rules import Rule
     from .sharding import shard
-    from .stateful import D_RTRL, HiddenGroup, OnlineLearner, find_hidden_groups_from_module, show_graph, write_graph
+    from .stateful import OnlineLearner
     from .training import fit
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "BPTT",
+    "DNI",
     "D_RTRL",
+    "KF_RTRL",
+    "OTTT",
+    "RFLO",
+    "RTRL",
+    "UORO",
     "Backend",
     "Carry",
+    "Cascade",
     "Check",
     "Diagnostic",
+    "EProp",
     "EtirError",
     "EtirWarning",
     "HiddenGroup",
@@ -59,10 +85,13 @@ __all__ = [
     "ParamState",
     "Pass",
     "PassManager",
+    "PpProp",
     "Result",
     "Rule",
     "ShortTermState",
+    "SnAp",
     "State",
+    "ThreeFactor",
     "Trained",
     "analyse",
     "bias",
@@ -88,10 +117,24 @@ __all__ = [
     "show_graph",
     "sparse_matmul",
     "transform",
+    "vmap",
     "write_graph",
 ]
 
 _HOME = {
+    "BPTT": "algorithms",
+    "Cascade": "algorithms",
+    "DNI": "algorithms",
+    "D_RTRL": "algorithms",
+    "EProp": "algorithms",
+    "KF_RTRL": "algorithms",
+    "OTTT": "algorithms",
+    "PpProp": "algorithms",
+    "RFLO": "algorithms",
+    "RTRL": "algorithms",
+    "SnAp": "algorithms",
+    "ThreeFactor": "algorithms",
+    "UORO": "algorithms",
     "analyse": "api",
     "compile": "api",
     "emit": "api",
@@ -132,12 +175,12 @@ _HOME = {
     "PassManager": "passes",
     "Rule": "rules",
     "shard": "sharding",
-    "D_RTRL": "stateful",
-    "HiddenGroup": "stateful",
+    "vmap": "frontend.transform",
+    "HiddenGroup": "groups",
     "OnlineLearner": "stateful",
-    "find_hidden_groups_from_module": "stateful",
-    "show_graph": "stateful",
-    "write_graph": "stateful",
+    "find_hidden_groups_from_module": "groups",
+    "show_graph": "groups",
+    "write_graph": "groups",
     "fit": "training",
 }
 """Where each name lives, below this package: it is imported when it is first asked for."""

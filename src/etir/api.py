@@ -32,7 +32,7 @@ from .passes import (
 from .passes.instruments.base import Instrument
 from .passes.plan_traces import assign_rules
 from .planner import chosen_window, with_window_because
-from .reports import refuse_unmarked, report_silenced
+from .reports import check_on_truncated, refuse_unmarked, report_silenced
 from .rules import Rule
 
 RuleLike = str | Rule
@@ -274,9 +274,7 @@ def analyse_for(
 
 
 def _report_truncated(transition: Transition, on_truncated: str) -> None:
-    if on_truncated not in ("warn", "error", "ignore"):
-        message = f"on_truncated='{on_truncated}'; wanted 'warn', 'error' or 'ignore'"
-        raise EtirError([Diagnostic(code="unknown-option", message=message)])
+    check_on_truncated(on_truncated)
     certificate = transition.certificate
     assert certificate is not None
     if on_truncated == "ignore":

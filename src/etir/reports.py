@@ -105,3 +105,9 @@ def _follows_states(trace: Trace, makers: dict[Value, Operation]) -> bool:
             return False
         factors += drive.factors
     return all(value is None or isinstance(makers.get(value), (Jacobian, Sensitivity)) for value in factors)
+
+
+def check_on_truncated(given: str) -> None:
+    """Raise EtirError for something that `on_truncated` may not be."""
+    if given not in ("warn", "error", "ignore"):
+        raise error("unknown-option", f"on_truncated='{given}'; wanted 'warn', 'error' or 'ignore'")

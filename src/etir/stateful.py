@@ -2,70 +2,107 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .api import RuleLike, Sites, analyse, compile, lower
-from .backends.learner import Carry, Learner
-from .frontend import Functional, Module, State, functionalise
+import jax
+
+from .api import RuleLike, compile
+from .backends.carry import Carry
+from .backends.learner import Learner
+from .frontend import Functional, Module, ShortTermState, State, errors, frame, functionalise, random
+from .frontend.cell import Cell, same_types, type_text
+from .frontend.filters import Filter, matcher
+from .frontend.functionalise import module_states
 from .ir.diagnostics import error
-from .ir.transition import Certificate, Group, Transition
-from .view import summary
-from .view import write_graph as draw
+from .ir.transition import Certificate
+from .options import check_options
+
+TRACES = "traces"
+"""The path of what a learner carries beside the model's states."""
 
 
-class OnlineLearner:
+class OnlineLearner(Module):
     """A model that learns online: calling it runs one step, writes the model's states, and carries the traces.
 
-    `etir.transform.grad` of a loss of its output, with respect to the model's weights, is the online gradient. A model
-    that `etir.transform.vmap` wraps is learned as a batch. Options are those of `etir.compile`.
+    `etir.transform.grad` of a loss of its output, with respect to the model's weights, is the online gradient. It is a
+    module whose states are the model's, weights included, and `traces`: so `nn.zero_states` of it begins a new
+    sequence, `nn.save_states` and `nn.load_states` resume one to the bit, and `transform.vmap` of it learns a batch
+    under `transform.vmap_new_states`. A model that `transform.vmap` wraps is learned as a batch too.
     """
 
     def __init__(self, model: Callable[..., Any], rule: RuleLike = "d_rtrl", **options: Any) -> None:
         """Wrap `model`, a module or a function that uses states; nothing is compiled before `compile_graph`.
 
-        Raises EtirError for `initial=`, `mask=` and `reset=`: such a learner goes on from the model's own states, and
-        is called with the model's inputs alone.
+        Options are those of `etir.compile`, and checked here. Raises EtirError for one that there is not, and for
+        `initial=`: such a learner goes on from the model's own states.
         """
-        given = next((name for name in ("initial", "mask", "reset") if options.get(name)), None)
-        if given is not None:
-            takes = "learner.init takes states to differentiate" if given == "initial" else f"methods take {given}="
+        if options.get("initial"):
             raise error(
                 "unknown-option",
-                f"{given}= is given to a learner that goes on from the model's own states",
-                help=f"use etir.compile(model, *inputs, {given}=...): its {takes}",
+                "initial= is given to a learner that goes on from the model's own states",
+                help="use etir.compile(model, *inputs, initial=...): its learner.init takes states to differentiate",
             )
+        check_options(rule, options)
         self.model, self.rule, self.options = model, rule, options
+        self.traces = ShortTermState(lazy=self._begun, name=TRACES)
         self._learner: Learner | None = None
         self._functional: Functional | None = None
-        self._carried: State | None = None
 
     def compile_graph(self, *inputs: Any) -> Learner:
-        """Compile the model for inputs like these, starting from its present states. Traces begin at zero."""
-        self._functional = functionalise(self.model, *inputs)
-        if self._functional.library is not None:
-            raise error(
-                "not-a-module",
-                f"an OnlineLearner writes native modules, and was given a model of {self._functional.library}",
-                help="use etir.compile(model, *inputs), and learner.write_back(model, params, carry.states)",
-            )
-        self._learner = compile(self._functional, *inputs, rule=self.rule, window=1, **self.options)
-        carry = self._learner.init()
-        self._carried = State((carry.traces, carry.cut), name="traces")
+        """Compile the model for inputs of one step like these, from its present states. Traces begin at zero.
+
+        States that `vmap_new_states` has made are compiled for one sample: `vmap` of this learner then learns them all.
+        """
+        with self._one_sample():
+            self._functional = functionalise(self.model, *inputs)
+            if self._functional.library is not None:
+                raise error(
+                    "not-a-module",
+                    f"an OnlineLearner writes native modules, and was given a model of {self._functional.library}",
+                    help="use etir.compile(model, *inputs), and learner.write_back(model, params, carry.states)",
+                )
+            self._learner = compile(self._functional, *inputs, rule=self.rule, **self.options)
+        frame.write(self.traces, Cell())
         return self._learner
+
+    @contextmanager
+    def _one_sample(self) -> Generator[None]:
+        """The states of a bare module as one sample has them."""
+        inner = self.model.states().values() if isinstance(self.model, Module) else ()
+        held = {state: cell for state in inner if (cell := frame.read(state)).tags}
+        for state, cell in held.items():
+            frame.write(state, Cell(value=jax.tree.map(lambda leaf: leaf[0], cell.value), tags=cell.tags[1:]))
+        try:
+            yield
+        finally:
+            for state, cell in held.items():
+                frame.write(state, cell)
+
+    def states(self, kind: Filter = None) -> dict[str, State]:
+        """The model's states by path, and `traces`; those that `kind` matches, where it is given."""
+        found = dict(module_states(self.model) if self._functional is None else self._functional.bindings)
+        if found.setdefault(TRACES, self.traces) is not self.traces:
+            raise errors.path_clash(TRACES)
+        matches = matcher(kind)
+        return {path: state for path, state in found.items() if matches(path, state)}
 
     @property
     def learner(self) -> Learner:
         """The compiled learner. Raises EtirError before `compile_graph`."""
-        if self._learner is None:
+        return self._compiled[0]
+
+    @property
+    def _compiled(self) -> tuple[Learner, Functional]:
+        if self._learner is None or self._functional is None:
             raise error(
                 "not-compiled",
                 "this learner has not been compiled for any input",
                 help="call compile_graph(x) with an input like those that it will learn from",
             )
-        return self._learner
+        return self._learner, self._functional
 
     @property
     def certificate(self) -> Certificate:
@@ -76,78 +113,72 @@ class OnlineLearner:
         """Print the hidden groups, and the weights associated with each; with a path, write the picture there."""
         self.learner.show_graph(path)
 
-    def update(self, *inputs: Any) -> Any:
-        """The model's output for one step; its states and the traces move on."""
-        learner = self.learner
-        assert self._functional is not None
-        assert self._carried is not None
-        bindings = self._functional.bindings
-        params = {path: bindings[path].value for path in self._functional.params}
-        states = {path: bindings[path].value for path in self._functional.states}
-        carry, outputs = learner.step(params, Carry(states, *self._carried.value), *inputs)
+    def update(self, *inputs: Any, **signals: Any) -> Any:
+        """The model's output for one step; its states and the traces move on.
+
+        `signals` are what the learner wants beside the inputs: `mask=`, `reset=`, the `modulator=` of `three_factor`.
+        """
+        return self._moved(self.learner.step, inputs, signals)
+
+    def window(self, xs: Any, **signals: Any) -> Any:
+        """The outputs of steps over inputs with a leading time axis; the states and the traces move on.
+
+        `xs` is a tuple where the model takes several inputs. Credit inside each `window=` of steps is reverse mode, so
+        `transform.grad` of a loss of the outputs of one window is its gradient.
+        """
+        return self._moved(self.learner.window, (xs,), signals)
+
+    def _moved(self, method: Callable[..., Any], inputs: tuple[Any, ...], signals: Mapping[str, Any]) -> Any:
+        _, functional = self._compiled
+        bindings = functional.bindings
+        for path in functional.states:
+            if frame.is_differentiated(bindings[path]):
+                raise error(
+                    "state-derivative",
+                    f"the gradient by {bindings[path].title} is asked for, and a learner's traces hold none",
+                    help="use etir.compile(model, *inputs, initial=...): learner.init takes states to differentiate",
+                )
+        states = {path: bindings[path].value for path in functional.states}
+        held = self.traces.ensure(states)
+        self._check_sizes(states, held["cut"])
+        params = {path: bindings[path].value for path in functional.params}
+        carry, outputs = method(params, _carry(states, held), *inputs, **signals)
         for path, value in carry.states.items():
             bindings[path].value = value
-        self._carried.value = carry.traces, carry.cut
+        self.traces.value = _kept(carry)
         return outputs
 
+    def _check_sizes(self, states: Mapping[str, Any], before: Mapping[str, Any]) -> None:
+        for path, value in states.items():
+            if not same_types(value, before[path]):
+                raise error(
+                    "stale-traces",
+                    f"state '{path}' is {type_text(value)}, and the traces belong to {type_text(before[path])}",
+                    help="begin anew: nn.init_all_states(learner) or nn.zero_states(learner), not of the model alone",
+                )
+
+    def _begun(self, _: Any) -> dict[str, Any]:
+        """What is carried beside the states at the beginning of a sequence, from the model's present states."""
+        learner, functional = self._compiled
+        states = {path: functional.bindings[path].value for path in functional.states}
+        key = random.split_key() if learner.needs_key else None
+        return _kept(learner.init(None, jax.lax.stop_gradient(states), key=key))
+
     def reset_traces(self) -> None:
-        """Set the traces to zero, as at the beginning of a sequence."""
-        learner = self.learner
-        assert self._carried is not None
-        self._carried.value = learner.init().traces, self._carried.value[1]
+        """Set the traces to zero; the states stay as they are."""
+        frame.write(self.traces, Cell())
 
-    def __call__(self, *inputs: Any) -> Any:
-        """The same as `update`."""
-        return self.update(*inputs)
-
-
-class D_RTRL(OnlineLearner):  # noqa: N801 (the algorithm's own name)
-    """`OnlineLearner` with the rule `d_rtrl`."""
-
-    def __init__(self, model: Callable[..., Any], **options: Any) -> None:
-        """Wrap `model`."""
-        super().__init__(model, "d_rtrl", **options)
+    def __repr__(self) -> str:
+        model = getattr(self.model, "__name__", type(self.model).__name__)
+        rule = self.rule if isinstance(self.rule, str) else self.rule.name
+        given = "".join(f", {name}={value!r}" for name, value in self.options.items())
+        return f"{type(self).__name__}({model}, rule={rule!r}{given})"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HiddenGroup:
-    """Hidden states that depend on each other position by position."""
-
-    index: int
-    hidden_paths: tuple[str, ...]
-    varshape: tuple[int, ...]
-    """The shape that every state of the group has."""
-
-    @property
-    def num_state(self) -> int:
-        """How many states."""
-        return len(self.hidden_paths)
+def _kept(carry: Carry) -> dict[str, Any]:
+    """What a carry holds beside the states."""
+    return {name: value for name, value in carry._asdict().items() if name != "states"}
 
 
-def find_hidden_groups_from_module(
-    model: Module, *inputs: Any, sites: Sites = "explicit"
-) -> tuple[tuple[HiddenGroup, ...], Mapping[str, HiddenGroup]]:
-    """The hidden groups of a module called on `inputs`, and the group of each hidden state's path."""
-    transition = analyse(lower(model, *inputs), sites)
-    groups = tuple(_view(group) for group in transition.groups)
-    return groups, {path: group for group in groups for path in group.hidden_paths}
-
-
-def _view(group: Group) -> HiddenGroup:
-    return HiddenGroup(
-        index=group.index, hidden_paths=tuple(state.path for state in group.states), varshape=group.shape
-    )
-
-
-def show_graph(transition: Transition | Learner) -> None:
-    """Print the hidden groups of a transition or of a learner, and the weights associated with each."""
-    print(summary(_transition(transition)))  # noqa: T201 (what it is for)
-
-
-def write_graph(transition: Transition | Learner, path: str | Path) -> Path:
-    """Write the picture of a transition or of a learner as `.svg`, `.png`, `.pdf`, `.dot` or `.gv`; the path."""
-    return draw(_transition(transition), path)
-
-
-def _transition(given: Transition | Learner) -> Transition:
-    return given.transition if isinstance(given, Learner) else given
+def _carry(states: Mapping[str, Any], kept: Mapping[str, Any]) -> Carry:
+    return Carry(states=dict(states), **kept)

@@ -179,9 +179,6 @@ CALLS = {
     "step what is to be learned [mark-rule]\n"
     "  help: leave mask= out and give a signal of zero where a step is not to count; the states then move on":
         lambda: compile_step(mask="step", rule="three_factor"),
-    "error: mask= is given to a learner that goes on from the model's own states [unknown-option]\n"
-    "  help: use etir.compile(model, *inputs, mask=...): its methods take mask=":
-        lambda: etir.D_RTRL(etir.nn.Linear(2, 3), mask="step"),
     "error: mask= cannot hold rule 'pp_prop' still: its trace 'data of w' does not move by the derivative of the step "
     "alone [mark-rule]":
         lambda: compile_step(mask="step", rule="pp_prop"),
