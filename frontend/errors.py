@@ -10,7 +10,7 @@ import jax
 from ..ir.diagnostics import Diagnostic, EtirError, did_you_mean, error
 from ..ir.loc import Loc, calling_line
 from ..ir.step import leaf_paths
-from .cell import Cell, type_text
+from .cell import type_text
 
 if TYPE_CHECKING:
     from .state import State
@@ -145,44 +145,6 @@ def no_entry(state: State, key: object, value: Any) -> EtirError:
     else:
         found, help = "it holds one array", "read the array as `.value`, then index that"
     return mistake("state-key", f"{state.title} has no entry {key!r}: {found}", notes=declared(state), help=help)
-
-
-def type_drift(drifts: Sequence[tuple[State, Cell, Cell]], transform: str) -> EtirError:
-    """States leave the body of a loop with another type than they entered it with."""
-    return EtirError(
-        [
-            Diagnostic(
-                code="state-type",
-                message=f"{state.title} enters the body of {transform} as {before} but leaves as {after}",
-                loc=calling_line(),
-                notes=declared(state),
-                help=_drift_help(before, after),
-            )
-            for state, before, after in drifts
-        ]
-    )
-
-
-def _drift_help(before: Cell, after: Cell) -> str:
-    if not before.is_set:
-        return "give it a value before the loop: call the model once, or `.ensure(x)`"
-    return f"cast or reshape the update to {before}, or declare the state as {after}"
-
-
-def branch_types(clashes: Sequence[tuple[State, Cell, Cell]], branch: int) -> EtirError:
-    """States leave two branches with different types."""
-    return EtirError(
-        [
-            Diagnostic(
-                code="branch-type",
-                message=f"{state.title} leaves branch 0 as {first} but branch {branch} as {other}",
-                loc=calling_line(),
-                notes=declared(state),
-                help="make both branches leave it with one type; a branch that does not write it leaves it as it was",
-            )
-            for state, first, other in clashes
-        ]
-    )
 
 
 def batched_write(states: Sequence[tuple[State, Loc | None]]) -> EtirError:

@@ -44,6 +44,8 @@ class Footprint:
 
     states: dict[State, None] = field(default_factory=dict)
     inner: list[Footprint] = field(default_factory=list)
+    reads: dict[State, None] = field(default_factory=dict)
+    """The states whose values the function asked for, inner transforms included."""
 
 
 class Missed(Exception):  # noqa: N818  (no error: a request to trace again)
@@ -220,6 +222,20 @@ def create(state: State, cell: Cell) -> None:
         frame.create(state, cell)
     else:
         state.base = cell
+
+
+def note_read(state: State) -> None:
+    """Remember, for every function that is being traced, that it asked for the value of `state`."""
+    frame = _ACTIVE.get()
+    while frame is not None:
+        frame.footprint.reads[state] = None
+        frame = frame.parent
+
+
+def note_reads(footprint: Footprint) -> None:
+    """The same of all that a function with this footprint reads, which need not have been traced again."""
+    for state in footprint.reads:
+        note_read(state)
 
 
 def is_differentiated(state: State) -> bool:

@@ -16,6 +16,7 @@ from .examples import check_call
 from .frame import Footprint, Frame
 from .functional import Functional, Values, check_paths, write_states
 from .module import Module
+from .paths import free_path, states_within
 from .state import HiddenState, ParamState, ShortTermState, State
 
 
@@ -32,12 +33,12 @@ def functionalise(model: Callable[..., Any], *example_inputs: Any) -> Functional
     if found is not None:
         return found[0].functional(*found[1])
     check_call(_called(model), example_inputs, "call it as (module, *inputs), with an example of every input")
-    bindings = {path: state for path, state in module_states(model).items() if frame.read(state).is_set or state.lazy}
+    bindings = {path: state for path, state in states_within(model).items() if frame.read(state).is_set or state.lazy}
     footprint = Footprint(states=dict.fromkeys(bindings.values()))
     written = frame.settled(footprint, lambda: _trace(model, footprint, example_inputs))
     for state in footprint.states:
         if state not in bindings.values():
-            bindings[_free_path(state, bindings)] = state
+            bindings[free_path(state, bindings)] = state
     bindings = {path: state for path, state in bindings.items() if frame.read(state).is_set}
     weights = [path for path, state in bindings.items() if isinstance(state, ParamState)]
     _refuse_written_weights(bindings, weights, written)
@@ -55,7 +56,7 @@ def functionalise(model: Callable[..., Any], *example_inputs: Any) -> Functional
 
 def _write(bindings: Mapping[str, State], model: Any, params: Values, states: Values) -> Any:
     """The model, with values in its own states, and in those that the one which was made pure closes over."""
-    own = _module_states(model)
+    own = states_within(model)
     written = {path: own.get(path, state) for path, state in bindings.items()}
     write_states(written, {**params, **states}, list(bindings))
     return model
@@ -67,12 +68,6 @@ def _called(model: Callable[..., Any]) -> Callable[..., Any]:
     if isinstance(inner, Module) and type(inner).__call__ is Module.__call__:
         return getattr(inner, "update", inner)
     return inner
-
-
-def module_states(model: Callable[..., Any]) -> dict[str, State]:
-    """The states of the module that `model` is, or wraps (as `transform.vmap` does), by path."""
-    inner = inspect.unwrap(model)
-    return inner.states() if isinstance(inner, Module) else {}
 
 
 def _trace(model: Callable[..., Any], footprint: Footprint, inputs: tuple[Any, ...]) -> dict[State, Loc | None]:
@@ -138,12 +133,6 @@ def _kind(state: State) -> str:
     if isinstance(state, HiddenState):
         return "hidden"
     return "short_term" if isinstance(state, ShortTermState) else "other"
-
-
-def _free_path(state: State, taken: Mapping[str, State]) -> str:
-    """A path for a state that is closed over: its name, numbered where another has it."""
-    name = state.name or type(state).__name__
-    return next(path for path in (name, *(f"{name}.{i}" for i in range(2, len(taken) + 3))) if path not in taken)
 
 
 def _name(model: Callable[..., Any]) -> str:

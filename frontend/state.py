@@ -47,6 +47,7 @@ class State:
         cell = frame.read(self)
         if not cell.is_set:
             raise errors.unset(self)
+        frame.note_read(self)
         return cell.value
 
     @value.setter

@@ -7,10 +7,11 @@ from typing import Any
 
 import jax
 
-from .. import errors, frame
+from .. import frame
 from ..cell import Cell, same_types
 from ..frame import Footprint, Frame
 from ..state import State
+from . import faults
 
 
 def cond(pred: Any, true_function: Callable[..., Any], false_function: Callable[..., Any], *operands: Any) -> Any:
@@ -61,7 +62,7 @@ def _branch(
             (s, a, b) for s, a, b in zip(states, seen[0], after, strict=True) if not same_types(a.value, b.value)
         ]
         if clashes:
-            raise errors.branch_types(clashes, index)
+            raise faults.branch_types(clashes, index)
         return out, after
 
     return branch

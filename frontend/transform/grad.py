@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from .. import errors, frame
+from ..cell import Cell
 from ..frame import Frame
 from ..module import Module
 from ..state import ParamState, State
@@ -34,20 +35,14 @@ def value_and_grad(
 
     @like(function)
     def differentiated(*args: Any, **kwargs: Any) -> Any:
-        states, pack = _targets(wrt)
-        cells = {state: frame.read(state) for state in states}
-        _check(cells)
-        numbers = () if argnums is None else (argnums,) if isinstance(argnums, int) else tuple(argnums)
+        states, pack = targets(wrt)
+        cells, numbers = checked_cells(states), argument_numbers(argnums)
         footprint = frame.inner_footprint()
 
         def pure(values: list[Any], chosen: tuple[Any, ...]) -> Any:
-            merged = list(args)
-            for number, arg in zip(numbers, chosen, strict=True):
-                merged[number] = arg
-            entering = {s: _with_value(cells[s], value) for s, value in zip(states, values, strict=True)}
-            with Frame(footprint).over(entering) as inside:
+            with Frame(footprint).over(with_values(cells, values)) as inside:
                 inside.differentiated = frozenset(states)
-                result = function(*merged, **kwargs)
+                result = function(*merged(args, numbers, chosen), **kwargs)
                 value, aux = result if has_aux else (result, None)
                 return value, (aux, inside.leave())
 
@@ -84,11 +79,25 @@ def grad(
     return differentiated
 
 
-def _with_value(cell: frame.Cell, value: Any) -> frame.Cell:
-    return frame.Cell(value=value, tags=cell.tags)
+def argument_numbers(argnums: int | Sequence[int] | None) -> tuple[int, ...]:
+    """Which arguments are differentiated."""
+    return () if argnums is None else (argnums,) if isinstance(argnums, int) else tuple(argnums)
 
 
-def _targets(wrt: Any) -> tuple[list[State], Callable[[list[Any]], Any]]:
+def merged(args: tuple[Any, ...], numbers: tuple[int, ...], chosen: tuple[Any, ...]) -> list[Any]:
+    """Arguments, those of some numbers replaced."""
+    found = list(args)
+    for number, arg in zip(numbers, chosen, strict=True):
+        found[number] = arg
+    return found
+
+
+def with_values(cells: Mapping[State, Cell], values: list[Any]) -> dict[State, Cell]:
+    """What states hold, with other values."""
+    return {s: Cell(value=x, tags=cell.tags) for (s, cell), x in zip(cells.items(), values, strict=True)}
+
+
+def targets(wrt: Any) -> tuple[list[State], Callable[[list[Any]], Any]]:
     """The states to differentiate, each once, and how their gradients are put together."""
     named = wrt.states(ParamState) if isinstance(wrt, Module) else wrt
     leaves, tree = jax.tree.flatten(dict(named) if isinstance(named, Mapping) else named)
@@ -99,7 +108,9 @@ def _targets(wrt: Any) -> tuple[list[State], Callable[[list[Any]], Any]]:
     return states, lambda grads: jax.tree.unflatten(tree, [grads[states.index(leaf)] for leaf in leaves])
 
 
-def _check(cells: Mapping[State, frame.Cell]) -> None:
+def checked_cells(states: list[State]) -> dict[State, Cell]:
+    """What states hold that are to be differentiated; EtirError for one that has no gradient."""
+    cells = {state: frame.read(state) for state in states}
     for state, cell in cells.items():
         if not cell.is_set:
             raise errors.unset(state)
@@ -107,3 +118,4 @@ def _check(cells: Mapping[State, frame.Cell]) -> None:
             raise errors.compiled_weight(state)
         if not all(jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in jax.tree.leaves(cell.value)):
             raise errors.no_gradient(state, cell.value)
+    return cells

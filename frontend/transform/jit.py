@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,17 +11,9 @@ import jax
 from .. import frame
 from ..cell import Cell, Writes
 from ..frame import Footprint, Frame
-from ..module import Module
 from ..state import State
 from .named import like, name_of
-
-
-@jax.tree_util.register_static
-@dataclass(frozen=True, slots=True)
-class _Static:
-    """An argument that is part of the compiled program, not of its inputs."""
-
-    value: Hashable
+from .operands import freeze, thaw
 
 
 @dataclass(slots=True, eq=False)
@@ -52,9 +44,10 @@ def jit(
 
     @like(function)
     def compiled(*args: Any, **kwargs: Any) -> Any:
-        operands = _freeze(args, kwargs, numbers, names)
+        operands = freeze(args, kwargs, numbers, names)
         entry = entries.setdefault(jax.tree.structure(operands), _Entry())
         out, writes = frame.settled(entry.footprint, lambda: _call(function, entry, operands))
+        frame.note_reads(entry.footprint)
         frame.commit(writes)
         return out
 
@@ -72,7 +65,7 @@ def _program(
     function: Callable[..., Any], footprint: Footprint, inputs: tuple[State, ...]
 ) -> Callable[..., tuple[Any, Writes]]:
     def pure(cells: tuple[Cell, ...], operands: Any) -> tuple[Any, Writes]:
-        args, kwargs = _thaw(operands)
+        args, kwargs = thaw(operands)
         with Frame(footprint, enters=_as_input).over(dict(zip(inputs, cells, strict=True))) as inside:
             return function(*args, **kwargs), inside.leave()
 
@@ -83,21 +76,3 @@ def _program(
 def _as_input(frame: Frame, state: State, cell: Cell) -> Cell | None:
     """Nothing: each state must be an input, or its value now would be built into the program."""
     return None
-
-
-def _freeze(args: tuple[Any, ...], kwargs: Mapping[str, Any], numbers: Sequence[int], names: Sequence[str]) -> Any:
-    """The arguments, with what is static in a place where JAX takes it for structure."""
-    chosen = {number % len(args) for number in numbers if -len(args) <= number < len(args)}
-    marked = tuple(_Static(arg) if i in chosen else arg for i, arg in enumerate(args))
-    named = {name: _Static(arg) if name in names else arg for name, arg in kwargs.items()}
-    return jax.tree.map(
-        lambda leaf: _Static(leaf) if isinstance(leaf, (Module, State)) else leaf, (marked, named), is_leaf=_is_static
-    )
-
-
-def _thaw(operands: Any) -> Any:
-    return jax.tree.map(lambda leaf: leaf.value if _is_static(leaf) else leaf, operands, is_leaf=_is_static)
-
-
-def _is_static(leaf: object) -> bool:
-    return isinstance(leaf, _Static)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 
-from .. import errors, frame
+from .. import frame
 from ..cell import Cell, same_types
 from ..frame import Footprint, Frame
 from ..state import State
+from . import faults
 
 
 def scan(
@@ -56,12 +57,17 @@ def _body(function: Callable[[Any, Any], tuple[Any, Any]], footprint: Footprint,
             out, y = function(carry[0], x)
             inside.settle()
             after = {state: inside.cells[state] for state in states}
-        drifts = [(s, before[s], after[s]) for s in states if not _same(before[s], after[s])]
-        if drifts:
-            raise errors.type_drift(drifts, "scan")
+        check_drift(before, after, "scan")
         return (out, tuple(after.values())), y
 
     return body
+
+
+def check_drift(before: Mapping[State, Cell], after: Mapping[State, Cell], transform: str) -> None:
+    """Raise EtirError for states that leave the body of a loop with another type than they entered it with."""
+    drifts = [(s, before[s], after[s]) for s in before if not _same(before[s], after[s])]
+    if drifts:
+        raise faults.type_drift(drifts, transform)
 
 
 def _same(a: Cell, b: Cell) -> bool:

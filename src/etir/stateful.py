@@ -15,7 +15,7 @@ from .backends.learner import Learner
 from .frontend import Functional, Module, ShortTermState, State, errors, frame, functionalise, random
 from .frontend.cell import Cell, same_types, type_text
 from .frontend.filters import Filter, matcher
-from .frontend.functionalise import module_states
+from .frontend.paths import states_within
 from .ir.diagnostics import error
 from .ir.transition import Certificate
 from .options import check_options
@@ -83,7 +83,7 @@ class OnlineLearner(Module):
 
     def states(self, kind: Filter = None) -> dict[str, State]:
         """The model's states by path, and `traces`; those that `kind` matches, where it is given."""
-        found = dict(module_states(self.model) if self._functional is None else self._functional.bindings)
+        found = dict(states_within(self.model) if self._functional is None else self._functional.bindings)
         if found.setdefault(TRACES, self.traces) is not self.traces:
             raise errors.path_clash(TRACES)
         matches = matcher(kind)

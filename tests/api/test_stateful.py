@@ -236,11 +236,8 @@ def after_one_sample() -> tuple[Cell, Callable[..., Any]]:
 
 
 def by_hand() -> tuple[Cell, Callable[..., Any]]:
-    """Compiled for one sample, then given a batch."""
+    """The batch axis written in the states."""
     model = Cell()
-    online = etir.D_RTRL(model)
-    online.compile_graph(XS[0, 0])
-    model, batch = Cell(), etir.D_RTRL(nn.init_all_states(model, batch_size=4))
     batch = etir.D_RTRL(nn.init_all_states(model, batch_size=4))
     batch.compile_graph(XS[0])
     return model, batch
