@@ -56,5 +56,5 @@ def heatmap(
     elif times is not None and len(times):
         places = np.unique(np.linspace(0, len(times) - 1, min(8, len(times))).astype(int))
         drawn.set_xticks(list(places), [str(times[k]) for k in places])
-    drawn.figure.colorbar(image, ax=drawn, label="activation", pad=0.01)
+    drawn.figure.colorbar(image, ax=drawn, label="value", pad=0.01)
     return drawn

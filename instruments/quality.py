@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -142,6 +143,7 @@ def _named(learners: Any) -> dict[str, Learner]:
     return named
 
 
+@partial(jax.jit, static_argnums=(0, 1))
 def _back_propagated(
     learner: Learner, loss: Callable[..., Any], params: Any, states: Any, xs: Any, targets: Any, marks: Any
 ) -> Any:
@@ -161,7 +163,7 @@ def _back_propagated(
         counted = counts if counts is not None and jnp.ndim(counts) == 1 else jnp.ones(steps, bool)
         return jnp.sum(jax.lax.map(of_step, (outputs, targets, counted)))
 
-    return jax.jit(jax.grad(total, allow_int=True))(params)
+    return jax.grad(total, allow_int=True)(params)
 
 
 def _by_path(grads: Any) -> dict[str, np.ndarray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -118,7 +119,7 @@ def effective_memory(
         return prepared(learner, sequence(k), params=params, states=states, steps=length, marks=marks)
 
     first = run(0)
-    backwards = _to_the_past(first.transition, first.steps)
+    backwards = partial(_to_the_past, first.transition, first.steps)
     found = [backwards(jax.random.fold_in(key, trials + k), *_flat(run(k) if k else first)) for k in range(trials)]
     curves = {name: np.mean([np.asarray(each[name])[::-1] for each in found], axis=0) for name in found[0]}
     notes = () if INPUTS in curves or not first.flat_inputs else ("no input is of floating type: none has a gradient",)
@@ -132,34 +133,32 @@ def _flat(run: Run) -> tuple[Arrays, Arrays, Arrays]:
     return run.flat_params, run.flat_states, run.flat_inputs
 
 
-def _to_the_past(transition: Transition, steps: int) -> Any:
+@partial(jax.jit, static_argnums=(0, 1))
+def _to_the_past(
+    transition: Transition, steps: int, key: jax.Array, params: Arrays, states: Arrays, inputs: Arrays
+) -> dict[str, jax.Array]:
     """The norms, by step, of the derivative of the last outputs by what each step was given."""
     step = flat_step(transition)
     hidden = [k for k, state in enumerate(transition.states) if state.kind is StateKind.HIDDEN]
     smooth = [k for k, i in enumerate(transition.inputs) if i.value.type.carries_credit]
+    kinds = [o.value.type for o in transition.outputs if o.value.type.carries_credit]
+    directions = draw(key, 1, [jax.ShapeDtypeStruct(kind.shape, kind.dtype) for kind in kinds])
 
-    def along(moved: Any, directions: Arrays, params: Arrays, states: Arrays, inputs: Arrays) -> jax.Array:
+    def along(moved: Any) -> jax.Array:
         def body(states: Arrays, at: Any) -> tuple[Arrays, Arrays]:
             xs, (to_inputs, to_states) = at
-            xs, states = _added(xs, smooth, to_inputs), _added(states, hidden, to_states)
-            return step(params, states, xs)
+            return step(params, _added(states, hidden, to_states), _added(xs, smooth, to_inputs))
 
         _, outputs = jax.lax.scan(body, states, (inputs, moved), length=steps)
         last = [y[-1] for y in outputs if jnp.issubdtype(y.dtype, jnp.inexact)]
-        return sum((jnp.real(jnp.vdot(d, y)) for d, y in zip(directions, last, strict=True)), start=jnp.zeros(()))
+        return sum((jnp.real(jnp.vdot(d[0], y)) for d, y in zip(directions, last, strict=True)), start=jnp.zeros(()))
 
-    @jax.jit
-    def backwards(key: jax.Array, params: Arrays, states: Arrays, inputs: Arrays) -> dict[str, jax.Array]:
-        kinds = [o.value.type for o in transition.outputs if o.value.type.carries_credit]
-        directions = draw(key, 1, [jax.ShapeDtypeStruct(kind.shape, kind.dtype) for kind in kinds])
-        zeros = (
-            [jnp.zeros_like(inputs[k]) for k in smooth],
-            [jnp.zeros((steps, *states[k].shape), states[k].dtype) for k in hidden],
-        )
-        to_inputs, to_states = jax.grad(along)(zeros, [d[0] for d in directions], params, states, inputs)
-        return ({INPUTS: _norms(to_inputs)} if smooth else {}) | ({STATES: _norms(to_states)} if hidden else {})
-
-    return backwards
+    zeros = (
+        [jnp.zeros_like(inputs[k]) for k in smooth],
+        [jnp.zeros((steps, *states[k].shape), states[k].dtype) for k in hidden],
+    )
+    to_inputs, to_states = jax.grad(along)(zeros)
+    return ({INPUTS: _norms(to_inputs)} if smooth else {}) | ({STATES: _norms(to_states)} if hidden else {})
 
 
 def _added(arrays: Arrays, places: list[int], moves: Arrays) -> Arrays:
@@ -185,29 +184,33 @@ def _decays(run: Run, key: jax.Array) -> tuple[dict[str, np.ndarray], tuple[str,
         return {}, ("traces are followed where a step takes inputs, and no signal of the rule's own",)
     half = run.steps // 2
 
-    @jax.jit
-    def follow(params: Any, carry: Any, bare: Any, xs: Any, marks: Any) -> Any:
-        def body(now: tuple[Any, Any], at: Any) -> tuple[tuple[Any, Any], Any]:
-            sizes = [_difference(a, b) for a, b in zip(*map(learner.traces, now), strict=True)]
-            x, given = at
-            one = jax.tree.map(lambda a: a[None], (x, given))
-            return (learner.window(params, now[0], one[0], **one[1])[0],
-                    learner.window(params, now[1], one[0], **one[1])[0]), sizes  # fmt: skip
-
-        return jax.lax.scan(body, (carry, bare), (xs, marks))[1]
-
     before = jax.tree.map(lambda x: x[:half], (run.xs, dict(run.marks)))
     after = jax.tree.map(lambda x: x[half:], (run.xs, dict(run.marks)))
     begun = learner.init(run.params, run.states, key=key)
     carry, _ = learner.window(run.params, begun, before[0], **before[1])
     bare = _without_traces(learner, begun, carry)
-    sizes = follow(run.params, carry, bare, *after)
+    sizes = _followed(learner, run.params, carry, bare, *after)
     curves: dict[str, np.ndarray] = {}
     for trace, size in zip(plan.traces, sizes, strict=True):
         curve = np.asarray(size, np.float64)
         if curve[0] > 0:
             curves[f"trace of {trace.label}"] = curve / curve[0]
     return curves, ()
+
+
+@partial(jax.jit, static_argnums=0)
+def _followed(learner: Learner, params: Any, carry: Any, bare: Any, xs: Any, marks: Any) -> list[jax.Array]:
+    """How far the traces of two carries with the same states are apart, before each step."""
+
+    def advanced(carry: Any, at: Any) -> Any:
+        x, given = jax.tree.map(lambda a: a[None], at)
+        return learner.window(params, carry, x, **given)[0]
+
+    def body(now: tuple[Any, Any], at: Any) -> tuple[tuple[Any, Any], list[jax.Array]]:
+        sizes = [_difference(a, b) for a, b in zip(*map(learner.traces, now), strict=True)]
+        return (advanced(now[0], at), advanced(now[1], at)), sizes
+
+    return jax.lax.scan(body, (carry, bare), (xs, marks))[1]
 
 
 def _without_traces(learner: Learner, begun: Any, carry: Any) -> Any:
