@@ -15,6 +15,7 @@ from ..ir.finite import not_finite
 from ..ir.loc import Loc, definition
 from ..ir.step import Leaf, Signature, Step, StepFunction, leaf_paths
 from ..ir.types import TensorType
+from .adapters.braintrace import adopted
 from .examples import as_arrays, check_call
 from .marks import with_marks
 
@@ -69,6 +70,7 @@ def lower(
         return [*jax.tree.leaves(returned[0]), *jax.tree.leaves(returned[1])]
 
     closed, shapes = jx.trace(flat_step, *jax.tree.leaves(structs))
+    closed = adopted(closed)
     new_states, outputs = result[-1]
     declared = _declared(leaf_paths(states, "state"), buffers)
     state_leaves = _leaves(states, "state", declared, declared_at or {})

@@ -129,6 +129,17 @@ def sub_jaxprs(eqn: Equation) -> Iterator[Any]:
         yield from (item for item in (value if isinstance(value, (tuple, list)) else (value,)) if is_jaxpr(item))
 
 
+def with_bodies(eqn: Equation, change: Callable[[Any], Any]) -> Equation:
+    """An equation with other jaxprs, of the same arguments and results, in the place of those in its parameters."""
+
+    def changed(value: Any) -> Any:
+        if isinstance(value, (tuple, list)):
+            return type(value)(map(changed, value))
+        return change(value) if is_jaxpr(value) else value
+
+    return eqn.replace(params={name: changed(value) for name, value in eqn.params.items()})
+
+
 def is_namesake(primitive: Any) -> bool:
     """Whether a primitive has the name of one of JAX's public ones, and is another."""
     return _BY_NAME.get(primitive.name, primitive) is not primitive

@@ -13,6 +13,7 @@ from ..ir.diagnostics import Diagnostic, EtirError, did_you_mean
 from ..ir.regions import FORWARD, OPEN, RESTRICTED, with_regions
 from ..ir.transition import Association, Param, Transition
 from ..rules import DEFAULT, RULES, Rule, Task, Writer
+from ..rules.names import own_name
 from ..rules.writer import Followed
 from .analyses.carried import Carried
 from .analyses.dataflow import HIDING, analyse_dataflow, describe
@@ -160,10 +161,11 @@ def _known(rule: str | Rule, findings: list[Diagnostic]) -> Rule | None:
         message = f"the learning rule is of type {type(rule).__name__}; wanted a name or a Rule"
         findings.append(Diagnostic(code="unknown-rule", message=message, help=f"known: {', '.join(sorted(RULES))}"))
         return None
-    if rule not in RULES:
+    name = own_name(rule, RULES)
+    if name not in RULES:
         message = f"there is no learning rule '{rule}'"
         findings.append(Diagnostic(code="unknown-rule", message=message, help=did_you_mean(rule, RULES)))
-    return RULES.get(rule)
+    return RULES.get(name)
 
 
 def _reaching(transition: Transition, assigned: Sequence[Rule]) -> list[Param]:
