@@ -6,12 +6,26 @@ import importlib
 from typing import Any
 
 from .adapted import Adapted
-from .explicit import from_nnx
+from .explicit import from_brainstate, from_equinox, from_nnx, from_penzai, from_spyx
 
-__all__ = ["LIBRARIES", "Adapted", "adapted", "from_nnx", "library_of"]
+__all__ = [
+    "LIBRARIES",
+    "Adapted",
+    "adapted",
+    "from_brainstate",
+    "from_equinox",
+    "from_nnx",
+    "from_penzai",
+    "from_spyx",
+    "library_of",
+]
 
 LIBRARIES = {
+    "brainstate": "brainstate",
+    "equinox": "equinox",
     "flax.nnx": "nnx",
+    "penzai": "penzai",
+    "spyx": "spyx",
 }
 """The file here for each library, by the name that the modules of its classes begin with."""
 

@@ -23,6 +23,47 @@ def from_nnx(
     return _adapter("nnx").adapt(model, carry=carry, method=method, wrt=wrt, **options)
 
 
+def from_equinox(model: Any, state: Any = None, **options: Any) -> Adapted:
+    """An equinox module as `etir.compile` takes it; its parameters are its arrays of floating point.
+
+    One step is `model(*inputs, state, **options)`, which returns its output and the new state, in this order, as
+    equinox's stateful layers do, or the new state alone, which is then the output too. `state` is an `eqx.nn.State` or
+    any pytree of arrays. `eqx.nn.GRUCell` and `eqx.nn.LSTMCell` begin with zeros where none is given, and are mapped
+    over the leading axes of x; their output is `h`. Raises EtirError for anything that takes no such step.
+    """
+    return _adapter("equinox").adapt(model, state, **options)
+
+
+def from_brainstate(model: Any, **environment: Any) -> Adapted:
+    """A brainstate module as `etir.compile` takes it, its states, which `init_all_states` has made, as they are now.
+
+    One step is `model(*inputs)` in brainstate's environment as it is now (`dt`, `fit`, ...), with these settings beside
+    it. Parameters are the `ParamState`s; states are all others that the module holds, and those that its call uses,
+    such as the key of `brainstate.random`. Values with a unit are numbers in the unit that they have now. Credit passes
+    through every state of floating point but a `BatchState`. Raises EtirError for anything that takes no such step.
+    """
+    return _adapter("brainstate").adapt(model, **environment)
+
+
+def from_penzai(model: Any, **side_inputs: Any) -> Adapted:
+    """A penzai layer as `etir.compile` takes it: one step is `model(*inputs, **side_inputs)`.
+
+    Parameters are its `pz.Parameter`s and states its `pz.StateVariable`s, called by their labels (`mlp.Linear.weights`)
+    or by where they stand in the layer. Named arrays are arrays of their axes, in the order of now. Raises EtirError
+    for anything that takes no such step.
+    """
+    return _adapter("penzai").adapt(model, **side_inputs)
+
+
+def from_spyx(model: Any, state: Any = None) -> Adapted:
+    """A neuron, or a `Sequential`, of spyx as `etir.compile` takes it: `model(x, state)` gives output and new state.
+
+    The state is `model.initial_state(batch)` for the leading axis of x where none is given. Parameters, and everything
+    else, are as `from_nnx` has them. Raises EtirError for anything that takes no such step.
+    """
+    return _adapter("spyx").adapt(model, state)
+
+
 def _adapter(name: str) -> Any:
     """The file of a library, which imports it."""
     return importlib.import_module(f".{name}", __package__)

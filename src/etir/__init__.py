@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         random,
         transform,
     )
-    from .frontend.adapters import from_nnx
+    from .frontend.adapters import from_brainstate, from_equinox, from_nnx, from_penzai, from_spyx
     from .frontend.transform import vmap
     from .groups import HiddenGroup, find_hidden_groups_from_module, show_graph, write_graph
     from .ir.diagnostics import Diagnostic, EtirError, EtirWarning
@@ -104,7 +104,11 @@ __all__ = [
     "emit",
     "find_hidden_groups_from_module",
     "fit",
+    "from_brainstate",
+    "from_equinox",
     "from_nnx",
+    "from_penzai",
+    "from_spyx",
     "functionalise",
     "lower",
     "matmul",
@@ -147,7 +151,11 @@ _HOME = {
     "Trained": "backends",
     "check": "checking",
     "declare_coupling": "coupling.primitives",
+    "from_brainstate": "frontend.adapters",
+    "from_equinox": "frontend.adapters",
     "from_nnx": "frontend.adapters",
+    "from_penzai": "frontend.adapters",
+    "from_spyx": "frontend.adapters",
     "HiddenGroupState": "frontend",
     "HiddenState": "frontend",
     "HiddenTreeState": "frontend",

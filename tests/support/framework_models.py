@@ -12,7 +12,7 @@ from flax import nnx
 BATCH, INPUTS, HIDDEN = 3, 3, 4
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Guest:
     """A model with float64 parameters, what is handed to `etir.compile`, and how its own library runs it."""
 

@@ -1,0 +1,168 @@
+"""equinox: modules with an `eqx.nn.State`, and cells whose state is passed by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from ...ir.step import leaf_paths
+from ..functional import Functional, Values, check_paths
+from . import refusals
+from .adapted import CARRY, Adapted, functional
+
+LIBRARY = "equinox"
+_CELLS = (eqx.nn.GRUCell, eqx.nn.LSTMCell)
+
+_CALL = "etir.compile(etir.from_equinox(model, state), x), with an eqx.Module that is called as model(x, state)"
+_MAKE = (
+    "model, state = eqx.nn.make_with_state(Model)(...), then etir.compile(etir.from_equinox(model, state), x); "
+    "any other state is a pytree: etir.from_equinox(model, jnp.zeros(...))"
+)
+
+
+def adapt(model: Any, state: Any, **options: Any) -> Adapted:
+    """`etir.from_equinox`."""
+    if not isinstance(model, eqx.Module):
+        found = f"the class '{model.__name__}'" if isinstance(model, type) else f"a {type(model).__name__}"
+        raise refusals.wrong_kind(LIBRARY, f"{found} was given where an eqx.Module is wanted", _CALL)
+    name = type(model).__name__
+    make: Callable[..., Functional]
+    if isinstance(model, _CELLS):
+        make = partial(_of_cell, model, state, options)
+    elif isinstance(state, eqx.nn.State) or (state is None and _indices(model)):
+        make = partial(_of_stateful, model, _state_of(model, name, state), options)
+    elif state is not None:
+        make = partial(_of_carry, model, state, options)
+    else:
+        raise refusals.uninitialised(LIBRARY, f"'{name}' was given without a state", _MAKE)
+    return Adapted(library=LIBRARY, name=name, functional=make)
+
+
+def recognise(model: Any, args: tuple[Any, ...]) -> tuple[Adapted, tuple[Any, ...]] | None:
+    """The model, and the inputs among what `etir.compile` was given; None for a function that equinox has wrapped."""
+    kind = model if isinstance(model, type) else type(model)
+    if kind.__module__.startswith("equinox._"):
+        return None
+    if args and isinstance(args[0], eqx.nn.State):
+        return adapt(model, args[0]), args[1:]
+    return adapt(model, None), args
+
+
+def _of_cell(model: Any, state: Any, options: Mapping[str, Any], *inputs: Any) -> Functional:
+    batch = jnp.shape(inputs[0])[:-1] if inputs else ()
+    if state is None:
+        zeros = jnp.zeros((*batch, model.hidden_size), model.weight_hh.dtype)
+        state = zeros if isinstance(model, eqx.nn.GRUCell) else (zeros, zeros)
+
+    def call(model: Any, carry: Any, x: Any) -> tuple[Any, Any]:
+        one = partial(model, **options)
+        for _ in batch:
+            one = jax.vmap(one)
+        carry = one(x, carry)
+        return carry, carry if isinstance(model, eqx.nn.GRUCell) else carry[0]
+
+    return _functional(model, {CARRY: state}, lambda model, states, x: _kept(call(model, states[CARRY], x)), inputs)
+
+
+def _kept(returned: tuple[Any, Any]) -> tuple[dict[str, Any], Any]:
+    return {CARRY: returned[0]}, returned[1]
+
+
+def _of_carry(model: Any, state: Any, options: Mapping[str, Any], *inputs: Any) -> Functional:
+    def call(model: Any, states: Mapping[str, Any], *inputs: Any) -> tuple[dict[str, Any], Any]:
+        returned = model(*inputs, states[CARRY], **options)
+        structure = jax.tree.structure(states[CARRY])
+        if isinstance(returned, (tuple, list)) and len(returned) == 2 and jax.tree.structure(returned[1]) == structure:
+            return {CARRY: returned[1]}, returned[0]
+        if jax.tree.structure(returned) == structure:
+            return {CARRY: returned}, returned
+        name, found = type(model).__name__, jax.tree.structure(returned)
+        message = f"'{name}' returned {found}; wanted its output and the new state, {structure}"
+        raise refusals.wrong_kind(LIBRARY, message, _CALL)
+
+    return _functional(model, {CARRY: state}, call, inputs)
+
+
+def _of_stateful(model: Any, state: Any, options: Mapping[str, Any], *inputs: Any) -> Functional:
+    indices = _indices(model)
+
+    def call(model: Any, states: Mapping[str, Any], *inputs: Any) -> tuple[dict[str, Any], Any]:
+        outputs, after = model(*inputs, _with(state, indices, states), **options)
+        return {path: after.get(index) for path, index in indices.items()}, outputs
+
+    first = {path: state.get(index) for path, index in indices.items()}
+    return _functional(model, first, call, inputs, state)
+
+
+def _functional(
+    model: Any, states: dict[str, Any], call: Callable[..., tuple[dict[str, Any], Any]], inputs: tuple[Any, ...],
+    state: Any = None,
+) -> Functional:  # fmt: skip
+    weights, fixed = eqx.partition(model, eqx.is_inexact_array)
+
+    def step(params: Values, states: Values, *inputs: Any) -> tuple[dict[str, Any], Any]:
+        return call(eqx.combine(_weights(weights, params), fixed), states, *inputs)
+
+    name = type(model).__name__
+    return functional(
+        step,
+        dict(leaf_paths(weights, "weight")),
+        states,
+        inputs,
+        library=LIBRARY,
+        name=name,
+        called=type(model).__call__,
+        buffers=lambda _: False,
+        write=partial(_write, state),
+        stateless=partial(refusals.stateless, LIBRARY, name, _MAKE),
+    )
+
+
+def _weights(tree: Any, params: Values) -> Any:
+    """A tree of weights with other values in it."""
+    return jax.tree.unflatten(jax.tree.structure(tree), [params[path] for path, _ in leaf_paths(tree, "weight")])
+
+
+def _is_index(leaf: Any) -> bool:
+    return isinstance(leaf, eqx.nn.StateIndex)
+
+
+def _indices(model: Any) -> dict[str, Any]:
+    """The model's indices of states by path; one that stands in several places counts once."""
+    leaves = jax.tree_util.tree_flatten_with_path(model, is_leaf=_is_index)[0]
+    found: dict[Any, tuple[str, Any]] = {}
+    for path, leaf in leaves:
+        if _is_index(leaf):
+            found.setdefault(leaf.marker, (jax.tree_util.keystr(path, simple=True, separator="."), leaf))
+    return dict(found.values())
+
+
+def _state_of(model: Any, name: str, state: Any) -> Any:
+    if state is not None:
+        return state
+    try:
+        return eqx.nn.State(model)
+    except ValueError:
+        raise refusals.uninitialised(LIBRARY, f"'{name}' was given without its eqx.nn.State", _MAKE) from None
+
+
+def _with(state: Any, indices: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
+    """A state with other values in it; the one given stays as it is."""
+    new = jax.tree.unflatten(jax.tree.structure(state), jax.tree.leaves(state))
+    for path, index in indices.items():
+        new = new.set(index, values[path])
+    return new
+
+
+def _write(state: Any, model: Any, params: Values, states: Values) -> Any:
+    """A new model, and its new state: equinox's modules are never written in place."""
+    weights, fixed = eqx.partition(model, eqx.is_inexact_array)
+    indices = _indices(model) if state is not None else {}
+    check_paths("write_back", {**params, **states}, [*dict(leaf_paths(weights, "weight")), *(indices or [CARRY])])
+    new = eqx.combine(_weights(weights, params), fixed)
+    return new, states[CARRY] if state is None else _with(state, indices, states)

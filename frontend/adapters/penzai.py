@@ -1,0 +1,101 @@
+"""penzai: layers whose parameters and states are variables in the tree of the model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import jax
+from penzai import pz
+
+from ..functional import Functional, Values, check_paths
+from . import refusals
+from .adapted import Adapted, functional
+
+LIBRARY = "penzai"
+_CALL = "etir.compile(model, x), with a pz.nn.Layer that is called as model(x) and takes one step"
+_KEEP = "keep what is carried from step to step in a pz.StateVariable of the layer, and write its .value in the call"
+
+
+def adapt(model: Any, **side_inputs: Any) -> Adapted:
+    """`etir.from_penzai`."""
+    if not isinstance(model, pz.nn.Layer):
+        found = f"the class '{model.__name__}'" if isinstance(model, type) else f"a {type(model).__name__}"
+        raise refusals.wrong_kind(LIBRARY, f"{found} was given where a pz.nn.Layer is wanted", _CALL)
+    make = partial(_functional, model, side_inputs)
+    return Adapted(library=LIBRARY, name=type(model).__name__, functional=make)
+
+
+def recognise(model: Any, args: tuple[Any, ...]) -> tuple[Adapted, tuple[Any, ...]] | None:
+    """The model, and the inputs among what `etir.compile` was given."""
+    return adapt(model), args
+
+
+def _functional(model: Any, side_inputs: Mapping[str, Any], *inputs: Any) -> Functional:
+    slots, _ = pz.unbind_variables(model)
+    frozen = {path: variable.freeze() for path, variable in _variables(model).items()}
+    weights = [path for path, variable in frozen.items() if isinstance(variable, pz.ParameterValue)]
+
+    def step(params: Values, states: Values, *inputs: Any) -> tuple[dict[str, Any], Any]:
+        given = {**params, **states}
+        bound = {path: _with(variable, given[path]).unfreeze_as_copy() for path, variable in frozen.items()}
+        before = {path: variable.value for path, variable in bound.items()}
+        outputs = pz.bind_variables(slots, bound.values())(*inputs, **side_inputs)
+        after = {
+            path: given[path] if variable.value is before[path] else _array(variable.value, frozen[path].value)
+            for path, variable in bound.items()
+        }
+        written = [path for path in params if after[path] is not params[path]]
+        if written:
+            raise refusals.written_weights(LIBRARY, written, "keep what changes by itself in a pz.StateVariable")
+        return {path: after[path] for path in states}, outputs
+
+    values = {path: _array(variable.value, variable.value) for path, variable in frozen.items()}
+    name = type(model).__name__
+    return functional(
+        step,
+        {path: values[path] for path in weights},
+        {path: value for path, value in values.items() if path not in weights},
+        inputs,
+        library=LIBRARY,
+        name=name,
+        called=type(model).__call__,
+        buffers=lambda _: False,
+        write=_write,
+        stateless=partial(refusals.stateless, LIBRARY, name, _KEEP),
+    )
+
+
+def _variables(model: Any) -> dict[str, Any]:
+    """The variables of a model by path, each once."""
+    found: dict[str, Any] = {}
+    for place, leaf in jax.tree_util.tree_flatten_with_path(model)[0]:
+        if isinstance(leaf, (pz.Parameter, pz.StateVariable)) and not any(leaf is other for other in found.values()):
+            label = getattr(leaf, "label", None)
+            written = jax.tree_util.keystr(place, simple=True, separator=".")
+            found[label.replace("/", ".") if isinstance(label, str) else written] = leaf
+    return found
+
+
+def _array(value: Any, like: Any) -> Any:
+    """The array of a variable's value, its named axes in the order that `like` has; any other tree as it is."""
+    ordered = pz.nx.order_like(value, like)
+    leaves = jax.tree.leaves(ordered)
+    return leaves[0] if len(leaves) == 1 else ordered
+
+
+def _with(variable: Any, value: Any) -> Any:
+    """A frozen variable that holds another value."""
+    tree = jax.tree.unflatten(jax.tree.structure(variable.value), jax.tree.leaves(value))
+    return dataclasses.replace(variable, value=tree)
+
+
+def _write(model: Any, params: Values, states: Values) -> Any:
+    """Each value in the variable of its path: penzai's variables are written in place."""
+    variables, given = _variables(model), {**params, **states}
+    check_paths("write_back", given, list(variables))
+    for path, value in given.items():
+        variables[path].value = _with(variables[path].freeze(), value).value
+    return model
