@@ -97,8 +97,14 @@ def _lower_functional(model: Functional, inputs: tuple[Any, ...], buffers: str |
     places = {path: loc for path, _ in states if (loc := _place(model, path)) is not None}
     named = (buffers,) if isinstance(buffers, str) else buffers
     options |= {"buffers": (*plain, *named), "declared_at": places}
-    step = _lowered(model.step, model.params, model.states, *inputs, **options)
-    return replace(step, sites=model.sites, signature=replace(step.signature, write=model.write))
+    return _of_model(_lowered(model.step, model.params, model.states, *inputs, **options), model)
+
+
+def _of_model(step: Step, model: Functional) -> Step:
+    """A lowered step with what its model says of sites and of results, and so for examples of other sizes."""
+    lower_again = step.again
+    again = None if lower_again is None else lambda *examples: _of_model(lower_again(*examples), model)
+    return replace(step, sites=model.sites, signature=replace(step.signature, write=model.write), again=again)
 
 
 def _place(model: Functional, path: str) -> Loc | None:
