@@ -68,7 +68,7 @@ class Minibatches:
     """
 
     arrays: Any
-    """Inputs, and targets that differ from step to step: a tuple of arrays, or one."""
+    """Inputs, and targets that differ from step to step: a tuple, or one; `((a, b), targets)` for two inputs."""
     size: int
     per_sample: Any = ()
     mask: Any = None
@@ -79,7 +79,8 @@ class Minibatches:
         for name in ("arrays", "per_sample"):
             given = getattr(self, name)
             object.__setattr__(self, name, tuple(given) if isinstance(given, tuple | list) else (given,))
-        found = {*(np.shape(a)[1] for a in self.arrays), *(np.shape(a)[0] for a in self.per_sample)}
+        found = {np.shape(a)[1] for a in jax.tree.leaves(self.arrays)}
+        found |= {np.shape(a)[0] for a in jax.tree.leaves(self.per_sample)}
         if len(found) != 1 or not 1 <= self.size <= max(found):
             counts = ", ".join(map(str, sorted(found)))
             raise error(
@@ -89,18 +90,22 @@ class Minibatches:
             )
 
     def __len__(self) -> int:
-        return np.shape(self.arrays[0])[1] // self.size
+        return self._shape()[1] // self.size
 
     def __call__(self, epoch: int) -> Iterator[Batch]:
         """The batches of an epoch."""
-        order = np.random.default_rng((self.seed, epoch)).permutation(np.shape(self.arrays[0])[1])
-        steps = len(self.arrays[0])
+        steps, samples = self._shape()
+        order = np.random.default_rng((self.seed, epoch)).permutation(samples)
         for k in range(len(self)):
             chosen = order[k * self.size : (k + 1) * self.size]
-            over_time = (np.asarray(a)[:, chosen] for a in self.arrays)
-            repeated = (np.asarray(a)[chosen] for a in self.per_sample)
-            masks = {} if self.mask is None else {"mask": np.asarray(self.mask)[:, chosen]}
-            yield Batch(*over_time, *(np.broadcast_to(a, (steps, *a.shape)) for a in repeated), **masks)
+            over_time, mask = jax.tree.map(lambda a, at=chosen: np.asarray(a)[:, at], (self.arrays, self.mask))
+            each = jax.tree.map(lambda a, at=chosen: np.asarray(a)[at], self.per_sample)
+            repeated = jax.tree.map(lambda a: np.broadcast_to(a, (steps, *a.shape)), each)
+            yield Batch(*over_time, *repeated, **({} if mask is None else {"mask": mask}))
+
+    def _shape(self) -> tuple[int, int]:
+        """Steps and samples."""
+        return np.shape(jax.tree.leaves(self.arrays)[0])[:2]
 
 
 def pad(sequences: Sequence[Any], steps: int | None = None) -> tuple[Any, np.ndarray]:

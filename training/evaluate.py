@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..ir.diagnostics import error
 from .batches import Batches, batches_of
 from .callback import Callback
 from .run import Run
@@ -17,8 +18,10 @@ class Evaluate(Callback):
         """Each metric is a function `(outputs, *targets) -> number` of a whole batch, time first.
 
         `every` is for so many epochs. Each batch is a sequence of its own, from the states given at compile, for as
-        many samples as it has. The mean is over batches.
+        many samples as it has. The mean is over batches. Raises EtirError where there is no metric.
         """
+        if not metrics:
+            raise error("fit-option", "Evaluate has nothing to tell", help="for example Evaluate(batches, accuracy=f)")
         self.batches, self.every, self.metrics = batches, every, metrics
 
     def after_epoch(self, run: Run) -> None:
@@ -27,10 +30,17 @@ class Evaluate(Callback):
             run.rows[-1].update(self(run.learner, run.params))
 
     def __call__(self, learner: Any, params: Any) -> dict[str, float]:
-        """The numbers, of these parameters."""
-        found: dict[str, list[float]] = {name: [] for name in self.metrics}
+        """The numbers, of these parameters. Raises EtirError where there is no batch."""
+        totals, count = dict.fromkeys(self.metrics, 0.0), 0
         for batch in batches_of(self.batches, 0):
             outputs = learner.predict(params, None, batch.xs, **batch.signals)[1]
             for name, metric in self.metrics.items():
-                found[name].append(float(metric(outputs, *batch.targets)))
-        return {name: sum(values) / len(values) for name, values in found.items() if values}
+                totals[name] += float(metric(outputs, *batch.targets))
+            count += 1
+        if not count:
+            raise error(
+                "fit-batches",
+                "Evaluate has no batch",
+                help="a generator is spent after one epoch: give a list, or a function that returns one",
+            )
+        return {name: total / count for name, total in totals.items()}

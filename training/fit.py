@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence, Sized
 from contextlib import ExitStack
@@ -133,11 +134,26 @@ def _learn(run: Run, train: Callable[..., Any], batch: Batch, key: jax.Array | N
         own = key if key is None else jax.random.fold_in(key, run.updates)
         run.carry = run.learner.init(run.params, run.learner.beginning(batch.xs), key=own)
     done = train(run.params, run.opt_state, run.carry, batch.xs, *batch.targets, **batch.signals)
+    total = float(done.losses.sum())
+    if not math.isfinite(total):
+        raise _diverged(run, done.losses)
     run.params, run.opt_state, run.carry = done.params, done.opt_state, done.carry
     counted = batch.signals.get("mask")
-    run.total += float(done.losses.sum())
+    run.total += total
     run.steps += len(done.losses) if counted is None or np.ndim(counted) != 1 else int(np.sum(counted))
     run.batch, run.updates = run.batch + 1, run.updates + 1
+
+
+def _diverged(run: Run, losses: jax.Array) -> Exception:
+    """The error for losses that are not all finite, or too large to be added up."""
+    wrong = np.flatnonzero(~np.isfinite(np.asarray(losses)))
+    where = f"step {wrong[0]} of batch {run.batch + 1} of epoch {run.epoch + 1}" if len(wrong) else "a batch, added up"
+    value = losses[wrong[0]] if len(wrong) else "infinite"
+    return error(
+        "fit-diverged",
+        f"the loss of {where} is {value}: training has diverged, or its data are not finite",
+        help="a lower learning rate, or optax.clip_by_global_norm before the optimiser; checkpoints are from before",
+    )
 
 
 def _close(run: Run, seconds: float) -> None:

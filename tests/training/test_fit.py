@@ -163,6 +163,27 @@ def test_early_stopping_goes_back_to_the_best(tmp_path: Path):
     assert equal(found.params, params[2])
 
 
+def test_early_stopping_remembers_what_was_best_over_a_checkpoint(tmp_path: Path):
+    params = []
+
+    def trained(epochs, checkpoints=None):
+        def write(run):
+            run.rows[-1]["score"] = (1.0, 2.0, 2.0, 0.0)[run.epoch - 1]
+            params.append(run.params)
+
+        callbacks = [write, EarlyStopping("score", patience=2)]
+        return etir.fit(LEARNER, loss, OPTIMIZER, DATA, epochs=epochs, callbacks=callbacks, checkpoints=checkpoints)
+
+    whole = trained(4)
+    assert equal(trained(2, tmp_path).params, params[0])
+    resumed = trained(4, tmp_path)
+    assert resumed.stopped == whole.stopped == "'score' has not become better than 1 for 2 epochs"
+    assert equal(resumed.params, whole.params)
+    assert equal(resumed.params, params[0])
+    again = trained(4, tmp_path)
+    assert (again.stopped, len(again.history)) == (whole.stopped, 3)
+
+
 def test_evaluation_is_the_model_alone_whatever_the_batch():
     found = etir.fit(LEARNER, loss, OPTIMIZER, DATA, callbacks=[Evaluate([(XS, TS), (XS[:, :1], TS[:, :1])], mse=loss)])
 
@@ -213,6 +234,9 @@ def test_minibatches_show_each_sample_once_an_epoch_in_an_order_of_its_own():
     (one, _) = Minibatches(numbers, 5, per_sample=np.arange(SAMPLES))(0)
     assert (one.xs == batch.xs).all()
     assert (one.targets[0] == batch.xs).all()
+    (two, _) = Minibatches(((numbers, -numbers), numbers), 5)(0)
+    assert (two.xs[1] == -batch.xs).all()
+    assert (two.targets[0] == batch.xs).all()
 
 
 def test_the_bar_says_how_far_it_is():
@@ -287,6 +311,21 @@ WRONG = {
     "option": (
         lambda: fit(epoch=3),
         "error: etir.fit has no option 'epoch' [unknown-option]\n  help: did you mean 'epochs'?",
+    ),
+    "diverged": (
+        lambda: etir.fit(LEARNER, lambda y, t: loss(y, t) / jnp.sum(y - y), OPTIMIZER, DATA),
+        "error: the loss of step 0 of batch 1 of epoch 1 is inf: training has diverged, or its data are not finite "
+        "[fit-diverged]\n"
+        "  help: a lower learning rate, or optax.clip_by_global_norm before the optimiser; checkpoints are from before",
+    ),
+    "no metric": (
+        lambda: Evaluate([(XS, TS)]),
+        "error: Evaluate has nothing to tell [fit-option]\n  help: for example Evaluate(batches, accuracy=f)",
+    ),
+    "no held-out batch": (
+        lambda: Evaluate([], mse=loss)(LEARNER, PARAMS),
+        "error: Evaluate has no batch [fit-batches]\n"
+        "  help: a generator is spent after one epoch: give a list, or a function that returns one",
     ),
     "metric": (
         lambda: fit(callbacks=[EarlyStopping("accuracy")]),
