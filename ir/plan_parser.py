@@ -24,6 +24,7 @@ def parse_plan(scope: Scope, operations: Iterable[type[Operation | Part]], rule:
     lexer.expect("{")
     rules, left = _rules(scope, rule)
     because, window_because = _because(scope)
+    fold, fold_because = _fold(scope)
     signals: list[Signal] = []
     while lexer.accept("signal"):
         signals.append(_signal(scope))
@@ -47,6 +48,8 @@ def parse_plan(scope: Scope, operations: Iterable[type[Operation | Part]], rule:
         left=left,
         because=because,
         window_because=window_because,
+        fold=fold,
+        fold_because=fold_because,
         signals=tuple(signals),
         traces=tuple(traces),
         loc=loc,
@@ -70,6 +73,16 @@ def _rules(scope: Scope, rule: str) -> tuple[tuple[str, ...], tuple[Param, ...]]
         lexer.expect("trace")
         left = tuple(scope.param(token) for token in _after(scope, "for"))
     return tuple(given.get(param, rule) for param in scope.params) if given else (), left
+
+
+def _fold(scope: Scope) -> tuple[int, str]:
+    """The steps of a fold that was chosen, and why; none where there is no such line."""
+    lexer = scope.lexer
+    if not lexer.accept("fold"):
+        return 0, ""
+    steps = lexer.integer()
+    lexer.expect("because")
+    return steps, lexer.string()
 
 
 def _because(scope: Scope) -> tuple[tuple[str, ...], str]:

@@ -26,6 +26,8 @@ def plan_lines(plan: Any, params: tuple[Any, ...], names: Names) -> list[str]:
     lines = _rules(plan, params, names)
     chosen = getattr(plan, "window_because", "")
     lines += [f"because {quote(str(chosen))} for window"] if chosen else []
+    fold = getattr(plan, "fold", 0)
+    lines += [f"fold {fold} because {quote(str(getattr(plan, 'fold_because', '')))}"] if fold else []
     lines += align([_signal(node, names) for node in nodes(getattr(plan, "signals", ()))])
     lines += align([_trace(node, names) for node in nodes(plan.traces)])
     for phase, field in PHASES.items():

@@ -29,6 +29,8 @@ def longest_fold(program: Program, share: float) -> Longest:
         return Longest(steps=max(window, PRODUCTS), because="no trace is passed over; products are done together")
     rooms = [unit.room for unit in program.sweeps.units if unit.room is not None]
     room = min((max(window, int(room * share)) for room in rooms), default=None)
+    if program.plan.fold:
+        return Longest(steps=min(program.plan.fold, room or program.plan.fold), because=program.plan.fold_because)
     longest = int(FOLD * share)
     if room is not None and room < longest:
         return Longest(steps=room, because="a longer fold's history would hold more than the traces do")

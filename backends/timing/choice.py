@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from ...ir.plan.cost import human_bytes, human_seconds
 from ..engine import Engine
 from .device import DeviceModel
-from .prediction import window_work
+from .prediction import fold_work, window_work
 
 WINDOWS = (1, 2, 4, 8, 16, 32, 64)
 """The windows that are considered."""
+FOLDS = (32, 64, 128, 256)
+"""The folds that are considered, in steps."""
 _TRACED = (1, 2, 8, 64)
 """Those whose programs are traced: between two of them what a window takes grows as its steps."""
 NEAR = 1.05
@@ -57,6 +59,32 @@ def _price(engine: Engine, device: DeviceModel) -> Price:
     params = sum(p.value.type.bytes for p in engine.transition.params if p.learns)
     seconds = device.running(work) + _UPDATE * params / device.bandwidth[-1][1]
     return Price(seconds=seconds, held=sum(engine.bytes_held) + work.fresh)
+
+
+def priced_folds(engine_of: Callable[[int], Engine], device: DeviceModel) -> dict[int, Price]:
+    """The price of a step of the driver's gradient for each fold that is considered; nothing runs.
+
+    `engine_of` gives the engine for a plan with such a fold. Nothing where there is no choice: no trace is passed over
+    at a fold's end, or its history has no room for more than one of them.
+    """
+    engines = {engine.longest_fold.steps: engine for engine in map(engine_of, FOLDS)}
+    if len(engines) < 2:
+        return {}
+    found: dict[int, Price] = {}
+    for fold, engine in engines.items():
+        work, steps = fold_work(engine)
+        held = sum(engine.bytes_held) + work.fresh
+        found[fold] = Price(seconds=device.running(work) / steps, held=held)
+    return found
+
+
+def choose_fold(prices: Mapping[int, Price], device: str, *, memory: float) -> tuple[int, str]:
+    """A fold, and why: of those near the cheapest that fit in `memory` the shortest, whose history is the smallest."""
+    fitting = [k for k, price in prices.items() if price.held <= memory] or [min(prices)]
+    least = min(fitting, key=lambda k: prices[k].seconds)
+    chosen = min(k for k in fitting if prices[k].seconds <= NEAR * prices[least].seconds)
+    others = ", ".join(f"{k} {human_seconds(price.seconds)}" for k, price in prices.items() if k != chosen)
+    return chosen, f"{human_seconds(prices[chosen].seconds)} a step predicted on {device}, its history small; {others}"
 
 
 def choose_window(

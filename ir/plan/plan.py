@@ -71,6 +71,10 @@ class Plan:
     """Why each parameter has the rule that it has, where a rule has chosen it; nothing for one that was asked for."""
     window_because: str = ""
     """Why the window is as long as it is, where it was chosen; nothing for one that was asked for."""
+    fold: int = 0
+    """The most steps between two passes over a trace while the weights are held, where that was chosen; else 0."""
+    fold_because: str = ""
+    """Why it is as long as it is."""
     signals: tuple[Signal, ...] = ()
     traces: tuple[Trace, ...] = ()
     step: tuple[Operation, ...] = ()

@@ -31,7 +31,7 @@ from .passes import (
 )
 from .passes.instruments.base import Instrument
 from .passes.plan_traces import assign_rules
-from .planner import chosen_window, with_window_because
+from .planner import chosen_window, with_choices
 from .reports import check_on_truncated, refuse_unmarked, report_silenced
 from .rules import Rule
 
@@ -157,8 +157,9 @@ def plan(
 
     if window != "auto":
         return written(whole, instruments)
-    size, because = chosen_window(written(whole), backend_of(backend), held_in, within)
-    return with_window_because(written(replace(whole, window=size), instruments), because)
+    own = backend_of(backend)
+    size, because = chosen_window(written(whole), own, held_in, within)
+    return with_choices(written(replace(whole, window=size), instruments), because, own, held_in, within)
 
 
 def _check_window(window: Any) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from .backends import Backend
 from .backends.engine import Engine
-from .backends.timing import choose_window, device_model, priced_windows
+from .backends.timing import choose_fold, choose_window, device_model, priced_folds, priced_windows
 from .ir.transition import Transition, Verdict
 from .memory import Budget
 
@@ -30,7 +30,19 @@ def chosen_window(planned: Transition, backend: Backend, trace_dtype: str | None
     )
 
 
-def with_window_because(planned: Transition, because: str) -> Transition:
-    """The transition, its plan with the reason for its window."""
+def with_choices(
+    planned: Transition, because: str, backend: Backend, trace_dtype: str | None, within: Budget
+) -> Transition:
+    """The transition, its plan with the reason for its window, and with the cheapest fold where there is a choice."""
     assert planned.plan is not None
-    return replace(planned, plan=replace(planned.plan, window_because=because))
+    plan = replace(planned.plan, window_because=because)
+
+    def engine_of(fold: int) -> Engine:
+        return Engine(replace(planned, plan=replace(plan, fold=fold)), backend, trace_dtype)
+
+    device = device_model()
+    prices = priced_folds(engine_of, device)
+    if prices:
+        fold, why = choose_fold(prices, device.name, memory=within.bytes)
+        plan = replace(plan, fold=fold, fold_because=why)
+    return replace(planned, plan=plan)

@@ -129,6 +129,8 @@ def everything() -> Transition:
         left=(readout,),
         because=("all_at_once holds 1 kB; rtrl would hold more", ""),
         window_because="4 takes 1 ms",
+        fold=64,
+        fold_because="64 takes 1 ms",
         signals=(reward,),
         traces=(e_V, e_a, near, data, noise, full),
         step=step,

@@ -8,7 +8,7 @@ from device_models import MOVES, on_device  # noqa: F401 (a fixture)
 
 import etir
 from etir.backends.engine import Engine
-from etir.backends.timing import Price, choose_window, priced_windows
+from etir.backends.timing import Price, choose_fold, choose_window, priced_folds, priced_windows
 from etir.backends.xla import Xla
 from etir.ir import parse
 
@@ -72,6 +72,42 @@ def test_a_shorter_window_wins_where_a_longer_ones_history_is_large(on_device): 
     assert learner.cost().because.endswith("predicted on a small cache; 1 would take 71.7 us; 64 would take 18.4 us"), (
         learner.cost().because
     )
+
+
+def test_the_fold_is_the_cheapest_one_and_the_shortest_of_equals(on_device):  # noqa: F811
+    def chosen(device, *model):
+        on_device(device)
+        learner = etir.compile(*model, window="auto")
+        plan = learner.transition.plan
+        assert learner._engine.longest_fold.steps == plan.fold
+        assert learner._engine.longest_fold.because == plan.fold_because
+        again = parse(str(learner.transition)).plan
+        assert (again.fold, again.fold_because) == (plan.fold, plan.fold_because)
+        return plan.fold, plan.fold_because
+
+    wide = leaky, {"W": jnp.ones((8, 16))}, {"h": jnp.zeros(16)}, jnp.zeros(8)
+    fold, because = chosen(SMALL_CACHE, *wide)
+    assert fold == 32
+    assert because.startswith("11.5 us a step predicted on a small cache, its history small; 64 ")
+    dense = leaky, {"W": jnp.ones((64, 64))}, {"h": jnp.zeros(64)}, jnp.zeros(64)
+    held = etir.compile(*dense).transition
+    engine_of = lambda fold: Engine(replace(held, plan=replace(held.plan, fold=fold)), Xla())  # noqa: E731
+    why = "57.4 us a step predicted on D, its history small; 32 66.7 us, 64 60.5 us, 256 55.8 us"
+    assert choose_fold(priced_folds(engine_of, MOVES), "D", memory=1e9) == (128, why)
+
+
+def test_where_a_fold_is_as_long_as_a_window_there_is_nothing_to_choose(on_device):  # noqa: F811
+    on_device(MOVES)
+    learner = etir.compile(*MODEL, window="auto", rule="pp_prop")
+    assert learner.transition.plan.fold == 0
+    assert learner._engine.longest_fold.because == "no trace is passed over; products are done together"
+
+
+def test_a_fold_and_why():
+    prices = {32: Price(seconds=3e-3, held=10), 64: Price(seconds=2.05e-3, held=20), 128: Price(seconds=2e-3, held=40)}
+    head = "a step predicted on D, its history small"
+    assert choose_fold(prices, "D", memory=1e9) == (64, f"2.05 ms {head}; 32 3 ms, 128 2 ms")
+    assert choose_fold(prices, "D", memory=15) == (32, f"3 ms {head}; 64 2.05 ms, 128 2 ms")
 
 
 def test_an_optimiser_is_not_charged_for_frozen_weights(on_device):  # noqa: F811
