@@ -63,7 +63,7 @@ class InitialLearner(Learner):
         leaves = dict(leaf_paths(given, "state"))
         initial = {path: jnp.copy(leaves[path]) for path in self._learned if path in leaves}
         held = [jax.lax.stop_gradient(x) if path in initial else x for path, x in leaves.items()]
-        return initial, WithBegun(jax.tree.unflatten(jax.tree.structure(given), held), jnp.zeros((), bool))
+        return initial, WithBegun(jax.tree.unflatten(jax.tree.structure(given), held), self._not_begun)
 
     def trainable(self, params: Any) -> Any:
         """The parameters, None in the place of each that is frozen."""
@@ -132,6 +132,13 @@ class InitialLearner(Learner):
             return found._replace(params=found.params.given, carry=_carried(found.carry, carry))
 
         return train
+
+    @property
+    def _not_begun(self) -> jax.Array:
+        """That no step has been taken; of each sample, where these are marked."""
+        kinds = [state.before.type for state in self.transition.states]
+        shapes = jax.tree.unflatten(self._signature.states, [jax.ShapeDtypeStruct(k.shape, k.dtype) for k in kinds])
+        return jnp.zeros(shapes.begun.shape, bool)
 
     @property
     def _learned(self) -> tuple[str, ...]:

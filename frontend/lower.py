@@ -84,7 +84,7 @@ def lower(
         states=state_leaves,
         inputs=(
             *_leaves(inputs[0] if len(inputs) == 1 else inputs, "x"),
-            *_leaves(beside[0] if beside else (), "mark"),
+            *_leaves(beside[0] if beside else (), "mark", dict.fromkeys(beside[0] if beside else (), "mark")),
         ),
         outputs=tuple(
             Leaf(path=path, type=TensorType.of(shape))

@@ -27,7 +27,7 @@ def with_marks(
     Marks of samples choose along the first axis; a counter or a key that samples share goes on, and a key of random
     numbers never starts again. Raises EtirError for states that carry credit and for outputs without such an axis.
     """
-    size = _batch(states, chosen) if SAMPLE in chosen.values() else 0
+    size = batch_of(states, chosen) if SAMPLE in chosen.values() else 0
     kinds = {name: jax.ShapeDtypeStruct((size,) * (chosen[name] == SAMPLE), bool) for name in MARKS if name in chosen}
     begin, loc = _begin(states) if "reset" in chosen else [], definition(step)
 
@@ -98,7 +98,7 @@ def _is_key(value: Any) -> bool:
     return jnp.issubdtype(value.dtype, jax.dtypes.prng_key) or (value.dtype == jnp.uint32 and value.shape[-1:] == (2,))
 
 
-def _batch(states: Any, chosen: Mapping[str, str]) -> int:
+def batch_of(states: Any, chosen: Mapping[str, str]) -> int:
     """The length of the first axis that all states that carry credit share."""
     kinds = [(path, kind) for path, x in leaf_paths(states, "state") if (kind := TensorType.of(x)).carries_credit]
     if len({kind.shape[:1] for _, kind in kinds}) == 1 and kinds[0][1].shape:

@@ -118,7 +118,8 @@ class _Parser:
 
     def input(self) -> None:
         value, path = self.typed(), self.lexer.string()
-        self.inputs.append(Input(path=path, value=value, loc=self.lexer.loc()))
+        mark = bool(self.lexer.accept("mark"))
+        self.inputs.append(Input(path=path, value=value, mark=mark, loc=self.lexer.loc()))
 
     def output(self) -> None:
         value, path = self.typed(), self.lexer.string()

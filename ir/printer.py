@@ -64,8 +64,8 @@ def _declarations(t: Transition, names: Names) -> list[str]:
 
 def _declaration(keyword: str, node: Any, names: Names) -> list[str]:
     value = getattr(node, "value", None)
-    frozen = "  frozen" if getattr(node, "frozen", False) else ""
-    return [keyword + names[value], f" : {type_text(value)}", f"  {_path(node)}{frozen}", loc_cell(node)]
+    said = "".join(f"  {word}" for word in ("frozen", "mark") if getattr(node, word, False))
+    return [keyword + names[value], f" : {type_text(value)}", f"  {_path(node)}{said}", loc_cell(node)]
 
 
 def _path(node: Any) -> str:

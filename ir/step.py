@@ -19,7 +19,8 @@ class Leaf:
     path: str
     type: TensorType
     declared: str | None = None
-    """For a state, the kind that the user declared: `hidden`, `buffer`, or None for "by its element type"."""
+    """For a state, the kind that the user declared: `hidden`, `buffer`, or None for "by its element type"; for an input
+    `mark`, where the step is told by it whether it counts, or whether a sequence begins."""
     loc: Loc | None = None
 
 

@@ -70,6 +70,8 @@ class Input:
 
     path: str
     value: Value
+    mark: bool = False
+    """Whether it says if the step counts (`mask`), or if a sequence begins with it (`reset`): its path is which."""
     loc: Loc | None = None
 
 

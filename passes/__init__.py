@@ -11,6 +11,7 @@ from .discover_states import DiscoverStates
 from .follow_credit import FollowCredit
 from .freeze_params import FreezeParams
 from .group_states import GroupStates
+from .hold_traces import HoldTraces
 from .ingest import ingest
 from .manager import PassManager
 from .mark_sites import MarkSites
@@ -32,9 +33,9 @@ ANALYSIS: tuple[type[Pass], ...] = (
     AssociateWeights,
     ClassifyCoupling,
 )
-"""The analysis passes, in order; `Certify` and `PlanTraces` follow, for a rule."""
+"""The analysis passes, in order; `PlanTraces`, `HoldTraces` and `Certify` follow, for a rule."""
 
-KNOWN: dict[str, type[Pass]] = {kind.name: kind for kind in (*ANALYSIS, Certify, PlanTraces)}
+KNOWN: dict[str, type[Pass]] = {kind.name: kind for kind in (*ANALYSIS, PlanTraces, HoldTraces, Certify)}
 """Every pass of this package, by name."""
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "FollowCredit",
     "FreezeParams",
     "GroupStates",
+    "HoldTraces",
     "MarkSites",
     "Pass",
     "PassManager",

@@ -21,7 +21,9 @@ def ingest(step: Step) -> Transition:
         Param(path=leaf.path, value=_value(leaf), example=x, loc=leaf.loc)
         for leaf, x in zip(step.params, examples, strict=True)
     )
-    inputs = tuple(Input(path=leaf.path, value=_value(leaf), loc=leaf.loc) for leaf in step.inputs)
+    inputs = tuple(
+        Input(path=leaf.path, value=_value(leaf), mark=leaf.declared == "mark", loc=leaf.loc) for leaf in step.inputs
+    )
     results = _results(step)
     states = tuple(
         State(path=leaf.path, before=_value(leaf), after=after, kind=_declared_kind(leaf), loc=leaf.loc)

@@ -71,4 +71,4 @@ class ThreeFactor(Rule):
         def spread(value: Any) -> Any:
             return jnp.broadcast_to(value, kind.shape).astype(kind.dtype)
 
-        return plan.apply(spread, modulator, name="spread")[0]
+        return plan.counted(plan.apply(spread, modulator, name="spread")[0])

@@ -25,6 +25,7 @@ from ..ir.plan import (
     Plan,
     Pullback,
     Scale,
+    Select,
     Sensitivity,
     Signal,
     Trace,
@@ -317,6 +318,14 @@ class Writer:
             found = self.step(operation, *["unused"] * count, *["z_bar"] * len(shown))
             self._shared["seen"] = dict(zip(shown, found[count:], strict=True))
         return self._shared["seen"]
+
+    def counted(self, value: Value) -> Value:
+        """A value of each step, zero where the step, or the sample of the first axis, does not count.
+
+        For what comes from outside a step, which a mask does not make zero by itself: signals, the loss's derivative.
+        """
+        mark = next((i.value for i in self.transition.inputs if i.mark and i.path == "mask"), None)
+        return value if mark is None else self.step(Select(mark=mark, on=value), value.hint)[0]
 
     def signal(self, path: str, kind: TensorType) -> Value:
         """An array that every step of the learner is given beside the model's inputs, as `path=...`."""

@@ -17,7 +17,7 @@ from .inflow import Inflow
 from .influence import AdvanceFull, ContractFull
 from .jacobian import Jacobian, Sensitivity, trace_dtype
 from .ones import Ones
-from .operation import STEP, WINDOW, Operation, Part
+from .operation import STEP, WINDOW, Operation, Part, with_values
 from .passed import Passed
 from .placement import Placement
 from .plan import Plan, Signal, Trace
@@ -26,6 +26,7 @@ from .pushed import Bundle, ContractPushed, Units
 from .recall import Memory, Recall, Shows
 from .reverse import Pullback, Vjp
 from .scene import Scene, WindowRun
+from .select import Select
 from .send_back import SendBack
 from .signal import LossSignal, Total
 from .slopes import Slopes
@@ -70,6 +71,7 @@ __all__ = [
     "Scalar",
     "Scale",
     "Scene",
+    "Select",
     "SendBack",
     "Sensitivity",
     "Shows",
@@ -83,4 +85,5 @@ __all__ = [
     "Vjp",
     "WindowRun",
     "trace_dtype",
+    "with_values",
 ]

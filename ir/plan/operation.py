@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from ..diagnostics import error
 from ..loc import Loc
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from .scene import Scene
 
 STEP, WINDOW = "step", "window"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -92,3 +94,18 @@ def _values_in(item: Any) -> Iterator[Value]:
             yield from _values_in(entry)
     elif isinstance(item, Part):
         yield from _values(item)
+
+
+def with_values(node: T, new: Mapping[Value, Value]) -> T:
+    """An operation, or a part of one, that reads other values in the place of some."""
+    if isinstance(node, Value):
+        return new.get(node, node)  # pyright: ignore[reportReturnType]
+    if isinstance(node, tuple):
+        found = tuple(with_values(entry, new) for entry in node)  # pyright: ignore[reportUnknownVariableType]
+        same = all(a is b for a, b in zip(found, node, strict=True))  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        return node if same else found  # pyright: ignore[reportReturnType]
+    if not isinstance(node, (Operation, Part)):
+        return node
+    given = {f.name: getattr(node, f.name) for f in fields(node) if f.init and f.name not in ("results", "loc")}
+    changed = {name: found for name, item in given.items() if (found := with_values(item, new)) is not item}
+    return replace(node, **changed) if changed else node

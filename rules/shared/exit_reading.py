@@ -104,7 +104,7 @@ def _fed_back(plan: Writer, shown: Observable, outputs: Sequence[Output]) -> Val
         return total.astype(shown.type.dtype)
 
     (signal,) = plan.apply(feed_back, *plan.loss_signal(), *matrices, name="feedback")
-    return signal
+    return plan.counted(signal)
 
 
 def _feedback(plan: Writer, shown: Observable, output: Output) -> Value:

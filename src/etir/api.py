@@ -21,6 +21,7 @@ from .passes import (
     ANALYSIS,
     Certify,
     FreezeParams,
+    HoldTraces,
     MarkSites,
     Pass,
     PassManager,
@@ -150,7 +151,7 @@ def plan(
     )
 
     def written(whole: PlanTraces, instruments: Sequence[Any] = ()) -> Transition:
-        planned = PassManager((whole, Certify()), instruments=tuple(instruments)).run(transition)
+        planned = PassManager((whole, HoldTraces(), Certify()), instruments=tuple(instruments)).run(transition)
         smaller = replace(whole, rule="auto", rules=())
         refuse_excess(planned, within, held_in, lambda: Certify().run(smaller.run(transition)))
         return planned

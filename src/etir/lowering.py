@@ -12,7 +12,7 @@ from .frontend.initial import with_initial
 from .frontend.lower import lower as lower_function
 from .frontend.marks import checked_marks
 from .frontend.sequences import lowered_or_told
-from .ir.diagnostics import Diagnostic, EtirError, error
+from .ir.diagnostics import Diagnostic, EtirError
 from .ir.loc import Loc
 from .ir.mesh_types import without_explicit_axes
 from .ir.step import Step, leaf_paths
@@ -57,19 +57,7 @@ def _lowered(step: Any, params: Any, states: Any, *inputs: Any, initial: str | S
     globs = (initial,) if isinstance(initial, str) else tuple(initial)
     if not globs:
         return lower_function(step, params, states, *inputs, **options)
-    if options["marks"].get("mask") == "sample":
-        raise error(
-            "option-pair",
-            "mask='sample' lets samples begin at different steps, initial= is about the first step of all",
-            help="leave one out, or compile for one sample with mask='step' and jax.vmap the learner",
-        )
-    if "reset" in options["marks"]:
-        raise error(
-            "option-pair",
-            "reset= begins sequences with the states given at compile, initial= with learned ones",
-            help="leave one out; without reset=, put an encoded state into learner.init for each sequence",
-        )
-    begun, with_first, with_begun = with_initial(step, params, states, globs)
+    begun, with_first, with_begun = with_initial(step, params, states, globs, options["marks"])
     lowered = lower_function(begun, with_first, with_begun, *inputs, **options)
     return replace(lowered, signature=replace(lowered.signature, initial=tuple(with_first.initial)))
 

@@ -4,21 +4,9 @@ from __future__ import annotations
 
 from .ir.dataflow import Crossing
 from .ir.diagnostics import Diagnostic, error, warn
-from .ir.plan import (
-    Advance,
-    AdvanceFull,
-    Diagonal,
-    Inflow,
-    Jacobian,
-    Neighbourhood,
-    Operation,
-    Outer,
-    Sensitivity,
-    Trace,
-)
 from .ir.step import Signature
 from .ir.transition import Transition, Verdict
-from .ir.values import Value
+from .passes.analyses.held import Marked
 from .passes.analyses.silence import STOPPED
 
 _NAMED = 3
@@ -69,42 +57,26 @@ def refuse_unmarked(transition: Transition, signature: Signature) -> None:
     plan = transition.plan
     if plan is None or not signature.marks:
         return
-    if plan.signals and "mask" in signature.marks:
+    marked = Marked(transition)
+    if (path := marked.open_signal()) is not None:
         raise error(
             "mark-rule",
-            f"mask= cannot keep rule '{plan.rule}' from learning: its signal '{plan.signals[0].path}' is an input that "
-            "says at every step what is to be learned",
-            loc=plan.signals[0].loc,
-            help="leave mask= out and give a signal of zero where a step is not to count; the states then move on",
+            f"mask= cannot keep rule '{plan.rule}' from learning: its signal '{path}' is an input that says at every "
+            "step what is to be learned",
+            loc=next(signal.loc for signal in plan.signals if signal.path == path),
+            help="let the rule read plan.counted(...) of it; or leave mask= out and give a signal of zero where a step "
+            "is not to count",
         )
-    makers = {value: op for op in plan.operations for value in op.results}
-    free = [trace for trace in plan.traces if not _follows_states(trace, makers)]
-    if free:
+    if free := marked.free():
         names = " and ".join(f"{name}=" for name in signature.marks)
         raise error(
             "mark-rule",
             f"{names} cannot hold rule '{plan.rule}' still: its trace '{free[0].label}' does not move by the "
-            "derivative of the step alone",
+            "derivative of the step alone, and is one for all samples or for whole windows",
             loc=free[0].loc,
-            help="choose d_rtrl, snap, rtrl or bptt; or leave padding out, and begin each sequence with learner.init",
+            help="compile for one sample with 'step' in the place of 'sample' and jax.vmap the learner; or choose "
+            "d_rtrl, snap, rtrl or bptt",
         )
-
-
-def _follows_states(trace: Trace, makers: dict[Value, Operation]) -> bool:
-    if trace.before is trace.after:
-        return True
-    advance = makers[trace.after]
-    if not isinstance(advance, Advance):
-        return isinstance(advance, AdvanceFull)
-    by, drives = advance.by, (advance.add, *advance.inflow)
-    if not isinstance(by, (Diagonal, Neighbourhood)):
-        return False
-    factors: list[Value | None] = list(by.factors)
-    for drive in drives:
-        if not isinstance(drive, (Outer, Inflow)):
-            return False
-        factors += drive.factors
-    return all(value is None or isinstance(makers.get(value), (Jacobian, Sensitivity)) for value in factors)
 
 
 def check_on_truncated(given: str) -> None:

@@ -12,6 +12,8 @@ from oracles import by_path, loss
 from problems import problem
 
 import etir
+from etir.ir.plan import Total
+from etir.rules import Rule
 
 MODELS = ("lstm", "gru_reset_before_fused", "lif_current_recurrent", "lru", "gla", "shift_register")
 RULES = ("d_rtrl", "snap", "rtrl")
@@ -155,6 +157,17 @@ def called(learner: Any, **marks: Any) -> Any:
     return learner.step(PARAMS, learner.init(), np.ones((4, 2)), **marks)
 
 
+class Unmasked(Rule):
+    """A rule that learns from a signal whatever the step is said to count for."""
+
+    name = "unmasked"
+
+    def write(self, plan: Any, task: Any) -> None:
+        signal = plan.signal("modulator", task.sites[0].weight.value.type)
+        (found,) = plan.apply(lambda m: 2 * m, signal, name="taken")
+        plan.contribute(task.sites[0].weight, *plan.window(Total(value=found), "sum"))
+
+
 CALLS = {
     "error: mask='samples'; wanted one of 'step', 'sample', or None [unknown-option]\n"
     "  help: the option says what a mark is of; the marks themselves are given to the learner's methods":
@@ -168,20 +181,19 @@ CALLS = {
     "error: reset= begins sequences with the states given at compile, which were shapes alone [states-missing]\n"
     "  help: give arrays for the states: reset= puts these back":
         of_shapes,
-    "error: reset= begins sequences with the states given at compile, initial= with learned ones [option-pair]\n"
-    "  help: leave one out; without reset=, put an encoded state into learner.init for each sequence":
-        lambda: compile_step(reset="step", initial="h"),
-    "error: mask='sample' lets samples begin at different steps, initial= is about the first step of all "
-    "[option-pair]\n"
-    "  help: leave one out, or compile for one sample with mask='step' and jax.vmap the learner":
-        lambda: compile_step(mask="sample", initial="h"),
-    "error: mask= cannot keep rule 'three_factor' from learning: its signal 'modulator' is an input that says at every "
+    "error: mask= cannot hold rule 'dni' still: its trace 'predictor of later credit' does not move by the derivative "
+    "of the step alone, and is one for all samples or for whole windows [mark-rule]":
+        lambda: compile_step(mask="step", rule="dni"),
+    "error: reset= cannot hold rule 'uoro' still: its trace 'random tangent of h' does not move by the derivative of "
+    "the step alone, and is one for all samples or for whole windows [mark-rule]\n"
+    "  help: compile for one sample with 'step' in the place of 'sample' and jax.vmap the learner; or choose d_rtrl, "
+    "snap, rtrl or bptt":
+        lambda: compile_step(reset="sample", rule="uoro"),
+    "error: mask= cannot keep rule 'unmasked' from learning: its signal 'modulator' is an input that says at every "
     "step what is to be learned [mark-rule]\n"
-    "  help: leave mask= out and give a signal of zero where a step is not to count; the states then move on":
-        lambda: compile_step(mask="step", rule="three_factor"),
-    "error: mask= cannot hold rule 'pp_prop' still: its trace 'data of w' does not move by the derivative of the step "
-    "alone [mark-rule]":
-        lambda: compile_step(mask="step", rule="pp_prop"),
+    "  help: let the rule read plan.counted(...) of it; or leave mask= out and give a signal of zero where a step is "
+    "not to count":
+        lambda: compile_step(mask="step", rule=Unmasked()),
     "error: the learner was compiled with mask=, and this call does not say mask [argument-mark]\n"
     "  help: pass mask=..., true or false for each step; or compile without":
         lambda: called(compile_step(mask="step")),
