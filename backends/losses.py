@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..ir.diagnostics import error
+from ..ir.diagnostics import EtirError, error
 from ..ir.loc import definition
 from ..ir.types import TensorType
 from .calls import Arrays
@@ -51,7 +51,7 @@ class StepLoss:
         return mean
 
     def _of_step(self, outputs: Arrays, target: Any) -> tuple[jax.Array, Any]:
-        value = self.function(jax.tree.unflatten(self.outputs, outputs), *target)
+        value = self._called(jax.tree.unflatten(self.outputs, outputs), target)
         value, aux = self._pair(value) if isinstance(value, tuple) else (value, None)
         value = _array(value)
         if value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
@@ -61,6 +61,16 @@ class StepLoss:
                 help="sum or average over everything but time, which reduction= is for",
             )
         return value, aux
+
+    def _called(self, outputs: Any, target: Any) -> Any:
+        """What the user's function returns; what it raises says of which arrays."""
+        try:
+            return self.function(outputs, *target)
+        except Exception as wrong:
+            if not isinstance(wrong, EtirError):
+                found = ", ".join(f"target {k} {_types(t)}" for k, t in enumerate(target)) or "no target"
+                wrong.add_note(f"the loss of one step was called with outputs {_types(outputs)}; {found}")
+            raise
 
     def _pair(self, value: Any) -> tuple[Any, Any]:
         if len(value) != 2:
@@ -130,6 +140,11 @@ def check_order(opt_state: Any, carry: Any, kind: type) -> None:
             "the carry was given as the optimiser's state, and something else as the carry: they are swapped",
             help="train takes (params, opt_state, carry, xs, *targets)",
         )
+
+
+def _types(tree: Any) -> str:
+    """The types of a tree's arrays."""
+    return ", ".join(str(TensorType.of(x)) for x in jax.tree.leaves(tree))
 
 
 def _array(value: Any) -> jax.Array:

@@ -221,3 +221,13 @@ def test_a_step_may_print_and_prints_once(capfd: pytest.CaptureFixture[str]):
     learner.grad(lambda y: jnp.sum(y**2))(params, learner.init(), xs)
     jax.effects_barrier()
     assert sorted(capfd.readouterr().out.splitlines()) == ["x is 0.0", "x is 1.0", "x is 2.0"]  # JAX keeps no order
+
+
+def test_what_a_loss_raises_says_which_arrays_it_was_given():
+    def wrong(y, target):
+        return jnp.dot(y, target)
+
+    learner = etir.compile(step, *example(), on_truncated="ignore")
+    with pytest.raises(TypeError) as raised:
+        learner.grad(wrong)(learner.params, learner.init(), jnp.ones((4, 2)), jnp.ones((4, 7)))
+    assert "the loss of one step was called with outputs f64[3]; target 0 f64[7]" in raised.value.__notes__

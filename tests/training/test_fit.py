@@ -257,6 +257,13 @@ def test_the_history_is_a_table():
     assert str(etir.training.History()) == "epoch  loss  seconds"
 
 
+def test_a_clipped_gradient_moves_no_further():
+    clipped = optax.chain(optax.clip_by_global_norm(1e-3), optax.sgd(1.0))
+    found = etir.fit(LEARNER, loss, clipped, [(XS[:2, :SIZE], TS[:2, :SIZE])])  # one window: one update
+    moved = optax.tree.norm(jax.tree.map(jnp.subtract, found.params, PARAMS))
+    assert abs(float(moved) - 1e-3) < 1e-12
+
+
 def test_frozen_weights_stay():
     learner = compiled(frozen=["U"])
     found = etir.fit(learner, loss, optax.adamw(0.1), DATA)
