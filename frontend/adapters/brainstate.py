@@ -13,6 +13,7 @@ import jax
 from brainstate import environ
 from brainstate.transform import StatefulFunction
 
+from ..examples import check_call
 from ..functional import Functional, Values, check_paths
 from . import refusals
 from .adapted import Adapted, functional
@@ -47,6 +48,7 @@ def _functional(model: Any, environment: Mapping[str, Any], *inputs: Any) -> Fun
         with environ.context(**environment) if environment else contextlib.nullcontext():
             return model(*operands)
 
+    check_call(model.update, inputs, _CALL)
     outside = _outside(model, called, inputs)
     bindings = _held(model) | outside
     first = {path: state.value for path, state in bindings.items()}

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from ...ir.step import leaf_paths
+from ..examples import check_call
 from ..functional import Functional, Values, check_paths
 from . import refusals
 from .adapted import CARRY, Adapted, functional
@@ -54,7 +55,11 @@ def recognise(model: Any, args: tuple[Any, ...]) -> tuple[Adapted, tuple[Any, ..
 
 
 def _of_cell(model: Any, state: Any, options: Mapping[str, Any], *inputs: Any) -> Functional:
-    batch = jnp.shape(inputs[0])[:-1] if inputs else ()
+    check_call(model, (*inputs, state), _CALL)
+    batch = jnp.shape(inputs[0])[:-1]
+    if len(batch) > 1 and state is None:
+        shape = list(jnp.shape(inputs[0]))
+        raise refusals.wrong_kind(LIBRARY, f"x is of shape {shape}; wanted [inputs], or [batch, inputs]", _CALL)
     if state is None:
         zeros = jnp.zeros((*batch, model.hidden_size), model.weight_hh.dtype)
         state = zeros if isinstance(model, eqx.nn.GRUCell) else (zeros, zeros)
@@ -74,6 +79,8 @@ def _kept(returned: tuple[Any, Any]) -> tuple[dict[str, Any], Any]:
 
 
 def _of_carry(model: Any, state: Any, options: Mapping[str, Any], *inputs: Any) -> Functional:
+    check_call(model, (*inputs, state), _CALL)
+
     def call(model: Any, states: Mapping[str, Any], *inputs: Any) -> tuple[dict[str, Any], Any]:
         returned = model(*inputs, states[CARRY], **options)
         structure = jax.tree.structure(states[CARRY])
@@ -89,6 +96,7 @@ def _of_carry(model: Any, state: Any, options: Mapping[str, Any], *inputs: Any) 
 
 
 def _of_stateful(model: Any, state: Any, options: Mapping[str, Any], *inputs: Any) -> Functional:
+    check_call(model, (*inputs, state), _CALL)
     indices = _indices(model)
 
     def call(model: Any, states: Mapping[str, Any], *inputs: Any) -> tuple[dict[str, Any], Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 from penzai import pz
 
+from ..examples import check_call
 from ..functional import Functional, Values, check_paths
 from . import refusals
 from .adapted import Adapted, functional
@@ -34,6 +35,7 @@ def recognise(model: Any, args: tuple[Any, ...]) -> tuple[Adapted, tuple[Any, ..
 
 
 def _functional(model: Any, side_inputs: Mapping[str, Any], *inputs: Any) -> Functional:
+    check_call(model, inputs, _CALL)
     slots, _ = pz.unbind_variables(model)
     frozen = {path: variable.freeze() for path, variable in _variables(model).items()}
     weights = [path for path, variable in frozen.items() if isinstance(variable, pz.ParameterValue)]

@@ -7,6 +7,7 @@ from typing import Any
 
 from flax import nnx
 
+from ..examples import check_call
 from ..functional import Functional
 from . import refusals
 from .adapted import Adapted
@@ -31,9 +32,10 @@ def recognise(model: Any, args: tuple[Any, ...]) -> tuple[Adapted, tuple[Any, ..
     return None
 
 
-def _functional(model: Any, state: Any, x: Any, *others: Any) -> Functional:
-    carry = model.initial_state(x.shape[0]) if state is None else state
-    return adapt_nnx(model, carry=carry, method=_called, wrt=None).functional(x, *others)
+def _functional(model: Any, state: Any, *inputs: Any) -> Functional:
+    check_call(model, (*inputs, state), _CALL)
+    carry = model.initial_state(inputs[0].shape[0]) if state is None else state
+    return adapt_nnx(model, carry=carry, method=_called, wrt=None).functional(*inputs)
 
 
 def _called(model: Any, carry: Any, x: Any) -> tuple[Any, Any]:

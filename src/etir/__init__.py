@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         BPTT,
         D_RTRL,
         DNI,
+        ES_D_RTRL,
         KF_RTRL,
         OTTT,
         RFLO,
@@ -18,9 +19,12 @@ if TYPE_CHECKING:
         UORO,
         Cascade,
         EProp,
+        OSTLFeedforward,
+        OSTLRecurrent,
         PpProp,
         SnAp,
         ThreeFactor,
+        pp_prop,
     )
     from .api import analyse, compile, emit, plan
     from .backends import Backend, Carry, Learner, Result, Trained
@@ -62,6 +66,7 @@ __all__ = [
     "BPTT",
     "DNI",
     "D_RTRL",
+    "ES_D_RTRL",
     "KF_RTRL",
     "OTTT",
     "RFLO",
@@ -81,6 +86,8 @@ __all__ = [
     "HiddenTreeState",
     "Learner",
     "Module",
+    "OSTLFeedforward",
+    "OSTLRecurrent",
     "OnlineLearner",
     "ParamState",
     "Pass",
@@ -114,6 +121,7 @@ __all__ = [
     "matmul",
     "nn",
     "plan",
+    "pp_prop",
     "random",
     "register_operation",
     "scale",
@@ -126,6 +134,10 @@ __all__ = [
 ]
 
 _HOME = {
+    "ES_D_RTRL": "algorithms",
+    "OSTLFeedforward": "algorithms",
+    "OSTLRecurrent": "algorithms",
+    "pp_prop": "algorithms",
     "BPTT": "algorithms",
     "Cascade": "algorithms",
     "DNI": "algorithms",

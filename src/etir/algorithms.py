@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from . import rules
 from .options import check_options
+from .rules.names import BRAINTRACE
 from .stateful import OnlineLearner
 
 
@@ -101,3 +102,11 @@ class UORO(_Algorithm):
     """Unbiased online recurrent optimisation, of rank one. See `etir.rules.Uoro`."""
 
     rule_class: ClassVar[type[rules.Rule]] = rules.Uoro
+
+
+def __getattr__(name: str) -> type[_Algorithm]:
+    """The class of the rule that braintrace calls so: `ES_D_RTRL`, `OSTLRecurrent`, ..."""
+    found = next((kind for kind in _Algorithm.__subclasses__() if kind.rule_class.name == BRAINTRACE.get(name)), None)
+    if found is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return found

@@ -126,6 +126,29 @@ def test_a_fault_of_the_model_itself_is_its_own():
         etir.compile(Broken(), x)
 
 
+def test_arguments_are_counted():
+    cell = eqx.nn.GRUCell(3, 4, key=jax.random.key(0))
+    for call, taken in (
+        (lambda: etir.compile(cell), "does not take the 1 example value given"),
+        (lambda: etir.compile(cell, x, x), "does not take the 3 example values given"),
+        (
+            lambda: etir.compile(initialised(brainstate.nn.GRUCell(3, 4), 2)),
+            "'update(x)' does not take the 0 example values",
+        ),
+    ):
+        assert taken in said(call)
+        assert "[step-arguments]" in said(call)
+
+
+def test_a_whole_sequence_is_seen():
+    """Two leading axes are no batch: the first entry is what a step takes."""
+    sequence = jnp.zeros((100, 2, 3))
+    for model in (eqx.nn.GRUCell(3, 4, key=jax.random.key(0)), initialised(brainstate.nn.GRUCell(3, 4), 2)):
+        assert "f32[100,2,3]; the step fits f32[2,3], the first of the leading axis [example-sequence]" in said(
+            lambda model=model: etir.compile(model, sequence.astype("float32"))
+        )
+
+
 def test_penzai_refuses():
     pz = pytest.importorskip("penzai.pz", reason="penzai is not installed on this leg")
     assert said(lambda: etir.compile(pz.nn.Identity, x)) == wanted("""

@@ -42,3 +42,9 @@ def test_compile_takes_them():
         rules={"w": "D_RTRL"},
     )
     assert {entry.path: entry.rule for entry in learner.certificate} == {"w": "d_rtrl", "v": "pp_prop"}
+
+
+@pytest.mark.parametrize("name", sorted(set(BRAINTRACE) - {"ESD_RTRL"}))
+def test_each_is_a_class_too(name: str):
+    """Its options are those of the rule that it is."""
+    assert getattr(etir, name).rule_class.name == BRAINTRACE[name]
