@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -21,15 +21,24 @@ class State:
     value at first, and `lazy(x)` in its place: see `ensure`. The name, used in messages, is that of the module's
     attribute unless one is given. Plain states (counters, keys, buffers) carry no credit between steps.
 
-    Writing keeps the tree structure; shapes and element types may change, as they do when a batch axis is added. Python
-    numbers and NumPy arrays become JAX arrays of a strong type. Under a transform of `etir.transform` a write is
+    `sharding` names, for each axis of the arrays as they are declared, the mesh axis that `nn.place` cuts it along, or
+    None. Writing keeps the tree structure; shapes and element types may change, as they do when a batch axis is added.
+    Python numbers and NumPy arrays become JAX arrays of a strong type. Under a transform of `etir.transform` a write is
     carried out of it; under a transform of JAX itself a write raises EtirError, since JAX would lose it.
     """
 
     _noun: ClassVar[str] = "state"
 
-    def __init__(self, value: Any = None, *, lazy: Callable[[Any], Any] | None = None, name: str | None = None) -> None:
+    def __init__(
+        self,
+        value: Any = None,
+        *,
+        lazy: Callable[[Any], Any] | None = None,
+        name: str | None = None,
+        sharding: Sequence[Any] | None = None,
+    ) -> None:
         self.name = name
+        self.sharding = None if sharding is None else tuple(sharding)
         self.loc = calling_line()
         self.initial = value
         self.lazy = lazy
@@ -193,10 +202,11 @@ class HiddenGroupState(HiddenState):
         *,
         lazy: Callable[[Any], Any] | None = None,
         name: str | None = None,
+        sharding: Sequence[Any] | None = None,
         **arrays: Any,
     ) -> None:
         given = {**(initial or {}), **arrays} or None if initial is None or isinstance(initial, dict) else initial
-        super().__init__(given, lazy=lazy, name=name)
+        super().__init__(given, lazy=lazy, name=name, sharding=sharding)
 
     def accept(self, value: Any) -> Any:
         """`value` as a dict of arrays of one shape."""

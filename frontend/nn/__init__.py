@@ -9,9 +9,11 @@ from .embedding import Embedding
 from .gated import GRU, LSTM, MGU, RNN, MinGRU, MinLSTM
 from .initialise import detach_states, init_all_states, zero_states
 from .layers import Linear, Sequential
+from .placement import place, shardings
 from .recurrent import Recurrent
 from .spiking import ALIF, LIB, LIF, CurrentLIF, LeakyReadout
 from .state_space import LRU, MLSTM, S5, S6
+from .structure import Structure, merge, split
 from .surrogate import fast_sigmoid_spike, triangular_spike
 from .traced import LayerNorm, LoRA, SparseLinear
 
@@ -41,6 +43,7 @@ __all__ = [
     "Recurrent",
     "Sequential",
     "SparseLinear",
+    "Structure",
     "compile_params",
     "decompile_params",
     "detach_states",
@@ -48,8 +51,12 @@ __all__ = [
     "filter_states",
     "init_all_states",
     "load_states",
+    "merge",
     "merge_states",
+    "place",
     "save_states",
+    "shardings",
+    "split",
     "split_states",
     "triangular_spike",
     "zero_states",

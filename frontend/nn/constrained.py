@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -48,21 +48,35 @@ class Constrained(ParamState):
     """
 
     def __init__(
-        self, init: Any, to: str | Map = "unit_interval", *, inverse: Map | None = None, name: str | None = None
+        self,
+        init: Any,
+        to: str | Map = "unit_interval",
+        *,
+        inverse: Map | None = None,
+        name: str | None = None,
+        sharding: Sequence[Any] | None = None,
     ) -> None:
         if isinstance(to, str) and to not in NAMED:
             raise faults.unknown_constraint(to, list(NAMED))
-        self.to: Map = NAMED[to] if isinstance(to, str) else to
-        found = inverse or _INVERSES.get(self.to)
-        if found is None:
+        self._to, self._inverse = to, inverse
+        if inverse is None and self.to not in _INVERSES:
             raise faults.no_inverse(self.to)
-        self.inverse: Map = found
         self._free: jax.Array | None = None
         wanted = jnp.asarray(init)
-        free = found(wanted if jnp.issubdtype(wanted.dtype, jnp.inexact) else wanted.astype(float))
+        free = self.inverse(wanted if jnp.issubdtype(wanted.dtype, jnp.inexact) else wanted.astype(float))
         if not isinstance(free, Tracer) and not bool(jnp.isfinite(free).all()):
             raise faults.outside_constraint(name, wanted, to)
-        super().__init__(free, name=name)
+        super().__init__(free, name=name, sharding=sharding)
+
+    @property
+    def to(self) -> Map:
+        """What makes of the free value the one that is used."""
+        return NAMED[self._to] if isinstance(self._to, str) else self._to
+
+    @property
+    def inverse(self) -> Map:
+        """What makes of the value that is used the free one."""
+        return self._inverse or _INVERSES[self.to]
 
     @property
     def compiled(self) -> bool:

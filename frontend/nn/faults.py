@@ -7,7 +7,8 @@ from typing import Any
 
 from ...ir.diagnostics import EtirError, did_you_mean
 from ..cell import type_text
-from ..errors import mistake
+from ..errors import declared, mistake
+from ..state import State
 
 
 def layer_input(layer: Any, x: Any) -> EtirError:
@@ -46,4 +47,24 @@ def outside_constraint(name: str | None, value: Any, to: Any) -> EtirError:
         "constraint-range",
         f"a first value {held} is outside what the constraint '{said}' gives" + (f", for '{name}'" if name else ""),
         help="give a first value strictly inside its limits",
+    )
+
+
+def unknown_axis(state: State, axis: str, known: Sequence[str]) -> EtirError:
+    """A state is annotated with an axis that the mesh does not have."""
+    return mistake(
+        "mesh-axis",
+        f"{state.title} is cut along '{axis}', an axis that the mesh does not have",
+        notes=declared(state),
+        help=did_you_mean(axis, known) or f"it has {', '.join(known)}",
+    )
+
+
+def annotated_axes(state: State, count: int, value: Any) -> EtirError:
+    """A state is annotated for more axes than it has."""
+    return mistake(
+        "mesh-annotation",
+        f"{state.title} is annotated for {count} axes, and holds {type_text(value)}",
+        notes=declared(state),
+        help="give sharding= one entry for each axis of the value as it is declared, None where it is not cut",
     )

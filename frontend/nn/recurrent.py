@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -33,16 +34,14 @@ class Recurrent(Module):
 
     def hidden(self, name: str, *shape: int, start: float = 0.0, complex: bool = False) -> None:
         """Make the hidden state `name`, of this shape for each sample, which begins with `start` everywhere."""
-
-        def first(x: Any) -> jax.Array:
-            others = list(x.shape)
-            at = self.dim % len(others)
-            del others[at]
-            whole = (*others[:at], *shape, *others[at:]) if len(shape) == 1 else (*others, *shape)
-            return jnp.full(whole, start, self._dtype(x.dtype, complex))
-
         self._own.append((name, len(shape)))
-        setattr(self, name, HiddenState(lazy=first))
+        setattr(self, name, HiddenState(lazy=partial(self._first, shape, start, complex)))
+
+    def _first(self, shape: tuple[int, ...], start: float, complex: bool, x: Any) -> jax.Array:
+        at = self.dim % len(x.shape)
+        before, after = x.shape[:at], x.shape[at + 1 :]
+        whole = (*before, *shape, *after) if len(shape) == 1 else (*before, *after, *shape)
+        return jnp.full(whole, start, self._dtype(x.dtype, complex))
 
     def _dtype(self, of_input: Any, complex: bool) -> Any:
         weights = [jax.tree.leaves(w.value)[0].dtype for w in self.states(ParamState).values()]
