@@ -45,7 +45,7 @@ def test_layers_are_stateful_and_the_caller_sees_one_array_in_and_one_out():
 
 
 def test_states_are_found_in_any_nesting():
-    """Theirs: "It recursively walks through the model tree and finds layers, even if they are inside nested modules"."""
+    """Theirs: "It recursively walks through the model tree and finds layers, even if [...] nested modules"."""
     model = nn.Module()
     model.parts = {"deep": [nn.Sequential(nn.LIB(3), nn.Sequential(nn.GRU(3, 3))), (nn.ALIF(3),)]}
     assert list(model.states(etir.HiddenState)) == [
@@ -95,7 +95,7 @@ def test_the_whole_sequence_keeps_the_graph_through_time():
 
 
 def test_detached_after_each_step_it_is_truncated_and_the_learner_is_not():
-    """Theirs, "Online or truncated learning": their second loop cuts temporal gradients; D-RTRL in the same loop does not."""
+    """Theirs, "Online or truncated learning": their loop cuts temporal gradients; D-RTRL in the same does not."""
     model = made()
     lib = model.net.layers[1]
 
