@@ -23,6 +23,9 @@ from .recording import Recording
 from .run import Arrays, Run, flat_step, prepared
 from .surrogates import SurrogateHook
 
+_LOOKS = 50
+"""How often a run's traces are looked at, where nobody says how often."""
+
 Reduce = Callable[[jax.Array], jax.Array]
 
 
@@ -50,10 +53,10 @@ def record(
     one trace's array returns: `traces=lambda e: e` is the whole. The run begins with `carry`, else with `states`, else
     with the states given at compile.
 
-    Every `every`-th step is recorded; by default as many as fit in `memory`, a number of bytes or a text. So memory is
-    bounded however long the run is. Spikes are counted over all steps in between. Raises EtirError where `every` is
-    given and what it asks for does not fit, for a glob that matches no state, and for arguments that
-    `learner.predict` refuses.
+    Every `every`-th step is recorded; by default as many as fit in `memory`, a number of bytes or a text, and with
+    `traces` at most 50, since each is a pass over them. So memory is bounded however long the run is. Spikes are
+    counted over all steps in between. Raises EtirError where `every` is given and what it asks for does not fit, for a
+    glob that matches no state, and for arguments that `learner.predict` refuses.
     """
     begin = states if carry is None else carry.states
     run = prepared(learner, xs, params=params, states=begin, steps=steps, marks=marks)
@@ -184,7 +187,13 @@ def _stride(what: _What, run: Run, carry: Any, every: int | None, memory: int | 
             f"recording {asked} would hold {size}; the budget is {human_bytes(within)}",
             help=f"every={fits} fits, or record fewer states: keep=" if fits <= run.steps else "give more memory=",
         )
-    return every or fits
+    return every or (fits if what.reduce is None else _apart(fits, run))
+
+
+def _apart(fits: int, run: Run) -> int:
+    """Every how many steps traces are looked at, which is a pass over them: `_LOOKS` times at most, at windows' ends."""
+    stride, window = max(fits, -(-run.steps // _LOOKS)), run.learner.window_size
+    return min(run.steps, -(-stride // window) * window) if stride > window else stride
 
 
 def _bytes_each_time(what: _What, run: Run, carry: Any) -> int:

@@ -119,6 +119,12 @@ def test_memory_is_bounded(learner):
     )
 
 
+def test_traces_of_a_long_run_are_looked_at_fifty_times(learner):
+    long = record(learner, jnp.tile(XS, (20, 1, 1)), traces=True)
+    assert (long.length, long.every) == (460, 12)  # a tenth step would not end a window of four
+    assert record(learner, XS, traces=True).every == 1
+
+
 def test_some_states_alone(learner, whole):
     found = record(learner, XS, keep="v")
     assert list(found.series) == ["v"]

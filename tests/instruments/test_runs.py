@@ -20,6 +20,7 @@ def loss(y):
     return jnp.sum(y**2)
 
 
+@jax.jit
 def bptt(params, h, xs):
     """The summed loss, and the last state."""
     h, ys = jax.lax.scan(lambda h, x: (step(params, {"h": h}, x)[0]["h"], step(params, {"h": h}, x)[1]), h, xs)
