@@ -191,7 +191,7 @@ def _stride(what: _What, run: Run, carry: Any, every: int | None, memory: int | 
 
 
 def _apart(fits: int, run: Run) -> int:
-    """Every how many steps traces are looked at, which is a pass over them: `_LOOKS` times at most, at windows' ends."""
+    """Every how many steps traces are looked at, a pass over them: at most `_LOOKS` times, at windows' ends."""
     stride, window = max(fits, -(-run.steps // _LOOKS)), run.learner.window_size
     return min(run.steps, -(-stride // window) * window) if stride > window else stride
 

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ..frontend import Functional, Module, functionalise
+from ..frontend import Functional, functionalise
 from ..ir.diagnostics import did_you_mean, error
 from ..ir.loc import definition
 from ..ir.step import leaf_paths
+from ..lowering import modelled
 
 Of = str | Sequence[str] | Callable[["Observed"], Any]
 """Which arrays a penalty is of: globs of states, or a function of what a step returned."""
@@ -36,15 +37,15 @@ Penalty = Callable[[Observed], Any]
 def with_states(model: Any, *inputs: Any) -> Any:
     """The same model, whose outputs are `Observed`: its own, with the states after and before the step.
 
-    Of a plain function `step(params, states, *inputs)` it makes another; of a module and its example inputs, or of what
-    `etir.functionalise` made, what `etir.compile(model, *inputs)` takes. What is traced does not change: a loss that
-    reads states sends its credit where that of the outputs goes, at once by the new states and by the traces through
-    those before.
+    Of a plain function `step(params, states, *inputs)` it makes another; of a module, ours or another library's, and
+    its example inputs, or of what `etir.functionalise` made, what `etir.compile(model, *inputs)` takes. What is traced
+    does not change: a loss that reads states sends its credit where that of the outputs goes, at once by the new states
+    and by the traces through those before.
     """
     if isinstance(model, Functional):
         return replace(model, step=_observed(model.step))
-    if isinstance(model, Module):
-        made = functionalise(model, *inputs)
+    if (found := modelled(model, inputs)) is not None:
+        made = functionalise(found[0], *found[1])
         return replace(made, step=_observed(made.step))
     return _observed(model)
 
