@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+First = Callable[[], Cell]
+"""What a lazily shaped state holds at first."""
+
 _ACTIVE: ContextVar[Frame | None] = ContextVar("etir_frame", default=None)
 _SERIALS = itertools.count(1)
 
@@ -51,7 +54,7 @@ class Footprint:
 class Missed(Exception):  # noqa: N818  (no error: a request to trace again)
     """A traced function used states that its transform did not know of."""
 
-    def __init__(self, footprint: Footprint, states: list[State], lazy: dict[State, Any]) -> None:
+    def __init__(self, footprint: Footprint, states: list[State], lazy: dict[State, First]) -> None:
         super().__init__("states were found while tracing")
         self.footprint = footprint
         self.states = states
@@ -64,6 +67,7 @@ class Frame:
     `enters(state, cell)` says what the function sees of a state that is used for the first time: the cell itself where
     it may simply be closed over, or None where it must be an input, which is then missed. `carries` says that every
     state that is written must be an input too. `provisional` is what is seen of a missed state until the next attempt.
+    `widens` says what a lazily shaped state, which got its first value here, holds outside; None where it stays unset.
     """
 
     def __init__(
@@ -73,7 +77,7 @@ class Frame:
         enters: Callable[[Frame, State, Cell], Cell | None] = lambda _, __, cell: cell,
         provisional: Callable[[State, Cell], Cell] = lambda _, cell: cell,
         carries: bool = False,
-        hoists: bool = True,
+        widens: Callable[[First], First | None] = lambda first: first,
     ) -> None:
         self.serial = next(_SERIALS)
         self.footprint = footprint
@@ -83,8 +87,8 @@ class Frame:
         self.written: dict[State, Loc | None] = {}
         self.created: dict[State, None] = {}
         self.missed: dict[State, None] = {}
-        self.lazy: dict[State, Any] = {}
-        self.hoists = hoists
+        self.lazy: dict[State, First] = {}
+        self.widens = widens
         self.differentiated: frozenset[State] = frozenset()
         self._before: dict[State, Any] = {}
         self._enters, self._provisional, self._carries = enters, provisional, carries
@@ -147,7 +151,7 @@ class Frame:
         missed = dict(self.missed)
         if self._carries:
             missed |= {s: None for s in self.written if s not in self.footprint.states and s not in self.created}
-        lazy = {state: spec for state, spec in self.lazy.items() if state not in self.created}
+        lazy = {state: first for state, first in self.lazy.items() if state not in self.created}
         if missed or lazy:
             raise Missed(self.footprint, list(missed), lazy)
 
@@ -182,8 +186,10 @@ def settled(footprint: Footprint, attempt: Callable[[], T]) -> T:
                 raise AssertionError("a transform missed the same states twice") from missed
             footprint.states.update(dict.fromkeys(grown))
             lazy = missed.lazy
-        for state, spec in lazy.items():
-            state.ensure(spec)
+        for state, first in lazy.items():
+            if not read(state).is_set:
+                note_lazy(state, first)
+                write(state, first())
 
 
 def inner_footprint() -> Footprint:
@@ -255,14 +261,17 @@ def commit(writes: Writes) -> None:
             write(state, cell)
 
 
-def note_lazy(state: State, spec: Any) -> None:
+def note_lazy(state: State, first: First) -> None:
     """Remember that a lazily shaped state got its shape here, so that a transform can set it before it starts.
 
     Not one that became unset here: it is to begin anew in the middle.
     """
     frame = _ACTIVE.get()
-    if frame is not None and frame.trace == current_trace() and frame.hoists and state not in frame.written:
-        frame.lazy.setdefault(state, spec)
+    if frame is None or frame.trace != current_trace() or state in frame.written:
+        return
+    outside = frame.widens(first)
+    if outside is not None:
+        frame.lazy.setdefault(state, outside)
 
 
 def _changed(before: Any, after: Any) -> bool:

@@ -104,8 +104,9 @@ class State:
             if self.lazy is None:
                 raise errors.unset(self)
             spec = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), x)
-            frame.note_lazy(self, spec)
-            self.value = self.lazy(spec)
+            lazy = self.lazy
+            frame.note_lazy(self, lambda: Cell(value=self.accept(lazy(spec))))
+            self.value = lazy(spec)
         return self.value
 
     def make_initial(self) -> Any:

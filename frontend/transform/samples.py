@@ -11,7 +11,7 @@ import jax
 from ...ir.loc import Loc
 from ..cell import Cell, Writes
 from ..filters import matcher
-from ..frame import Footprint, Frame
+from ..frame import First, Footprint, Frame
 from ..module import Module
 from ..state import State
 
@@ -49,7 +49,9 @@ class Samples:
         widens: StateTest,
         tag: str,
         axis_name: Any,
+        first: Callable[[First], First | None],
     ) -> None:
+        self.first = first
         self.function, self.footprint, self.cells = function, footprint, cells
         self.splits, self.widens, self.tag, self.axis_name = splits, widens, tag, axis_name
         self.finished: list[tuple[State, Loc | None]] | None = None
@@ -71,7 +73,7 @@ class Samples:
         states = list(self.cells)
         entering = {states[i]: cell for i, cell in split.items()}
         entering |= {states[i]: self._variant(states[i], cell) for i, cell in varied.items()}
-        inside = Frame(self.footprint, enters=self._enter, provisional=_first_sample, hoists=False)
+        inside = Frame(self.footprint, enters=self._enter, provisional=_first_sample, widens=self.first)
         with inside.over(entering):
             out = self.function(*args, **kwargs)
             writes = inside.leave()

@@ -9,6 +9,7 @@ import jax
 
 from .. import errors, frame
 from ..cell import Cell
+from ..frame import First
 from ..state import State
 from .named import like
 from .samples import Samples, as_test
@@ -47,7 +48,8 @@ def vmap(
             known = {state: frame.read(state) for state in footprint.states}
             cells = {state: cell for state, cell in known.items() if state.varies or splits(state, cell)}
             size = _common_size(cells, axis_size or _mapped_size(axes[2], args, kwargs))
-            samples = Samples(function, footprint, cells, splits, widens, state_tag, axis_name)
+            each = _first_of_each(size if in_states is None else None, state_tag)
+            samples = Samples(function, footprint, cells, splits, widens, state_tag, axis_name, each)
 
             def run(body: Callable[..., Any], outs: Any, size: int | None = axis_size) -> Any:
                 run_all = jax.vmap(body, axes, outs, axis_name=axis_name, axis_size=size)
@@ -89,6 +91,28 @@ def vmap_new_states(
             f, state_tag=state_tag, axis_size=axis_size, in_axes=in_axes, out_axes=out_axes
         )
     return vmap(function, in_axes, out_axes, axis_size=axis_size, in_states=(), out_states=..., state_tag=state_tag)
+
+
+def _first_of_each(size: int | None, tag: str) -> Callable[[First], First | None]:
+    """What makes, of the first value of one sample's state, that of each of so many; None where nothing is split."""
+    if size is None:
+        return lambda first: None
+
+    def of_each(first: First) -> First:
+        def make() -> Cell:
+            tags: list[tuple[str, ...]] = []
+
+            def one() -> Any:
+                cell = first()
+                tags.append(cell.tags)
+                return cell.value
+
+            value = vmap(one, axis_size=size)()
+            return Cell(value=value, tags=(tag, *tags[-1]))
+
+        return make
+
+    return of_each
 
 
 def _common_size(cells: dict[State, Cell], wanted: int | None) -> int | None:

@@ -318,3 +318,15 @@ def test_a_model_that_has_traces_of_its_own_is_told():
 
     with pytest.raises(EtirError, match="two different states have the path 'traces'"):
         etir.D_RTRL(Model()).states()
+
+
+def test_lazily_shaped_layers_learn_as_a_batch_by_vmap():
+    def made() -> nn.Module:
+        etir.random.seed(0)
+        return nn.Sequential(nn.Linear(3, 2), nn.LIB(2))
+
+    mapped, batched = made(), made()
+    online, plain = etir.D_RTRL(etir.vmap(mapped)), etir.D_RTRL(batched)
+    for learner in (online, plain):
+        learner.compile_graph(XS[0])
+    assert_same(gradients(online, mapped, XS), gradients(plain, batched, XS))

@@ -267,3 +267,39 @@ def test_nothing_to_map():
     n = State(0)
     with pytest.raises(ValueError, match="axis_size"):
         transform.vmap(lambda: n.value)()
+
+
+class LazyCell(nn.Module):
+    """A state that takes its shape from the input, and begins at random."""
+
+    def __init__(self) -> None:
+        self.w = ParamState(jnp.ones((2, 3)))
+        self.h = HiddenState(lazy=lambda x: random.rand(3))
+
+    def update(self, x):
+        self.h.value = self.h.ensure(x) + x @ self.w.value
+        return self.h.value
+
+
+XS = jnp.arange(24.0).reshape(3, 4, 2)
+
+
+def test_lazily_shaped_states_get_a_first_value_for_each_sample():
+    model = LazyCell()
+    ys = transform.vmap(model)(XS[0])
+    assert repr(model.h) == "HiddenState('h', f64[4,3] per new)"
+    begun = ys - XS[0] @ model.w.value
+    assert len({float(x) for x in begun.ravel()}) == 12
+    assert (transform.vmap(model)(XS[1]) == ys + XS[1] @ model.w.value).all()
+
+
+@pytest.mark.parametrize("wrap", [transform.jit, lambda call: call])
+def test_lazily_shaped_states_inside_a_loop_over_samples(wrap):
+    model = LazyCell()
+    ys = wrap(lambda xs: transform.for_loop(transform.vmap(model), xs))(XS)
+    assert ys.shape == (3, 4, 3)
+    assert jnp.allclose(ys[2] - ys[1], XS[2] @ model.w.value)
+    assert (model.h.value == ys[-1]).all()
+    nested = LazyCell()
+    transform.vmap(transform.vmap(nested))(XS)
+    assert repr(nested.h) == "HiddenState('h', f64[3,4,3] per new per new)"
