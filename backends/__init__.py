@@ -16,6 +16,7 @@ from .initial import InitialLearner, InitialResult
 from .kernels import kernels
 from .learner import Learner, Result, Trained
 from .names import BACKENDS, backend_of
+from .nonfinite import NonFiniteError
 from .pallas import Pallas
 from .sizes import Sizes, sizes_of
 
@@ -58,6 +59,7 @@ __all__ = [
     "InitialResult",
     "Kernel",
     "Learner",
+    "NonFiniteError",
     "Pallas",
     "Result",
     "Sizes",

@@ -27,6 +27,7 @@ from .guards import refuse_through_driver
 from .layout import Layout
 from .losses import Key, StepLoss, check_targets
 from .meshes import Total
+from .nonfinite import Watched, are_finite, watched
 from .results import (
     RESUMED,
     RESUMED_TRAINING,
@@ -72,9 +73,18 @@ class Driven:
 
         return self._checked(check, gradient, 2, roles=SEQUENCE, like=self._like_gradient, totals=1)
 
-    @cached_property
+    @property
     def train(self) -> Checked:
         """`(loss, optimizer, reduction, params, opt_state, carry, xs, targets, signals) -> Trained`, in one scan."""
+        return self._trains[0]
+
+    @property
+    def watched_train(self) -> Checked:
+        """The same `-> Watched`: whether all is finite is looked at in every window."""
+        return self._trains[1]
+
+    @cached_property
+    def _trains(self) -> tuple[Checked, Checked]:
         of = self.arguments
 
         def check(
@@ -102,7 +112,20 @@ class Driven:
             (moving, opt_state, states, traces), losses, aux = found
             return self._trained(flat, moving, opt_state, self.carry(states, traces), losses, aux)
 
-        return self._checked(check, train, 3, roles=TRAINING, like=like_training, totals=2)
+        def watching(
+            loss: Key, optimizer: Key, reduction: str, flat: Arrays, now: Any, arrays: Any, *, total: Total
+        ) -> Watched:
+            functions = self._training(loss, optimizer, reduction, flat, total)
+            functions = watched(*functions, self.engine.calls.hidden_places)
+            opt_state, *rest = now
+            before = (self.trainable.moving(flat), (opt_state, jnp.int32(-1), jnp.int32(0)), *rest)
+            found = train_by_windows(*functions, self.engine.lag.ready, before, arrays, self.window)
+            (moving, (opt_state, bad, at), states, traces), losses, aux = found
+            bad = jnp.where((bad < 0) & ~are_finite(traces), at, bad)
+            return Watched(*self._trained(flat, moving, opt_state, self.carry(states, traces), losses, aux), bad)
+
+        options: dict[str, Any] = {"roles": TRAINING, "like": like_training, "totals": 2}
+        return self._checked(check, train, 3, **options), self._checked(check, watching, 3, **options)
 
     @cached_property
     def resumed_gradient(self) -> Checked:

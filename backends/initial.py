@@ -15,6 +15,7 @@ from ..ir.step import leaf_paths
 from .carry import Carry, InitialCarry
 from .learner import Learner
 from .losses import check_optimizer
+from .nonfinite import NonFiniteError
 from .results import Trained
 
 
@@ -120,16 +121,30 @@ class InitialLearner(Learner):
         return gradient
 
     def train(
-        self, loss: Callable[..., Any], optimizer: Any, *, reduction: str = "sum", resumable: bool = False
+        self,
+        loss: Callable[..., Any],
+        optimizer: Any,
+        *,
+        reduction: str = "sum",
+        resumable: bool = False,
+        on_nonfinite: str = "ignore",
     ) -> Callable[..., Trained]:
         """A function as `Learner.train`'s. Parameters are updated; initial states are left as they are."""
         check_optimizer(optimizer)
-        of_whole = super().train(loss, _OfParams(optimizer), reduction=reduction, resumable=resumable)
+        options: dict[str, Any] = {"reduction": reduction, "resumable": resumable, "on_nonfinite": on_nonfinite}
+        of_whole = super().train(loss, _OfParams(optimizer), **options)
 
         def train(params: Any, opt_state: Any, carry: Any, xs: Any, *targets: Any, **signals: Any) -> Trained:
             whole = WithInitial(params, _initial(carry))
-            found = of_whole(whole, opt_state, _plain(carry), xs, *targets, **signals)
-            return found._replace(params=found.params.given, carry=_carried(found.carry, carry))
+
+            def own(found: Trained) -> Trained:
+                return found._replace(params=found.params.given, carry=_carried(found.carry, carry))
+
+            try:
+                return own(of_whole(whole, opt_state, _plain(carry), xs, *targets, **signals))
+            except NonFiniteError as found:
+                found.trained = own(found.trained)
+                raise
 
         return train
 

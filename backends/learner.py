@@ -29,6 +29,7 @@ from .engine import Engine
 from .guards import refuse_by_carry, refuse_by_initial_states, warn_of_input_credit
 from .layout import Layout, layout
 from .losses import Key, check_loss, check_optimizer, check_order, check_reduction
+from .nonfinite import Call, check_choice, trained_while_finite
 from .results import ALONE, SEQUENCE, STEP, Result, Trained, like_step
 from .sizes import Sizes
 from .timing import device_model, predict
@@ -210,7 +211,13 @@ class Learner:
         return resumed if resumable else gradient
 
     def train(
-        self, loss: Callable[..., Any], optimizer: Any, *, reduction: str = "sum", resumable: bool = False
+        self,
+        loss: Callable[..., Any],
+        optimizer: Any,
+        *,
+        reduction: str = "sum",
+        resumable: bool = False,
+        on_nonfinite: str = "ignore",
     ) -> Callable[..., Trained]:
         """A function `(params, opt_state, carry, xs, *targets) -> Trained`: an update at the end of every window.
 
@@ -221,7 +228,12 @@ class Learner:
 
         A sequence's last window may be shorter, and has its update too. Not so where it is `resumable`: as in `grad`,
         the steps of a window that is not full yet are held in the carry, unless `ends=True` is given to the function.
+
+        `on_nonfinite` says what to do where a state, a trace, a gradient, a loss or a parameter is NaN or infinite:
+        `raise` a `NonFiniteError`, which names it and the step at which it began, and holds as `trained` what the
+        windows before gave; `stop` there, with an EtirWarning that says so, and return that; or `ignore` it.
         """
+        check_choice(on_nonfinite, resumable)
         check_reduction(reduction)
         check_loss(loss)
         check_optimizer(optimizer)
@@ -233,6 +245,8 @@ class Learner:
                 refuse_state(optimizer, params, opt_state)
             own = self._of_carry(carry)._driven
             given = params, opt_state, carry, xs, targets
+            if on_nonfinite != "ignore":
+                return trained_while_finite(own, options, Call(*given, signals), on_nonfinite)
             if not resumable:
                 return own.train(*options, *given, signals)
             ends = bool(signals.pop("ends", False))

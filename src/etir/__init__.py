@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         pp_prop,
     )
     from .api import analyse, compile, emit, plan
-    from .backends import Backend, Carry, Learner, Result, Trained
+    from .backends import Backend, Carry, Learner, NonFiniteError, Result, Trained
     from .checking import check
     from .coupling.primitives import declare_coupling
     from .frontend import (
@@ -86,6 +86,7 @@ __all__ = [
     "HiddenTreeState",
     "Learner",
     "Module",
+    "NonFiniteError",
     "OSTLFeedforward",
     "OSTLRecurrent",
     "OnlineLearner",
@@ -159,6 +160,7 @@ _HOME = {
     "Backend": "backends",
     "Carry": "backends",
     "Learner": "backends",
+    "NonFiniteError": "backends",
     "Result": "backends",
     "Trained": "backends",
     "check": "checking",
