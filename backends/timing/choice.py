@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ...ir.plan.cost import human_bytes, human_seconds
 from ..engine import Engine
 from .device import DeviceModel
-from .prediction import fold_work, window_work
+from .prediction import fold_steps, fold_work, window_work
 
 WINDOWS = (1, 2, 4, 8, 16, 32, 64)
 """The windows that are considered."""
@@ -67,14 +67,14 @@ def priced_folds(engine_of: Callable[[int], Engine], device: DeviceModel) -> dic
     `engine_of` gives the engine for a plan with such a fold. Nothing where there is no choice: no trace is passed over
     at a fold's end, or its history has no room for more than one of them.
     """
-    engines = {engine.longest_fold.steps: engine for engine in map(engine_of, FOLDS)}
+    engines = {fold_steps(engine): engine for engine in map(engine_of, FOLDS)}
     if len(engines) < 2:
         return {}
     found: dict[int, Price] = {}
     for fold, engine in engines.items():
-        work, steps = fold_work(engine)
+        work = fold_work(engine)
         held = sum(engine.bytes_held) + work.fresh
-        found[fold] = Price(seconds=device.running(work) / steps, held=held)
+        found[fold] = Price(seconds=device.running(work) / fold, held=held)
     return found
 
 

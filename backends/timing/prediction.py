@@ -37,7 +37,7 @@ def predict(engine: Engine, device: DeviceModel) -> Seconds:
     The squares of the outputs stand in for the user's loss, and `jax.grad` of a scan says what of the time is not the
     plan's: where the plan does it with less, `reverse` is what is left of it.
     """
-    steps = _fold_steps(engine)
+    steps = fold_steps(engine)
     given = _arguments(engine, steps)
     alone = given[0], given[1], given[3], given[5]
     programs = (lambda *a: _scanned(engine, *a), lambda *a: _gradient(engine, *a))
@@ -53,13 +53,13 @@ def window_work(engine: Engine) -> Work:
     return _work(lambda *a: engine.gradient(_squares, *a), given)
 
 
-def fold_work(engine: Engine) -> tuple[Work, int]:
-    """The work in the gradient of one fold, its weights held, and how many steps that has."""
-    steps = _fold_steps(engine)
-    return _work(lambda *a: engine.gradient(_squares, *a), _arguments(engine, steps)), steps
+def fold_work(engine: Engine) -> Work:
+    """The work in the gradient of one fold, its weights held."""
+    return _work(lambda *a: engine.gradient(_squares, *a), _arguments(engine, fold_steps(engine)))
 
 
-def _fold_steps(engine: Engine) -> int:
+def fold_steps(engine: Engine) -> int:
+    """The steps of a fold, whole windows."""
     window = engine.calls.plan.window
     return max(1, engine.longest_fold.steps // window) * window
 

@@ -141,4 +141,5 @@ CASES = (
     _learner("small LIF", models.lif, "d_rtrl", (64, 16)),
     _learner("LSTM", models.lstm, "d_rtrl", (256, 16)),
     _learner("LIF", models.lif, "e_prop", (512, 16)),
+    _learner("ALIF", models.alif, "e_prop", (512, 16)),
 )
