@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from ...ir.step import leaf_paths
+from ..cell import strong_array
 from ..examples import check_call
 from ..functional import Functional, Values, check_paths
 from . import refusals
@@ -151,20 +152,21 @@ def _indices(model: Any) -> dict[str, Any]:
 
 
 def _state_of(model: Any, name: str, state: Any) -> Any:
-    if state is not None:
-        return state
+    """The state that was given, or that the model was made with, of strong types: it refuses to change its types."""
     try:
-        return eqx.nn.State(model)
+        return jax.tree.map(strong_array, eqx.nn.State(model) if state is None else state)
     except ValueError:
         raise refusals.uninitialised(LIBRARY, f"'{name}' was given without its eqx.nn.State", _MAKE) from None
 
 
 def _with(state: Any, indices: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
-    """A state with other values in it; the one given stays as it is."""
-    new = jax.tree.unflatten(jax.tree.structure(state), jax.tree.leaves(state))
+    """A state with other values in it, of any types; the one given stays as it is."""
+    leaves, structure = jax.tree.flatten(state)
+    places = jax.tree.unflatten(structure, range(len(leaves)))
     for path, index in indices.items():
-        new = new.set(index, values[path])
-    return new
+        for place, value in zip(jax.tree.leaves(places.get(index)), jax.tree.leaves(values[path]), strict=True):
+            leaves[place] = value
+    return jax.tree.unflatten(structure, leaves)
 
 
 def _write(state: Any, model: Any, params: Values, states: Values) -> Any:

@@ -211,6 +211,41 @@ def same(a, b) -> bool:
     return all(np.array_equal(x, y) for (_, x), (_, y) in zip(leaf_paths(a, ""), leaf_paths(b, ""), strict=True))
 
 
+class Normalised(eqx.Module):
+    """A leaky layer behind batch normalisation: statistics in its `eqx.nn.State`, and a counter of a weak type."""
+
+    norm: eqx.nn.BatchNorm
+    dense: eqx.nn.Linear
+    v: eqx.nn.StateIndex
+
+    def __init__(self, key):
+        self.norm = eqx.nn.BatchNorm(4, axis_name="batch", mode="batch")
+        self.dense = eqx.nn.Linear(3, 4, key=key)
+        self.v = eqx.nn.StateIndex(jnp.zeros((2, 4)))
+
+    def __call__(self, x, state):
+        one = lambda x, state: self.norm(self.dense(x), state)  # noqa: E731
+        y, state = jax.vmap(one, axis_name="batch", in_axes=(0, None), out_axes=(0, None))(x, state)
+        v = 0.9 * state.get(self.v) + jnp.tanh(y)
+        return v, state.set(self.v, v)
+
+
+def test_statistics_of_a_batch_are_carried():
+    model, state = eqx.nn.make_with_state(Normalised)(jax.random.key(0))
+    checked = etir.check(model, state, jnp.zeros((2, 3)), on_truncated="ignore")
+    assert checked.holds
+    assert [str(f.label.label) for f in checked if f.label.path.startswith("norm")] == ["exact", "exact"]
+
+
+@pytest.mark.slow
+def test_a_module_that_brainstate_maps_over_samples():
+    cell = brainstate.nn.GRUCell(3, 4)
+    make = lambda: brainstate.nn.init_all_states(cell) and None  # noqa: E731
+    brainstate.transform.vmap_new_states(make, state_tag="new", axis_size=2)()
+    checked = etir.check(brainstate.nn.Vmap(cell, vmap_states="new"), jnp.zeros((2, 3)), on_truncated="ignore")
+    assert checked.holds
+
+
 def test_random_numbers_are_a_state():
     """Dropout draws anew at each step, and begins again where the key does; without `fit` there is none."""
     net = brainstate.nn.Sequential(brainstate.nn.Dropout(0.5), brainstate.nn.ValinaRNNCell(3, 4))
