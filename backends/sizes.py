@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from ..ir.diagnostics import EtirError
-from ..ir.plan.axes import batch_size
+from ..ir.plan.axes import samples
 from ..ir.step import Step
 from ..ir.transition import Transition
 
@@ -94,7 +94,7 @@ def sizes_of(step: Step, transition: Transition, make: Callable[[Step], Learner]
 
     Learned initial states are parameters of the batch's own size, so a learner that has them is for that size alone.
     """
-    size = batch_size(transition)
+    size = samples(transition)
     if size is None or step.again is None or step.signature.initial:
         return None
     place = next(k for k, s in enumerate(step.states) if s.type.carries_credit and s.type.shape[:1] == (size,))

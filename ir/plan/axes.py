@@ -28,6 +28,23 @@ def batch_size(transition: Transition) -> int | None:
     return None
 
 
+def samples(transition: Transition) -> int | None:
+    """The size of the leading axis that is samples, whatever is split or joined along the others; None for none."""
+    for association in transition.associations:
+        if association.union is not None and _has_samples(association):
+            return association.group.shape[0]
+    return batch_size(transition)
+
+
+def _has_samples(association: Association) -> bool:
+    """Whether the leading axis of the site's output, which the weight has not, is that of the group's states."""
+    place = Placement(association)
+    first = association.site.expression.output[:1]
+    if not first or place.targets is None or first in place.weight:
+        return False
+    return any(f.in_axes == f.out_axes == (0,) and f.table is None for f in place.targets.factors)
+
+
 def _has_batch(association: Association) -> bool:
     place = Placement(association)
     output = association.site.expression.output

@@ -62,3 +62,39 @@ def test_what_differs_otherwise_is_refused(learner: Any):
         learner.step(params, carry, xs[0])
     with pytest.raises(etir.EtirError, match="the learner was compiled for"):
         learner.init(params, jax.tree.map(lambda h: h[:, :1], states))
+
+
+def test_gates_that_are_one_product_have_a_batch_too():
+    """As in stock cells: the product's columns are split into gates, and the samples are still its rows."""
+
+    def step(params: Any, states: Any, x: Any) -> Any:
+        z, c = jnp.split(x @ params["w"] + params["b"], 2, -1)
+        z = jax.nn.sigmoid(z)
+        h = z * states["h"] + (1 - z) * jnp.tanh(c)
+        return {"h": h}, h
+
+    draw = np.random.default_rng(0)
+    params = {"w": draw.normal(size=(2, 6)), "b": draw.normal(size=6)}
+    xs, seen = draw.normal(size=(5, 7, 2)), jnp.zeros((4, 3))
+    learner = etir.compile(step, params, {"h": seen}, xs[0, :4], sites="auto", window=2)
+    states = learner.beginning(xs)
+    assert states["h"].shape == (7, 3)
+
+    def total(params: Any) -> Any:
+        return jnp.sum(jax.lax.scan(lambda s, x: step(params, s, x), {"h": jnp.zeros((7, 3))}, xs)[1] ** 2)
+
+    found = learner.grad(lambda y: jnp.sum(y**2))(params, learner.init(params, states), xs).grads
+    assert {label.label for label in learner.certificate} == {"exact"}
+    assert differing(by_path(found), by_path(jax.grad(total)(params)), EXACT) == {}
+    assert np.array_equal(learner.predict(params, None, xs)[1], learner.predict(params, states, xs)[1])
+
+
+def test_a_model_of_one_sample_has_no_batch():
+    def step(params: Any, states: Any, x: Any) -> Any:
+        h = 0.9 * states["h"] + etir.matmul(x, params["w"])
+        return {"h": h}, h
+
+    learner = etir.compile(step, {"w": jnp.ones((2, 3))}, {"h": jnp.zeros(3)}, jnp.ones(2))
+    assert learner.beginning(jnp.ones((5, 4)))["h"].shape == (3,)
+    with pytest.raises(etir.EtirError, match="the learner was compiled for"):
+        learner.predict(None, None, jnp.ones((5, 4)))
