@@ -49,7 +49,7 @@ class Arguments:
     def states(self, tree: Any) -> Arrays:
         """The leaves of the states."""
         structure = self._signature.states
-        is_carry = isinstance(tree, tuple) and len(tree) in (2, 3) and jax.tree.structure(tree[0]) == structure
+        is_carry = isinstance(tree, tuple) and 2 <= len(tree) <= 4 and jax.tree.structure(tree[0]) == structure
         help = "give the carry's states: carry.states" if is_carry else None
         return _checked(_leaves(tree, structure, self._states, "states", help=help), self._states)
 
