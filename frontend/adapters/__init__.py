@@ -6,7 +6,7 @@ import importlib
 from typing import Any
 
 from .adapted import Adapted
-from .explicit import from_brainstate, from_equinox, from_nnx, from_penzai, from_spyx
+from .explicit import from_brainstate, from_equinox, from_haiku, from_linen, from_nnx, from_penzai, from_spyx
 
 __all__ = [
     "LIBRARIES",
@@ -14,6 +14,8 @@ __all__ = [
     "adapted",
     "from_brainstate",
     "from_equinox",
+    "from_haiku",
+    "from_linen",
     "from_nnx",
     "from_penzai",
     "from_spyx",
@@ -23,7 +25,9 @@ __all__ = [
 LIBRARIES = {
     "brainstate": "brainstate",
     "equinox": "equinox",
+    "flax.linen": "linen",
     "flax.nnx": "nnx",
+    "haiku": "haiku",
     "penzai": "penzai",
     "spyx": "spyx",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from .adapted import Adapted
@@ -62,6 +62,41 @@ def from_spyx(model: Any, state: Any = None) -> Adapted:
     else, are as `from_nnx` has them. Raises EtirError for anything that takes no such step.
     """
     return _adapter("spyx").adapt(model, state)
+
+
+def from_linen(
+    module: Any,
+    variables: Any = None,
+    *,
+    carry: Any = None,
+    rngs: Mapping[str, Any] | None = None,
+    method: str | Callable[..., Any] | None = None,
+    **options: Any,
+) -> Adapted:
+    """A flax.linen module and its variables, as `etir.compile` takes them; a bound module has its own.
+
+    One step is `module.apply(variables, *inputs, method=method, **options)`, so `train=True` or `deterministic=False`
+    go here. Parameters are the tree `variables["params"]`, states all other collections, which the step may write;
+    `rngs` are the keys of the streams that it draws from, `{"dropout": key}`, split at every step. A
+    `linen.RNNCellBase` is called with a carry first, and returns the new one and its output; it begins as
+    `initialize_carry` makes it for the batch of x. With `carry`, so is any module. Raises EtirError for anything that
+    takes no such step.
+    """
+    return _adapter("linen").adapt(module, variables, carry=carry, rngs=rngs, method=method, **options)
+
+
+def from_haiku(
+    transformed: Any, params: Any = None, state: Any = None, *, carry: Any = None, rng: Any = None, **options: Any
+) -> Adapted:
+    """A function that dm-haiku has transformed and its parameters, as `etir.compile` takes them.
+
+    One step is `transformed.apply(params, rng, *inputs, **options)`, or, of `hk.transform_with_state`, with `state`
+    behind `params`: so `is_training=True` goes here. `rng` is a key that is split at every step. A function that takes
+    one argument more than there are inputs is given a state last, and returns its output and the new state, as an
+    `hk.RNNCore` does; it begins as the core's `initial_state` makes it for the batch of x, or as `carry`. Raises
+    EtirError for anything that takes no such step.
+    """
+    return _adapter("haiku").adapt(transformed, params, state, carry=carry, rng=rng, **options)
 
 
 def _adapter(name: str) -> Any:

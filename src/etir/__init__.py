@@ -43,7 +43,15 @@ if TYPE_CHECKING:
         random,
         transform,
     )
-    from .frontend.adapters import from_brainstate, from_equinox, from_nnx, from_penzai, from_spyx
+    from .frontend.adapters import (
+        from_brainstate,
+        from_equinox,
+        from_haiku,
+        from_linen,
+        from_nnx,
+        from_penzai,
+        from_spyx,
+    )
     from .frontend.transform import vmap
     from .groups import HiddenGroup, find_hidden_groups_from_module, show_graph, write_graph
     from .ir.diagnostics import Diagnostic, EtirError, EtirWarning
@@ -114,6 +122,8 @@ __all__ = [
     "fit",
     "from_brainstate",
     "from_equinox",
+    "from_haiku",
+    "from_linen",
     "from_nnx",
     "from_penzai",
     "from_spyx",
@@ -167,6 +177,8 @@ _HOME = {
     "declare_coupling": "coupling.primitives",
     "from_brainstate": "frontend.adapters",
     "from_equinox": "frontend.adapters",
+    "from_haiku": "frontend.adapters",
+    "from_linen": "frontend.adapters",
     "from_nnx": "frontend.adapters",
     "from_penzai": "frontend.adapters",
     "from_spyx": "frontend.adapters",

@@ -1,0 +1,137 @@
+"""flax.linen: modules whose values live in collections beside them, and cells whose carry is passed by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import jax
+from flax import errors, linen
+from flax.core import unfreeze
+
+from ..functional import Functional
+from . import refusals
+from .adapted import CARRY, Adapted, functional
+
+LIBRARY = "flax.linen"
+_BUFFERS = "batch_stats"
+"""The collection that a step writes and no later step learns through."""
+_STREAMS = "rngs"
+
+_CALL = "variables = module.init(key, ...); etir.compile(module, variables, x)"
+_CELL = "give the cell and its variables, with the x of one step; the learner runs over the sequence"
+_SEQUENCES = (linen.RNN, linen.Bidirectional)
+
+
+def adapt(
+    module: Any,
+    variables: Any = None,
+    *,
+    carry: Any,
+    rngs: Mapping[str, Any] | None,
+    method: str | Callable[..., Any] | None,
+    **options: Any,
+) -> Adapted:
+    """`etir.from_linen`."""
+    if not isinstance(module, linen.Module):
+        found = f"the class '{module.__name__}'" if isinstance(module, type) else f"a {type(module).__name__}"
+        raise refusals.wrong_kind(LIBRARY, f"{found} was given where a linen.Module is wanted", _CALL)
+    name = type(module).__name__
+    if isinstance(module, _SEQUENCES):
+        raise refusals.whole_sequence(LIBRARY, f"the module is a linen.{name}", _CELL)
+    if variables is None and module.scope is not None:
+        module, variables = module.unbind()
+    if not isinstance(variables, Mapping):
+        found = "without its variables" if variables is None else f"with a {type(variables).__name__} as its variables"
+        raise refusals.uninitialised(LIBRARY, f"'{name}' was given {found}", _CALL)
+    if not all(isinstance(collection, Mapping) for collection in variables.values()):
+        found = f"'{name}' was given variables that are no collections"
+        raise refusals.uninitialised(LIBRARY, found, "give the whole of what module.init returned: {'params': ...}")
+    held = unfreeze(variables) if not isinstance(variables, dict) else dict(variables)
+    call = partial(_apply, module, method=method, **options)
+    return Adapted(
+        library=LIBRARY, name=name, functional=partial(_functional, module, held, call, carry, dict(rngs or {}))
+    )
+
+
+def recognise(model: Any, args: tuple[Any, ...]) -> tuple[Adapted, tuple[Any, ...]] | None:
+    """The module with its variables, and the inputs behind them; a bound module has them."""
+    if callable(model) and not isinstance(model, (type, linen.Module)):
+        return None
+    bound = isinstance(model, linen.Module) and model.scope is not None
+    variables, inputs = (None, args) if bound or not args else (args[0], args[1:])
+    return adapt(model, variables, carry=None, rngs=None, method=None), inputs
+
+
+def _apply(module: Any, variables: Any, *inputs: Any, **options: Any) -> Any:
+    """`module.apply`, where what it lacks is said in our words."""
+    name = type(module).__name__
+    try:
+        return module.apply(variables, *inputs, **options)
+    except errors.InvalidRngError as lack:
+        help = 'give it a key for each stream: etir.from_linen(module, variables, rngs={"dropout": jax.random.key(0)})'
+        raise refusals.uninitialised(
+            LIBRARY, f"'{name}' draws random numbers without a key: {_said(lack)}", help
+        ) from lack
+    except (errors.ScopeCollectionNotFound, errors.ScopeParamNotFoundError, errors.ScopeVariableNotFoundError) as lack:
+        raise refusals.uninitialised(LIBRARY, f"'{name}' lacks variables: {_said(lack)}", _CALL) from lack
+
+
+def _said(exception: Exception) -> str:
+    """The first sentence of an exception of flax."""
+    return str(exception).partition("(https://")[0].strip().rstrip(".")
+
+
+def _functional(
+    module: Any, variables: Any, call: Callable[..., Any], carry: Any, rngs: dict[str, Any], *inputs: Any
+) -> Functional:
+    takes_carry = carry is not None or isinstance(module, linen.RNNCellBase)
+    if takes_carry and carry is None:
+        carry = module.initialize_carry(jax.random.key(0), inputs[0].shape)
+    collections = {name: tree for name, tree in variables.items() if name != "params"}
+    beside = ({CARRY: carry} if takes_carry else {}) | ({_STREAMS: rngs} if rngs else {})
+
+    def step(params: Any, states: Any, *inputs: Any) -> tuple[dict[str, Any], Any]:
+        held = {name: states[name] for name in collections}
+        keys = {name: jax.random.split(key) for name, key in states.get(_STREAMS, {}).items()}
+        given = (states[CARRY], *inputs) if takes_carry else inputs
+        drawn = {name: pair[1] for name, pair in keys.items()}
+        returned, now = call({"params": params, **held}, *given, mutable=list(held), rngs=drawn)
+        now = {**held, **now}
+        if takes_carry:
+            now[CARRY], returned = returned
+        if keys:
+            now[_STREAMS] = {name: pair[0] for name, pair in keys.items()}
+        return {path: now[path] for path in states}, returned
+
+    name = type(module).__name__
+    return functional(
+        step,
+        dict(variables.get("params", {})),
+        {**collections, **beside},
+        inputs,
+        library=LIBRARY,
+        name=name,
+        called=type(module).__call__,
+        buffers=lambda path: path.startswith(f"{_BUFFERS}."),
+        write=partial(_write, variables),
+        stateless=partial(_stateless, name),
+    )
+
+
+def _write(variables: Mapping[str, Any], model: Any, params: Any, states: Mapping[str, Any]) -> dict[str, Any]:
+    """The variables with these values: those given, or, for the module, those that it was compiled with."""
+    if not isinstance(model, (Mapping, linen.Module)):
+        help = "give it the module, or its variables"
+        raise refusals.wrong_kind(LIBRARY, f"write_back was given a {type(model).__name__}", help)
+    old = model if isinstance(model, Mapping) else variables
+    return {**old, "params": params, **{name: states[name] for name in variables if name in states}}
+
+
+def _stateless(name: str) -> Exception:
+    help = (
+        "keep the state in a variable of a collection that the step writes; or pass it by hand, as "
+        "module(carry, x) -> (carry, y): etir.compile(etir.from_linen(module, variables, carry=jnp.zeros(...)), x)"
+    )
+    return refusals.stateless(LIBRARY, name, help)
