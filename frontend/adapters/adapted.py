@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from ...ir.step import leaf_paths
 from ...ir.types import TensorType
 from ..examples import as_arrays
 from ..functional import Functional
+from . import refusals
 
 CARRY = "carry"
 """The path of the states that a cell is given and returns, beside those that it holds."""
@@ -64,6 +66,25 @@ def functional(
         write=write,
         sites="auto",
     )
+
+
+def check_inputs(
+    library: str, name: str, function: Callable[..., Any], inputs: tuple[Any, ...], options: Any, *, carry: bool = False
+) -> None:
+    """Raise EtirError where `function`, a step of the model called `name`, does not take these inputs.
+
+    With `carry`, it takes one value more: the states that are passed by hand.
+    """
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(*((None,) * carry), *inputs, **options)
+    except TypeError as mismatch:
+        bare = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+        call = f"{name}{inspect.Signature(bare)}"
+        raise refusals.wrong_inputs(library, call, len(inputs), str(mismatch), carry=carry) from None
 
 
 def _given_back(

@@ -13,10 +13,12 @@ import jax.numpy as jnp
 
 from ..functional import Functional
 from . import refusals
-from .adapted import CARRY, Adapted, functional
+from .adapted import CARRY, Adapted, check_inputs, functional
 
 LIBRARY = "haiku"
 _KEY = "rng"
+_NAME = "model"
+"""What haiku transforms has lost its name."""
 _TRANSFORMED = (hk.Transformed, hk.TransformedWithState)
 
 _CALL = (
@@ -36,9 +38,7 @@ class _Begun(Exception):  # noqa: N818 (no error: what was looked for has been f
 def adapt(transformed: Any, params: Any = None, state: Any = None, *, carry: Any, rng: Any, **options: Any) -> Adapted:
     """`etir.from_haiku`."""
     if not isinstance(transformed, _TRANSFORMED):
-        kind = type(transformed).__name__
-        found = "a function that is not transformed" if inspect.isroutine(transformed) else f"a {kind}"
-        raise refusals.wrong_kind(LIBRARY, f"{found} was given where hk.transform's result is wanted", _CALL)
+        raise refusals.wrong_kind(LIBRARY, transformed, "the result of hk.transform", _CALL)
     stateful = isinstance(transformed, hk.TransformedWithState)
     if not isinstance(params, Mapping):
         raise refusals.uninitialised(LIBRARY, "the transformed function was given without its parameters", _CALL)
@@ -46,22 +46,16 @@ def adapt(transformed: Any, params: Any = None, state: Any = None, *, carry: Any
         found = "hk.transform_with_state's result was given without its state"
         lacks = found if stateful else "hk.transform's result keeps no state, and one was given"
         raise refusals.uninitialised(LIBRARY, lacks, _CALL)
-    call = partial(_apply, transformed, options)
-    make = partial(_functional, transformed, dict(params), dict(state or {}), call, carry, rng)
-    return Adapted(library=LIBRARY, name=_name(transformed), functional=make)
+    make = partial(_functional, transformed, dict(params), dict(state or {}), options, carry, rng)
+    return Adapted(library=LIBRARY, name=_NAME, functional=make)
 
 
 def recognise(model: Any, args: tuple[Any, ...]) -> tuple[Adapted, tuple[Any, ...]] | None:
     """The transformed function with its parameters and its state, and the inputs behind them."""
-    if not isinstance(model, _TRANSFORMED):
+    if callable(model) and not isinstance(model, type):
         return None
     held = 2 if isinstance(model, hk.TransformedWithState) else 1
     return adapt(model, *args[:held], carry=None, rng=None), args[held:]
-
-
-def _name(transformed: Any) -> str:
-    name = getattr(transformed.apply, "__name__", "apply")
-    return "model" if name == "apply_fn" else name
 
 
 def _apply(transformed: Any, options: Mapping[str, Any], params: Any, state: Any, rng: Any, *inputs: Any) -> Any:
@@ -88,12 +82,15 @@ def _functional(
     transformed: Any,
     params: dict[str, Any],
     state: dict[str, Any],
-    call: Callable[..., Any],
+    options: dict[str, Any],
     carry: Any,
     rng: Any,
     *inputs: Any,
 ) -> Functional:
-    takes_carry = carry is not None or _takes_carry(transformed, len(inputs))
+    called = partial(transformed.init, None)
+    takes_carry = carry is not None or _takes_carry(called, len(inputs))
+    check_inputs(LIBRARY, _NAME, called, inputs, options, carry=takes_carry)
+    call = partial(_apply, transformed, options)
     if takes_carry and carry is None:
         carry = _initial(partial(call, params, state, rng), inputs)
     beside = ({CARRY: carry} if takes_carry else {}) | ({} if rng is None else {_KEY: rng})
@@ -119,7 +116,7 @@ def _functional(
         {**state, **beside},
         inputs,
         library=LIBRARY,
-        name=_name(transformed),
+        name=_NAME,
         called=transformed.apply,
         buffers=partial(_is_average, state),
         write=partial(_write, tuple(state)),
@@ -127,12 +124,11 @@ def _functional(
     )
 
 
-def _takes_carry(transformed: Any, inputs: int) -> bool:
-    """Whether the function takes one argument more than there are inputs: the state of a core."""
+def _takes_carry(called: Callable[..., Any], inputs: int) -> bool:
+    """Whether a function takes one argument more than there are inputs: the state of a core."""
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    parameters = [p for p in inspect.signature(transformed.init).parameters.values() if p.kind in kinds]
-    required = [p for p in parameters if p.default is inspect.Parameter.empty]
-    return len(required) == inputs + 2  # the key and the state
+    parameters = [p for p in inspect.signature(called).parameters.values() if p.kind in kinds]
+    return len([p for p in parameters if p.default is p.empty]) == inputs + 1 > 1
 
 
 def _initial(call: Callable[..., Any], inputs: tuple[Any, ...]) -> Any:
@@ -159,6 +155,8 @@ def _initial(call: Callable[..., Any], inputs: tuple[Any, ...]) -> Any:
             call(*zeros, None)
     except _Begun as begun:
         return begun.carry
+    except (TypeError, ValueError, AttributeError, IndexError):  # of the function's own, which has no state to go on
+        raise _unknown() from None
     raise _unknown()
 
 
@@ -199,4 +197,4 @@ def _stateless() -> Exception:
         "keep the state with hk.set_state and transform with hk.transform_with_state; or take one core's step, as "
         "hk.transform(lambda x, state: core(x, state)), where hk.dynamic_unroll runs over a whole sequence"
     )
-    return refusals.stateless(LIBRARY, "model", help)
+    return refusals.stateless(LIBRARY, _NAME, help)

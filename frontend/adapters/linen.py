@@ -12,7 +12,7 @@ from flax.core import unfreeze
 
 from ..functional import Functional
 from . import refusals
-from .adapted import CARRY, Adapted, functional
+from .adapted import CARRY, Adapted, check_inputs, functional
 
 LIBRARY = "flax.linen"
 _BUFFERS = "batch_stats"
@@ -20,6 +20,7 @@ _BUFFERS = "batch_stats"
 _STREAMS = "rngs"
 
 _CALL = "variables = module.init(key, ...); etir.compile(module, variables, x)"
+_WHOLE = "give the whole of what module.init returned, {'params': ...}"
 _CELL = "give the cell and its variables, with the x of one step; the learner runs over the sequence"
 _SEQUENCES = (linen.RNN, linen.Bidirectional)
 
@@ -35,24 +36,19 @@ def adapt(
 ) -> Adapted:
     """`etir.from_linen`."""
     if not isinstance(module, linen.Module):
-        found = f"the class '{module.__name__}'" if isinstance(module, type) else f"a {type(module).__name__}"
-        raise refusals.wrong_kind(LIBRARY, f"{found} was given where a linen.Module is wanted", _CALL)
+        raise refusals.wrong_kind(LIBRARY, module, "a linen.Module", _CALL)
     name = type(module).__name__
     if isinstance(module, _SEQUENCES):
         raise refusals.whole_sequence(LIBRARY, f"the module is a linen.{name}", _CELL)
     if variables is None and module.scope is not None:
         module, variables = module.unbind()
     if not isinstance(variables, Mapping):
-        found = "without its variables" if variables is None else f"with a {type(variables).__name__} as its variables"
-        raise refusals.uninitialised(LIBRARY, f"'{name}' was given {found}", _CALL)
+        raise refusals.uninitialised(LIBRARY, f"'{name}' was given without its variables", _CALL)
     if not all(isinstance(collection, Mapping) for collection in variables.values()):
-        found = f"'{name}' was given variables that are no collections"
-        raise refusals.uninitialised(LIBRARY, found, "give the whole of what module.init returned: {'params': ...}")
-    held = unfreeze(variables) if not isinstance(variables, dict) else dict(variables)
-    call = partial(_apply, module, method=method, **options)
-    return Adapted(
-        library=LIBRARY, name=name, functional=partial(_functional, module, held, call, carry, dict(rngs or {}))
-    )
+        raise refusals.uninitialised(LIBRARY, f"'{name}' was given variables that are no collections", _WHOLE)
+    whole: Any = variables
+    make = partial(_functional, module, unfreeze(whole), method, options, carry, dict(rngs or {}))
+    return Adapted(library=LIBRARY, name=name, functional=make)
 
 
 def recognise(model: Any, args: tuple[Any, ...]) -> tuple[Adapted, tuple[Any, ...]] | None:
@@ -75,7 +71,8 @@ def _apply(module: Any, variables: Any, *inputs: Any, **options: Any) -> Any:
             LIBRARY, f"'{name}' draws random numbers without a key: {_said(lack)}", help
         ) from lack
     except (errors.ScopeCollectionNotFound, errors.ScopeParamNotFoundError, errors.ScopeVariableNotFoundError) as lack:
-        raise refusals.uninitialised(LIBRARY, f"'{name}' lacks variables: {_said(lack)}", _CALL) from lack
+        help = _CALL if variables["params"] else _WHOLE
+        raise refusals.uninitialised(LIBRARY, f"'{name}' lacks variables: {_said(lack)}", help) from lack
 
 
 def _said(exception: Exception) -> str:
@@ -84,9 +81,17 @@ def _said(exception: Exception) -> str:
 
 
 def _functional(
-    module: Any, variables: Any, call: Callable[..., Any], carry: Any, rngs: dict[str, Any], *inputs: Any
+    module: Any,
+    variables: Any,
+    method: str | Callable[..., Any] | None,
+    options: dict[str, Any],
+    carry: Any,
+    rngs: dict[str, Any],
+    *inputs: Any,
 ) -> Functional:
-    takes_carry = carry is not None or isinstance(module, linen.RNNCellBase)
+    name, takes_carry = type(module).__name__, carry is not None or isinstance(module, linen.RNNCellBase)
+    bound = partial(method, module) if callable(method) else getattr(module, method or "__call__")
+    check_inputs(LIBRARY, name, bound, inputs, options, carry=takes_carry)
     if takes_carry and carry is None:
         carry = module.initialize_carry(jax.random.key(0), inputs[0].shape)
     collections = {name: tree for name, tree in variables.items() if name != "params"}
@@ -97,7 +102,8 @@ def _functional(
         keys = {name: jax.random.split(key) for name, key in states.get(_STREAMS, {}).items()}
         given = (states[CARRY], *inputs) if takes_carry else inputs
         drawn = {name: pair[1] for name, pair in keys.items()}
-        returned, now = call({"params": params, **held}, *given, mutable=list(held), rngs=drawn)
+        chosen = {"method": method, "mutable": list(held), "rngs": drawn, **options}
+        returned, now = _apply(module, {"params": params, **held}, *given, **chosen)
         now = {**held, **now}
         if takes_carry:
             now[CARRY], returned = returned
@@ -105,7 +111,6 @@ def _functional(
             now[_STREAMS] = {name: pair[0] for name, pair in keys.items()}
         return {path: now[path] for path in states}, returned
 
-    name = type(module).__name__
     return functional(
         step,
         dict(variables.get("params", {})),
@@ -113,7 +118,7 @@ def _functional(
         inputs,
         library=LIBRARY,
         name=name,
-        called=type(module).__call__,
+        called=bound,
         buffers=lambda path: path.startswith(f"{_BUFFERS}."),
         write=partial(_write, variables),
         stateless=partial(_stateless, name),
@@ -123,8 +128,8 @@ def _functional(
 def _write(variables: Mapping[str, Any], model: Any, params: Any, states: Mapping[str, Any]) -> dict[str, Any]:
     """The variables with these values: those given, or, for the module, those that it was compiled with."""
     if not isinstance(model, (Mapping, linen.Module)):
-        help = "give it the module, or its variables"
-        raise refusals.wrong_kind(LIBRARY, f"write_back was given a {type(model).__name__}", help)
+        call = "variables = learner.write_back(variables, params, carry.states)"
+        raise refusals.wrong_kind(LIBRARY, model, "a linen.Module, or its variables,", call)
     old = model if isinstance(model, Mapping) else variables
     return {**old, "params": params, **{name: states[name] for name in variables if name in states}}
 

@@ -10,7 +10,7 @@ from flax import nnx
 
 from ..functional import Functional, check_paths
 from . import refusals
-from .adapted import CARRY, Adapted, functional
+from .adapted import CARRY, Adapted, check_inputs, functional
 
 LIBRARY = "flax.nnx"
 _BUFFERS = (nnx.BatchStat, nnx.Intermediate)
@@ -25,14 +25,9 @@ def adapt(model: Any, *, carry: Any, method: str | Callable[..., Any] | None, wr
     if isinstance(model, (nnx.RNN, nnx.Bidirectional)):
         raise refusals.whole_sequence(LIBRARY, f"the model is an nnx.{type(model).__name__}", _CELL)
     if not isinstance(model, nnx.Module):
-        found = f"the class '{model.__name__}'" if isinstance(model, type) else f"a {type(model).__name__}"
-        raise refusals.wrong_kind(LIBRARY, f"{found} was given where an nnx.Module is wanted", _CALL)
-    call = partial(_called(method), **options)
-    return Adapted(
-        library=LIBRARY,
-        name=type(model).__name__,
-        functional=partial(_functional, model, call, carry, nnx.Param if wrt is None else wrt),
-    )
+        raise refusals.wrong_kind(LIBRARY, model, "an nnx.Module", _CALL)
+    make = partial(_functional, model, method, options, carry, nnx.Param if wrt is None else wrt)
+    return Adapted(library=LIBRARY, name=type(model).__name__, functional=make)
 
 
 def recognise(model: Any, args: tuple[Any, ...]) -> tuple[Adapted, tuple[Any, ...]] | None:
@@ -42,14 +37,20 @@ def recognise(model: Any, args: tuple[Any, ...]) -> tuple[Adapted, tuple[Any, ..
     return adapt(model, carry=None, method=None, wrt=None), args
 
 
-def _called(method: str | Callable[..., Any] | None) -> Callable[..., Any]:
-    if callable(method):
-        return method
-    return lambda model, *inputs, **options: getattr(model, method or "__call__")(*inputs, **options)
+def _bound(model: Any, method: str | Callable[..., Any] | None) -> Callable[..., Any]:
+    return partial(method, model) if callable(method) else getattr(model, method or "__call__")
 
 
-def _functional(model: Any, call: Callable[..., Any], carry: Any, wrt: Any, *inputs: Any) -> Functional:
-    takes_carry = carry is not None or isinstance(model, nnx.RNNCellBase)
+def _functional(
+    model: Any,
+    method: str | Callable[..., Any] | None,
+    options: dict[str, Any],
+    carry: Any,
+    wrt: Any,
+    *inputs: Any,
+) -> Functional:
+    name, takes_carry = type(model).__name__, carry is not None or isinstance(model, nnx.RNNCellBase)
+    check_inputs(LIBRARY, name, _bound(model, method), inputs, options, carry=takes_carry)
     if takes_carry and carry is None:
         carry = model.initialize_carry(inputs[0].shape, nnx.Rngs(0))
     graph, weights, rest = nnx.split(model, wrt, ...)
@@ -59,7 +60,8 @@ def _functional(model: Any, call: Callable[..., Any], carry: Any, wrt: Any, *inp
 
     def step(params: dict[str, Any], states: dict[str, Any], *inputs: Any) -> tuple[dict[str, Any], Any]:
         inner = nnx.merge(graph, _with(weights, params), _with(rest, states))
-        returned = call(inner, states[CARRY], *inputs) if takes_carry else call(inner, *inputs)
+        given = (states[CARRY], *inputs) if takes_carry else inputs
+        returned = _bound(inner, method)(*given, **options)
         after, now = map(_values, nnx.split(inner, wrt, ...)[1:])
         _refuse_changes(params, states, after, now)
         if takes_carry:
@@ -72,8 +74,8 @@ def _functional(model: Any, call: Callable[..., Any], carry: Any, wrt: Any, *inp
         states,
         inputs,
         library=LIBRARY,
-        name=type(model).__name__,
-        called=type(model).__call__,
+        name=name,
+        called=_bound(model, method),
         buffers={path for path, variable in _variables(rest) if isinstance(variable, _BUFFERS)}.__contains__,
         write=partial(_write, wrt),
         stateless=partial(_stateless, model),
@@ -115,7 +117,7 @@ def _refuse_changes(
 def _write(wrt: Any, model: Any, params: Mapping[str, Any], states: Mapping[str, Any]) -> Any:
     """`nnx.update` of the model; a carry that is passed by hand is not in it."""
     if not isinstance(model, nnx.Module):
-        raise refusals.wrong_kind(LIBRARY, f"write_back was given a {type(model).__name__}", "give it the nnx.Module")
+        raise refusals.wrong_kind(LIBRARY, model, "an nnx.Module", "learner.write_back(model, params, carry.states)")
     _, weights, rest = nnx.split(model, wrt, ...)
     given = {path: value for path, value in states.items() if path != CARRY}
     check_paths("write_back", {**params, **given}, [*_values(weights), *_values(rest)])

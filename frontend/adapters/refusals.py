@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 from ...ir.diagnostics import EtirError, error
+from .libraries import LIBRARIES, library_of
 
 
-def wrong_kind(library: str, found: str, call: str) -> EtirError:
-    """Something of a library, or handed to its adapter, that is no model of which one step can be taken."""
-    return error("model-kind", f"{library}: {found}", help=call)
+def wrong_kind(library: str, given: object, wanted: str, call: str) -> EtirError:
+    """Something that is no model of the library of which one step can be taken."""
+    home = library_of(given)
+    name = given.__name__ if isinstance(given, type) else type(given).__name__
+    kind = "the class " if isinstance(given, type) else ""
+    found = f"{kind}'{name}'{f' of {home}' if home not in (None, library) else ''}"
+    other = f"use etir.from_{LIBRARIES[home]}" if home not in (None, library) else call
+    return error("model-kind", f"{library}: {found} was given where {wanted} is wanted", help=other)
+
+
+def wrong_inputs(library: str, call: str, count: int, why: str, *, carry: bool) -> EtirError:
+    """A step cannot be called with the inputs that were given."""
+    fit = "the input given does" if count == 1 else f"the {count} inputs given do"
+    message = f"{fit} not fit '{call}'" if count else f"no input was given to '{call}'"
+    by_hand = f"; states that are passed by hand are given as etir.from_{LIBRARIES[library]}(..., carry=...)"
+    help = f"give an example of every input of one step{'' if carry else by_hand}"
+    return error("step-arguments", f"{library}: {message}", notes=[why], help=help)
 
 
 def whole_sequence(library: str, found: str, call: str) -> EtirError:
@@ -29,9 +44,7 @@ def stateless(library: str, name: str, call: str) -> EtirError:
 def new_states(library: str, paths: list[str], call: str) -> EtirError:
     """A call of a model makes states that were not there before it."""
     named = ", ".join(f"'{path}'" for path in paths)
-    return error(
-        "model-uninitialised", f"{library}: one step makes the states {named}, which were not there", help=call
-    )
+    return uninitialised(library, f"one step makes the states {named}, which were not there before", call)
 
 
 def written_weights(library: str, paths: list[str], call: str) -> EtirError:

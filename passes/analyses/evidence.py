@@ -325,14 +325,18 @@ class Evidence:
 
     @cached_property
     def _buffer_reach(self) -> list[tuple[State, set[Any]]]:
-        """The buffers that the step reads, each with every source that reaches it."""
+        """The buffers that come to a hidden state or an output at some step, each with every source that reaches it."""
         buffers = [state for state in self.transition.states if state.kind is StateKind.BUFFER]
         if not buffers:
             return []
+        waiting = {b: self.flow.reaching([self.variables[b][1]]) for b in buffers}
         body = self.transition.region(STEP).body
         read = self.flow.reaching([*self.after_hidden, *jx.outvars(body)[len(self.transition.states) :]])
-        read |= {s for b in buffers for s in self.flow.reaching([self.variables[b][1]])}
-        return [(b, self.flow.reaching([self.variables[b][1]])) for b in buffers if self.variables[b][0] in read]
+        found: list[tuple[State, set[Any]]] = []
+        while arrived := [b for b in waiting if self.variables[b][0] in read]:
+            found += [(b, waiting.pop(b)) for b in arrived]
+            read = read.union(*(reached_from for _, reached_from in found))
+        return sorted(found, key=lambda each: buffers.index(each[0]))
 
 
 def _names(states: Iterable[State]) -> str:

@@ -152,6 +152,20 @@ def test_a_buffer_that_nothing_reads_loses_no_credit():
     assert labels(transition) == '"W" exact "every path from it to a hidden state is traced"'
 
 
+@pytest.mark.parametrize(("read", "label"), [("0", "exact"), ("s['other'].sum()", "approximate")])
+def test_buffers_that_only_feed_each_other_lose_no_credit_until_something_else_reads_them(read: str, label: str):
+    """Running statistics, as batch normalisation keeps them."""
+    source = f"""
+    def step(p, s, x):
+        z = etir.matmul(x, p["W"])
+        mean = 0.9 * s["mean"] + 0.1 * z
+        return {{"h": 0.5 * s["h"] + z, "mean": mean, "other": s["mean"] + s["other"]}}, s["h"] + {read}
+    """
+    states = {"h": "f32[4]", "mean": "f32[4]", "other": "f32[4]"}
+    transition = etir.analyse(lowered(source, {"W": "f32[3,4]"}, states, "f32[3]", buffers=("mean", "other")))
+    assert labels(transition).split()[1] == label
+
+
 HOSTILE = {
     "a weight that is a state's new value": (
         'return {"h": 0.5 * s["h"] * s["g"] + etir.bias(jnp.sin(x @ jnp.ones((3, 4))), p["b"]), "g": p["b"]}, s["h"]',
