@@ -29,8 +29,7 @@ _INITIALISE = "make them first: brainstate.nn.init_all_states(model), or init_al
 def adapt(model: Any, **environment: Any) -> Adapted:
     """`etir.from_brainstate`."""
     if not isinstance(model, brainstate.nn.Module):
-        found = f"the class '{model.__name__}'" if isinstance(model, type) else f"a {type(model).__name__}"
-        raise refusals.wrong_kind(LIBRARY, f"{found} was given where a brainstate.nn.Module is wanted", _CALL)
+        raise refusals.wrong_kind(LIBRARY, model, "a brainstate.nn.Module", _CALL)
     settings = {**environ.all(), **environment}
     within = {name: value for name, value in settings.items() if name not in _OF_JAX}
     return Adapted(library=LIBRARY, name=type(model).__name__, functional=partial(_functional, model, within))

@@ -30,8 +30,7 @@ _MAKE = (
 def adapt(model: Any, state: Any, **options: Any) -> Adapted:
     """`etir.from_equinox`."""
     if not isinstance(model, eqx.Module):
-        found = f"the class '{model.__name__}'" if isinstance(model, type) else f"a {type(model).__name__}"
-        raise refusals.wrong_kind(LIBRARY, f"{found} was given where an eqx.Module is wanted", _CALL)
+        raise refusals.wrong_kind(LIBRARY, model, "an eqx.Module", _CALL)
     name = type(model).__name__
     make: Callable[..., Functional]
     if isinstance(model, _CELLS):
@@ -91,7 +90,7 @@ def _of_carry(model: Any, state: Any, options: Mapping[str, Any], *inputs: Any) 
             return {CARRY: returned}, returned
         name, found = type(model).__name__, jax.tree.structure(returned)
         message = f"'{name}' returned {found}; wanted its output and the new state, {structure}"
-        raise refusals.wrong_kind(LIBRARY, message, _CALL)
+        raise refusals.wrong_result(LIBRARY, message, _CALL)
 
     return _functional(model, {CARRY: state}, call, inputs)
 

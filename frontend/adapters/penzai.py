@@ -23,8 +23,7 @@ _KEEP = "keep what is carried from step to step in a pz.StateVariable of the lay
 def adapt(model: Any, **side_inputs: Any) -> Adapted:
     """`etir.from_penzai`."""
     if not isinstance(model, pz.nn.Layer):
-        found = f"the class '{model.__name__}'" if isinstance(model, type) else f"a {type(model).__name__}"
-        raise refusals.wrong_kind(LIBRARY, f"{found} was given where a pz.nn.Layer is wanted", _CALL)
+        raise refusals.wrong_kind(LIBRARY, model, "a pz.nn.Layer", _CALL)
     make = partial(_functional, model, side_inputs)
     return Adapted(library=LIBRARY, name=type(model).__name__, functional=make)
 

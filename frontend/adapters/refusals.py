@@ -16,6 +16,11 @@ def wrong_kind(library: str, given: object, wanted: str, call: str) -> EtirError
     return error("model-kind", f"{library}: {found} was given where {wanted} is wanted", help=other)
 
 
+def wrong_result(library: str, found: str, call: str) -> EtirError:
+    """A step returned something else than outputs and new states."""
+    return error("model-kind", f"{library}: {found}", help=call)
+
+
 def wrong_inputs(library: str, call: str, count: int, why: str, *, carry: bool) -> EtirError:
     """A step cannot be called with the inputs that were given."""
     fit = "the input given does" if count == 1 else f"the {count} inputs given do"

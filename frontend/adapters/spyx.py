@@ -20,8 +20,7 @@ _CALL = "etir.compile(model, x), with a neuron of spyx.nn or a spyx.nn.Sequentia
 def adapt(model: Any, state: Any) -> Adapted:
     """`etir.from_spyx`."""
     if not isinstance(model, nnx.Module) or not (state is not None or hasattr(model, "initial_state")):
-        found = f"the class '{model.__name__}'" if isinstance(model, type) else f"a {type(model).__name__}"
-        raise refusals.wrong_kind(LIBRARY, f"{found} was given where a neuron with an initial state is wanted", _CALL)
+        raise refusals.wrong_kind(LIBRARY, model, "a neuron with an initial state", _CALL)
     return Adapted(library=LIBRARY, name=type(model).__name__, functional=partial(_functional, model, state))
 
 

@@ -57,7 +57,7 @@ REFUSED = {
     "equinox, no module": (
         lambda: etir.from_equinox(jnp.tanh),
         """
-        error: equinox: a PjitFunction was given where an eqx.Module is wanted [model-kind]
+        error: equinox: 'PjitFunction' was given where an eqx.Module is wanted [model-kind]
           help: etir.compile(etir.from_equinox(model, state), x), with an eqx.Module that is called as model(x, state)
         """,
     ),
