@@ -59,7 +59,7 @@ def _of_cell(model: Any, state: Any, options: Mapping[str, Any], *inputs: Any) -
     batch = jnp.shape(inputs[0])[:-1]
     if len(batch) > 1 and state is None:
         shape = list(jnp.shape(inputs[0]))
-        raise refusals.wrong_kind(LIBRARY, f"x is of shape {shape}; wanted [inputs], or [batch, inputs]", _CALL)
+        raise refusals.wrong_form(LIBRARY, f"x is of shape {shape}; wanted [inputs], or [batch, inputs]", _CALL)
     if state is None:
         zeros = jnp.zeros((*batch, model.hidden_size), model.weight_hh.dtype)
         state = zeros if isinstance(model, eqx.nn.GRUCell) else (zeros, zeros)
@@ -90,7 +90,7 @@ def _of_carry(model: Any, state: Any, options: Mapping[str, Any], *inputs: Any) 
             return {CARRY: returned}, returned
         name, found = type(model).__name__, jax.tree.structure(returned)
         message = f"'{name}' returned {found}; wanted its output and the new state, {structure}"
-        raise refusals.wrong_result(LIBRARY, message, _CALL)
+        raise refusals.wrong_form(LIBRARY, message, _CALL)
 
     return _functional(model, {CARRY: state}, call, inputs)
 

@@ -16,8 +16,8 @@ def wrong_kind(library: str, given: object, wanted: str, call: str) -> EtirError
     return error("model-kind", f"{library}: {found} was given where {wanted} is wanted", help=other)
 
 
-def wrong_result(library: str, found: str, call: str) -> EtirError:
-    """A step returned something else than outputs and new states."""
+def wrong_form(library: str, found: str, call: str) -> EtirError:
+    """What a step takes or returns is of another form than it must be."""
     return error("model-kind", f"{library}: {found}", help=call)
 
 
