@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from ..suite import Case
-from . import calls, compile_cost, credit, growth, kernels, learning, peers, planner, windowed
+from . import calls, compile_cost, credit, growth, kernels, learning, operations, peers, planner, windowed
 
 CASES: tuple[Case, ...] = (
     *windowed.CASES,
+    *operations.CASES,
     *planner.CASES,
     *calls.CASES,
     *peers.CASES,

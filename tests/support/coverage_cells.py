@@ -38,9 +38,21 @@ def _sparse(w: Any, x: jax.Array) -> jax.Array:
     return etir.sparse_matmul(x, BCOO((w, EDGES), shape=(UNITS, UNITS)))
 
 
+def _normalised(w: Any, x: jax.Array) -> jax.Array:
+    """Weight normalisation (Salimans and Kingma 2016), then division by the largest singular value."""
+    w = w / jnp.linalg.norm(w, axis=0)
+    return etir.matmul(x, w / jnp.linalg.norm(w, ord=2))
+
+
+def _vmapped(w: Any, x: jax.Array) -> jax.Array:
+    return jax.vmap(etir.matmul, (None, 0))(x, w).reshape(-1)
+
+
 OPERATIONS: dict[str, tuple[Use, tuple[int, ...]]] = {
     "etir.matmul": (lambda w, x: etir.matmul(x, w), (UNITS, UNITS)),
     "etir.einsum of groups": (_grouped, (2, 2, 2)),
+    "etir.matmul, normalised": (_normalised, (UNITS, UNITS)),
+    "etir.matmul, vmapped over": (_vmapped, (2, UNITS, 2)),
     "etir.scale": (lambda w, x: etir.scale(x, w), (UNITS,)),
     "etir.bias": (lambda w, x: etir.bias(x, w), (UNITS,)),
     "etir.conv": (_conv, (3, 1, 1)),
