@@ -17,7 +17,7 @@ from .reach import STATES, effective_memory
 from .reading import Reading, Table, new_axes, number
 from .record import record
 from .recording import magnitude_or_real, moments, real_series
-from .run import Run, prepared
+from .run import Run, apart, checked_learner, prepared
 from .symptoms import CHECKS, NEAR_ONE, NEAR_ZERO, Evidence, Symptom
 
 if TYPE_CHECKING:
@@ -82,20 +82,22 @@ def diagnose(
     params: Any = None,
     states: Any = None,
     key: jax.Array | None = None,
-    **marks: Any,
+    **given: Any,
 ) -> Diagnosis:
     """Run a model over a sequence of your own, and look for what is known to go wrong with hidden states.
 
     Looked for are states that are not finite (and at which step that began), all zero, saturated, or the same for every
     sample of a batch; units that never vary; weights without gradient; credit that explodes or vanishes on its way into
     the past. Each finding says where, how much, a likely cause, and what to do. `loss` is that of `learner.grad`; with
-    None the gradients of weights are not looked at. Raises EtirError for arguments that `learner.predict` refuses.
+    None the gradients of weights are not looked at. `given` are the marks of the steps, and signals of the rule. Raises
+    EtirError for arguments that `learner.predict` refuses.
     """
+    marks, _ = apart(checked_learner(learner), given)
     run = prepared(learner, xs, params=params, states=states, marks=marks)
     found = real_series(record(run.learner, xs, params=run.params, states=run.states, **marks))
     hidden = {state.path for state in run.transition.hidden}
     seen = {path: x for path, x in found.items() if path in hidden}
-    grads = {} if loss is None else _grads(run, loss, xs, targets, key, marks)
+    grads = {} if loss is None else _grads(run, loss, xs, targets, key, given)
     labels = {label.path: label.label for label in learner.certificate}
     options: dict[str, Any] = {"steps": run.steps, "trials": 1, "traces": False}
     finite = all(np.isfinite(x).all() for x in seen.values())
@@ -115,9 +117,9 @@ def diagnose(
     return Diagnosis(states=seen, norms=norms, symptoms=tuple(s for check in CHECKS for s in check(evidence)))
 
 
-def _grads(run: Run, loss: Callable[..., Any], xs: Any, targets: Any, key: Any, marks: Any) -> dict[str, np.ndarray]:
-    begun = run.learner.init(run.params, run.states, key=key)
-    grads = run.learner.grad(loss)(run.params, begun, xs, *targets, **marks).grads
+def _grads(run: Run, loss: Callable[..., Any], xs: Any, targets: Any, key: Any, given: Any) -> dict[str, np.ndarray]:
+    begun = run.learner.init(None, run.states, key=key)
+    grads = run.learner.grad(loss)(run.params, begun, xs, *targets, **given).grads
     found = {path: x for path, x in leaf_paths(grads, "param") if jnp.issubdtype(x.dtype, jnp.inexact)}
     return {path: magnitude_or_real(np.asarray(x)) for path, x in found.items()}
 

@@ -16,7 +16,7 @@ from ..ir.diagnostics import error
 from ..ir.step import leaf_paths
 from ..ir.transition import Verdict
 from .reading import Reading, Table, new_axes
-from .run import prepared
+from .run import apart, checked_learner, prepared
 from .units import COLOURS
 
 if TYPE_CHECKING:
@@ -114,8 +114,7 @@ def quality(
     wanted = _back_propagated(first, loss, run.params, run.states, xs, targets, marks)
     found: dict[str, dict[str, Closeness]] = {}
     for name, learner in named.items():
-        signals = {s.path for s in learner.transition.plan.signals} if learner.transition.plan else set[str]()
-        keywords = {each: x for each, x in given.items() if each in (*learner.signature.marks, *signals)}
+        keywords = marks | apart(learner, given)[1]
         begun = learner.init(run.params, run.states, key=key)
         grads = learner.grad(loss)(run.params, begun, xs, *targets, **keywords).grads
         labels = {label.path: label.label for label in learner.certificate}
@@ -128,12 +127,12 @@ def _named(learners: Any) -> dict[str, Learner]:
     if isinstance(learners, Mapping):
         named = {str(name): learner for name, learner in learners.items()}
     else:
-        each = [learners] if isinstance(learners, Learner) else list(learners)
+        each = list(learners) if isinstance(learners, Iterable) else [checked_learner(learners)]
         named = {}
         for learner in each:
-            name = f"{learner.certificate.rule}, window {learner.window_size}"
+            name = f"{checked_learner(learner).certificate.rule}, window {learner.window_size}"
             named[name if name not in named else f"{name} #{len(named) + 1}"] = learner
-    paths = [[(p.path, p.value.type) for p in learner.transition.params] for learner in named.values()]
+    paths = [[(p.path, p.value.type) for p in checked_learner(x).transition.params] for x in named.values()]
     if not named or any(other != paths[0] for other in paths[1:]):
         raise error(
             "quality-learners",

@@ -20,7 +20,7 @@ from ..ir.transition import Transition
 from ..ir.types import TensorType
 from ..memory import budget
 from .recording import Recording
-from .run import Arrays, Run, flat_step, prepared
+from .run import Arrays, Run, apart, checked_learner, flat_step, prepared
 from .surrogates import SurrogateHook
 
 _LOOKS = 50
@@ -44,14 +44,14 @@ def record(
     memory: int | float | str = "256MiB",
     steps: int | None = None,
     key: jax.Array | None = None,
-    **marks: Any,
+    **given: Any,
 ) -> Recording:
     """Run a model over inputs with a leading time axis, its weights held, and record what passes through it.
 
     States that match a glob in `keep` are recorded; `outputs` too, where asked; with `spikes`, every spike function's
     spikes and surrogate derivatives. `traces` asks for the root mean square of each trace, or for what a function of
     one trace's array returns: `traces=lambda e: e` is the whole. The run begins with `carry`, else with `states`, else
-    with the states given at compile.
+    with the states given at compile. `given` are the marks of the steps, and signals of the learning rule.
 
     Every `every`-th step is recorded; by default as many as fit in `memory`, a number of bytes or a text, and with
     `traces` at most 50, since each is a pass over them. So memory is bounded however long the run is. Spikes are
@@ -59,17 +59,18 @@ def record(
     glob that matches no state, and for arguments that `learner.predict` refuses.
     """
     begin = states if carry is None else carry.states
+    marks, _ = apart(checked_learner(learner), given)
     run = prepared(learner, xs, params=params, states=begin, steps=steps, marks=marks)
     wanted = _places(run.state_paths, (keep,) if isinstance(keep, str) else tuple(keep))
     reduce = _root_mean_square if traces is True else traces or None
-    entering = (run.learner.init(run.params, run.states, key=key) if carry is None else carry) if reduce else None
+    entering = (run.learner.init(None, run.states, key=key) if carry is None else carry) if reduce else None
     what = _What(
         transition=run.transition, learner=run.learner, states=wanted, outputs=outputs, spikes=spikes, reduce=reduce
     )
     stride = _stride(what, run, entering, every, memory)
     own, kept, after = None, (), None
     if reduce is not None:
-        after, (of_carry, kept) = _of_traces(what, stride, run.steps, run.params, entering, run.xs, run.marks)
+        after, (of_carry, kept) = _of_traces(what, stride, run.steps, run.params, entering, run.xs, given)
         own = of_carry, [], {}, {}
     if reduce is None or outputs or spikes:
         own, flat = _of_model(what, stride, run.steps, run.flat_params, run.flat_states, run.flat_inputs)
@@ -140,21 +141,21 @@ def _of_model(what: _What, every: int, steps: int, params: Arrays, states: Array
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
-def _of_traces(what: _What, every: int, steps: int, params: Any, carry: Any, xs: Any, marks: Any) -> Any:
+def _of_traces(what: _What, every: int, steps: int, params: Any, carry: Any, xs: Any, given: Any) -> Any:
     """The carry after the run, and what is recorded of its states and of the traces."""
     learner, reduce = what.learner, what.reduce
     assert reduce is not None
     times = steps // every
-    whole, rest = _split((xs, marks), times, every)
+    whole, rest = _split((xs, given), times, every)
     empty = not jax.tree.leaves(xs)
 
-    def chunk(carry: Any, given: Any) -> tuple[Any, Any]:
-        xs, marks = given
+    def chunk(carry: Any, at: Any) -> tuple[Any, Any]:
+        xs, given = at
         if empty:
-            for _ in range(every):
-                carry, _ = learner.step(params, carry, **jax.tree.map(lambda x: x[0], marks))
+            for k in range(every):
+                carry, _ = learner.step(params, carry, **{name: x[k] for name, x in given.items()})
         else:
-            carry, _ = learner.window(params, carry, xs, **marks)
+            carry, _ = learner.window(params, carry, xs, **given)
         states = jax.tree.leaves(carry.states)
         return carry, ([states[k] for k in what.states], tuple(reduce(trace) for trace in learner.traces(carry)))
 

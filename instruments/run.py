@@ -61,12 +61,7 @@ def prepared(
     time axis, and is a tuple where the step takes several inputs. Raises EtirError for what `learner.predict` would
     refuse.
     """
-    if not isinstance(learner, Learner):
-        raise error(
-            "instrument-learner",
-            f"an instrument was given something of type {type(learner).__name__}; wanted a learner",
-            help="make one with etir.compile(...): any model that compiles can be looked at",
-        )
+    checked_learner(learner)
     given = dict(marks or {})
     params = learner.params if params is None else params
     states = learner.beginning(xs) if states is None else states
@@ -107,6 +102,24 @@ def _as(kinds: list[str], tree: Any) -> Arrays:
 
 def _is_key(x: Any) -> bool:
     return hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
+def checked_learner(learner: Any) -> Learner:
+    """What an instrument was given, which must be a learner. Raises EtirError where it is none."""
+    if not isinstance(learner, Learner):
+        raise error(
+            "instrument-learner",
+            f"an instrument was given something of type {type(learner).__name__}; wanted a learner",
+            help="make one with etir.compile(...): any model that compiles can be looked at",
+        )
+    return learner
+
+
+def apart(learner: Learner, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Keyword arguments as those that the model takes, which are its marks, and the signals of the learning rule."""
+    plan = learner.transition.plan
+    signals = {signal.path for signal in plan.signals} if plan is not None else set[str]()
+    return {k: x for k, x in given.items() if k not in signals}, {k: x for k, x in given.items() if k in signals}
 
 
 def flat_step(transition: Transition) -> Callable[..., tuple[Arrays, Arrays]]:

@@ -7,7 +7,7 @@ import pytest
 
 import etir
 from etir import zoo
-from etir.instruments import diagnose
+from etir.instruments import diagnose, record
 from etir.instruments.symptoms import CHECKS
 
 KEY = jax.random.key(0)
@@ -111,6 +111,27 @@ def test_it_says_at_which_step_numbers_ceased_to_be_finite():
         "shrink the recurrent weights"
     )
     assert not found.norms
+
+
+def test_weights_that_have_diverged_are_seen_through():
+    learner = rnn()
+    found = diagnose(learner, loss, XS, params=learner.params | {"U": learner.params["U"].at[0, 0].set(jnp.nan)})
+    assert {(s.name, s.where) for s in found.symptoms} >= {("not finite", "h"), ("not finite", "gradient of W")}
+    assert "first after step 1" in repr(found)
+
+
+def test_a_rule_with_a_signal_of_its_own():
+    learner = rnn()
+    signalled = etir.compile(learner_step, learner.params, learner.states, XS[0], rule="three_factor")
+    found = diagnose(signalled, loss, XS, modulator=jnp.ones(30))
+    assert set(found.norms) == {"W", "U", "readout"}
+    recorded = record(signalled, XS, traces=True, modulator=jnp.ones(30))
+    assert len(recorded.traces) == 2
+
+
+def learner_step(params, states, x):
+    h = jnp.tanh(etir.matmul(x, params["W"]) + etir.matmul(states["h"], params["U"]))
+    return {"h": h}, h @ params["readout"]
 
 
 def test_norms_of_gradients_are_listed():

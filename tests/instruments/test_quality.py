@@ -91,6 +91,13 @@ def test_zero_gradients_are_said_to_be_zero():
     }
 
 
+def test_what_is_no_learner():
+    with pytest.raises(EtirError, match="instrument-learner"):
+        quality(MODEL.step, loss, XS, TARGETS)
+    with pytest.raises(EtirError, match="instrument-learner"):
+        quality([MODEL.step], loss, XS, TARGETS)
+
+
 def test_learners_of_different_models_are_refused():
     other = zoo.case("rnn_diagonal").build(jax.random.key(0))
     learner = etir.compile(other.step, other.params, other.states, *other.inputs)
