@@ -121,7 +121,7 @@ class Driven:
             before = (self.trainable.moving(flat), (opt_state, jnp.int32(-1), jnp.int32(0)), *rest)
             found = train_by_windows(*functions, self.engine.lag.ready, before, arrays, self.window)
             (moving, (opt_state, bad, at), states, traces), losses, aux = found
-            bad = jnp.where((bad < 0) & ~are_finite(traces), at, bad)
+            bad = jnp.where((bad < 0) & ~are_finite((moving, traces)), at, bad)
             return Watched(*self._trained(flat, moving, opt_state, self.carry(states, traces), losses, aux), bad)
 
         options: dict[str, Any] = {"roles": TRAINING, "like": like_training, "totals": 2}

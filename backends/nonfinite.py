@@ -1,8 +1,8 @@
 """Training that looks for numbers that are not finite: at which step they began, by name, and what was good before.
 
-What is looked at in a window is small: losses, hidden states, gradients, parameters. A trace that is not finite makes a
-gradient so at the next window's end, and the last traces are looked at once. Only where something was found is
-training repeated up to it, and its window taken step by step.
+What is looked at in a window is small: losses, hidden states, gradients. A parameter or a trace that is not finite
+makes them so in the next window, and the last ones are looked at once. Only where something was found is training
+repeated up to it, and its window taken step by step.
 """
 
 from __future__ import annotations
@@ -86,7 +86,6 @@ def watched(gradient: Windowed, update: Update, hidden: Sequence[int]) -> tuple[
     def noting(grads: Any, own: Any, moving: Arrays) -> tuple[Arrays, Any]:
         (grads, good), (own, bad, at) = grads, own
         moving, own = update(grads, own, moving)
-        good &= are_finite(moving)
         return moving, (own, jnp.where((bad < 0) & ~good, at, bad), at + 1)
 
     return watching, noting
