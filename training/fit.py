@@ -86,9 +86,16 @@ def fit(
         carry=learner.init(params, key=key) if carry is None else carry,
         epochs=epochs,
         sequence=sequence,
+        options=options,
         expected=_expected(batches, epochs),
     )
     hung, kept = callbacks_of(callbacks), checkpoints_of(checkpoints)
+    if kept is not None and options.get("resumable"):
+        raise error(
+            "fit-option",
+            "resumable=True may leave a window open at a batch's end, which checkpoints do not keep",
+            help="leave one out; batches of a multiple of the window need no resumable=True",
+        )
     with ExitStack() as ended:
         for callback in hung:
             callback.begin(run)
@@ -138,9 +145,11 @@ def _learn(run: Run, train: Callable[..., Any], batch: Batch, key: jax.Array | N
     if not math.isfinite(total):
         raise _diverged(run, done.losses)
     run.params, run.opt_state, run.carry = done.params, done.opt_state, done.carry
-    counted = batch.signals.get("mask")
+    counted, steps = batch.signals.get("mask"), len(done.losses)
     run.total += total
-    run.steps += len(done.losses) if counted is None or np.ndim(counted) != 1 else int(np.sum(counted))
+    run.steps += steps if counted is None or np.ndim(counted) != 1 else int(np.sum(counted[:steps]))
+    if run.options.get("on_nonfinite") == "stop" and steps < len(jax.tree.leaves(batch.xs)[0]):
+        run.stop(f"a number was not finite in batch {run.batch + 1} of epoch {run.epoch + 1}")
     run.batch, run.updates = run.batch + 1, run.updates + 1
 
 
@@ -152,7 +161,7 @@ def _diverged(run: Run, losses: jax.Array) -> Exception:
     return error(
         "fit-diverged",
         f"the loss of {where} is {value}: training has diverged, or its data are not finite",
-        help="a lower learning rate, or optax.clip_by_global_norm before the optimiser; checkpoints are from before",
+        help="on_nonfinite='raise' says where it began; a lower learning rate, or optax.clip_by_global_norm, may help",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +22,8 @@ class Run:
     """How many there are to be, in all."""
     sequence: str = "batch"
     """How long a sequence is, as `fit` was told."""
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What `learner.train` was told."""
     expected: int | None = None
     """Batches of all epochs, where that is known."""
     epoch: int = 0

@@ -264,6 +264,18 @@ def test_a_clipped_gradient_moves_no_further():
     assert abs(float(moved) - 1e-3) < 1e-12
 
 
+def test_what_is_not_finite_ends_a_training_with_the_last_good_window():
+    bad = np.array(XS)
+    bad[2, 3] = np.nan  # in the second window of the batch that has sample 3
+    with pytest.warns(etir.EtirWarning, match="input 'x' is NaN at step 2"):
+        found = etir.fit(LEARNER, loss, OPTIMIZER, Minibatches((bad, TS), 4), epochs=9, on_nonfinite="stop")
+    assert len(found.history) == 1
+    assert found.stopped.startswith("a number was not finite in batch ")
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(found.params))
+    with pytest.raises(etir.EtirError, match="input 'x' is NaN at step 2"):
+        etir.fit(LEARNER, loss, OPTIMIZER, Minibatches((bad, TS), 4), epochs=9, on_nonfinite="raise")
+
+
 def test_frozen_weights_stay():
     learner = compiled(frozen=["U"])
     found = etir.fit(learner, loss, optax.adamw(0.1), DATA)
@@ -323,7 +335,8 @@ WRONG = {
         lambda: etir.fit(LEARNER, lambda y, t: loss(y, t) / jnp.sum(y - y), OPTIMIZER, DATA),
         "error: the loss of step 0 of batch 1 of epoch 1 is inf: training has diverged, or its data are not finite "
         "[fit-diverged]\n"
-        "  help: a lower learning rate, or optax.clip_by_global_norm before the optimiser; checkpoints are from before",
+        "  help: on_nonfinite='raise' says where it began; a lower learning rate, or optax.clip_by_global_norm, may "
+        "help",
     ),
     "no metric": (
         lambda: Evaluate([(XS, TS)]),
@@ -333,6 +346,11 @@ WRONG = {
         lambda: Evaluate([], mse=loss)(LEARNER, PARAMS),
         "error: Evaluate has no batch [fit-batches]\n"
         "  help: a generator is spent after one epoch: give a list, or a function that returns one",
+    ),
+    "resumable": (
+        lambda: fit(resumable=True, checkpoints=Checkpoints("never written")),
+        "error: resumable=True may leave a window open at a batch's end, which checkpoints do not keep [fit-option]\n"
+        "  help: leave one out; batches of a multiple of the window need no resumable=True",
     ),
     "metric": (
         lambda: fit(callbacks=[EarlyStopping("accuracy")]),
