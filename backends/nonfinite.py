@@ -115,7 +115,7 @@ def trained_while_finite(driven: Driven, options: tuple[Any, ...], call: Call, t
     began = good * driven.window
     what = next(_begun(driven, options, call, trained, began), "something")
     finding = Diagnostic(
-        code="nonfinite",
+        code="became-nonfinite",
         severity="error" if then == "raise" else "warning",
         message=f"{what}, and everything before it is finite",
         notes=(f"the steps before the window that it is in, {began} of this call, are trained and kept",),

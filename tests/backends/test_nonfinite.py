@@ -60,7 +60,7 @@ def test_what_began_it_is_named_and_what_came_before_is_kept(said: str):
     with pytest.warns(etir.EtirWarning) as warned:
         found = learner.train(loss, optimizer, on_nonfinite="stop")(*begin, xs, targets)
     assert str(warned[0].message).startswith(
-        f"warning: {said}, and everything before it is finite [nonfinite]\n"
+        f"warning: {said}, and everything before it is finite [became-nonfinite]\n"
         f"  note: the steps before the window that it is in, {good} of this call, are trained and kept\n"
     )
     wanted = learner.train(loss, optimizer)(*begin, xs[:good], targets[:good]) if good else begin
