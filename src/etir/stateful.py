@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
 from .api import RuleLike, compile
 from .backends.carry import Carry
@@ -140,22 +143,37 @@ class OnlineLearner(Module):
                 )
         states = {path: bindings[path].value for path in functional.states}
         held = self.traces.ensure(states)
-        self._check_sizes(states, held["cut"])
         params = {path: bindings[path].value for path in functional.params}
+        learning = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(params))
+        self._check_states(states, held["cut"], learning)
         carry, outputs = method(params, _carry(states, held), *inputs, **signals)
-        for path, value in carry.states.items():
+        after = carry.states
+        if learning:
+            after, outputs = _guarded(_equal(states, held["cut"]), (after, outputs))
+        for path, value in after.items():
             bindings[path].value = value
         self.traces.value = _kept(carry)
         return outputs
 
-    def _check_sizes(self, states: Mapping[str, Any], before: Mapping[str, Any]) -> None:
+    def _check_states(self, states: Mapping[str, Any], before: Mapping[str, Any], learning: bool) -> None:
+        """Raise EtirError for states that are not those which the traces belong to, where they can be compared.
+
+        Numbers are compared where a gradient is taken and they are known; in a program that was compiled before, such
+        a gradient is NaN (`_guarded`).
+        """
         for path, value in states.items():
             if not same_types(value, before[path]):
-                raise error(
-                    "stale-traces",
-                    f"state '{path}' is {type_text(value)}, and the traces belong to {type_text(before[path])}",
-                    help="begin anew: nn.init_all_states(learner) or nn.zero_states(learner), not of the model alone",
-                )
+                said = f"is {type_text(value)}, and the traces belong to {type_text(before[path])}"
+            elif learning and _differ(value, before[path]):
+                said = "was changed since the learner's last step, and the traces belong to what it was"
+            else:
+                continue
+            raise error(
+                "stale-traces",
+                f"state '{path}' {said}",
+                help="begin anew: nn.init_all_states(learner) or nn.zero_states(learner), not of the model alone; "
+                "where the states are meant, learner.reset_traces()",
+            )
 
     def _begun(self, _: Any) -> dict[str, Any]:
         """What is carried beside the states at the beginning of a sequence, from the model's present states."""
@@ -173,6 +191,53 @@ class OnlineLearner(Module):
         rule = self.rule if isinstance(self.rule, str) else self.rule.name
         given = "".join(f", {name}={value!r}" for name, value in self.options.items())
         return f"{type(self).__name__}({model}, rule={rule!r}{given})"
+
+
+def _pairs(value: Any, before: Any) -> list[tuple[Any, Any]]:
+    """The leaves of two trees that carry credit."""
+    pairs = zip(jax.tree.leaves(value), jax.tree.leaves(before), strict=True)
+    return [(a, b) for a, b in pairs if jnp.issubdtype(a.dtype, jnp.inexact) and a.shape == b.shape]
+
+
+def _equal(value: Any, before: Any) -> jax.Array:
+    """Whether the numbers of two trees are the same."""
+    same = [jnp.array_equal(a, b, equal_nan=True) for a, b in _pairs(*jax.lax.stop_gradient((value, before)))]
+    return jnp.stack(same).all() if same else jnp.bool_(True)
+
+
+def _guarded(same: jax.Array, results: Any) -> Any:
+    """What a call gives, its gradient NaN unless `same`: traces of other states would give another number silently."""
+    leaves, structure = jax.tree.flatten(results)
+    places = [k for k, x in enumerate(leaves) if jnp.issubdtype(jnp.result_type(x), jnp.inexact)]
+    for k, x in zip(places, _with_gradient_where(same, [leaves[k] for k in places]), strict=True):
+        leaves[k] = x
+    return jax.tree.unflatten(structure, leaves)
+
+
+@jax.custom_vjp
+def _with_gradient_where(same: jax.Array, results: list[Any]) -> list[Any]:
+    # Chosen by `same`, so that under vmap there is a cotangent for each sample wherever there is one of `same`.
+    return [jnp.where(same, x, x) for x in results]
+
+
+def _forward(same: jax.Array, results: list[Any]) -> tuple[list[Any], jax.Array]:
+    return _with_gradient_where(same, results), same
+
+
+def _reverse(same: jax.Array, gradient: Any) -> tuple[None, Any]:
+    return None, jax.tree.map(lambda g: jnp.where(same, g, jnp.asarray(jnp.nan, g.dtype)), gradient)
+
+
+_with_gradient_where.defvjp(_forward, _reverse)
+
+
+def _differ(value: Any, before: Any) -> bool:
+    """Whether two trees differ in a number that carries credit, as far as their numbers are known."""
+    return any(
+        all(isinstance(x, jax.Array) and not isinstance(x, Tracer) and x.is_fully_addressable for x in (a, b))
+        and not np.array_equal(np.asarray(a), np.asarray(b), equal_nan=True)
+        for a, b in _pairs(value, before)
+    )
 
 
 def _kept(carry: Carry) -> dict[str, Any]:

@@ -274,10 +274,36 @@ def test_a_learner_begins_anew_whole_and_in_other_batches():
         online(XS[0, :2])
     assert str(refused.value) == (
         "error: state 'h' is f64[2,2], and the traces belong to f64[4,2] [stale-traces]\n"
-        "  help: begin anew: nn.init_all_states(learner) or nn.zero_states(learner), not of the model alone"
+        "  help: begin anew: nn.init_all_states(learner) or nn.zero_states(learner), not of the model alone; "
+        "where the states are meant, learner.reset_traces()"
     )
     halves = [gradients(nn.init_all_states(online, batch_size=2), model, half) for half in (XS[:, :2], XS[:, 2:])]
     assert_same(jax.tree.map(jnp.add, *halves), first)
+
+
+def test_states_that_were_changed_have_no_gradient_through_old_traces():
+    model = Cell()
+    online = etir.D_RTRL(model)
+    online.compile_graph(XS[0, 0])
+    gradient = transform.grad(lambda: online(XS[1, 0]).sum(), model)
+    compiled = transform.jit(gradient)
+    assert jnp.isfinite(compiled()["w"]).all()
+    nn.zero_states(model)
+    with pytest.raises(EtirError) as refused:
+        gradient()
+    assert str(refused.value) == (
+        "error: state 'h' was changed since the learner's last step, and the traces belong to what it was "
+        "[stale-traces]\n"
+        "  help: begin anew: nn.init_all_states(learner) or nn.zero_states(learner), not of the model alone; "
+        "where the states are meant, learner.reset_traces()"
+    )
+    assert jnp.isnan(compiled()["w"]).all()
+    nn.zero_states(model)
+    online.reset_traces()
+    wanted = XS[1, 0][:, None] / jnp.cosh(XS[1, 0] @ model.w.value) ** 2
+    assert relative_error(compiled()["w"], wanted) < 1e-12
+    model.h.value = model.h.value + 1
+    assert (online(XS[1, 0]) == model.h.value).all()
 
 
 def test_it_begins_anew_inside_a_program_too():
