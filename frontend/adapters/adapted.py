@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -51,6 +52,7 @@ def functional(
     credit ends in themselves. `called` is what runs the step, for its place in the source. Raises what `stateless`
     makes where no state carries credit.
     """
+    params, states = as_arrays(params, "param", "parameter"), as_arrays(states, "state", "state")
     step.__name__ = step.__qualname__ = name
     step.__dict__["defined_at"] = definition(called)
     held = _given_back(step, params, states, inputs)
@@ -66,6 +68,25 @@ def functional(
         write=write,
         sites="auto",
     )
+
+
+def pair(library: str, name: str, returned: Any, wanted: str) -> tuple[Any, Any]:
+    """The two results of a step that is given its states; EtirError where there are not two."""
+    if not isinstance(returned, (tuple, list)) or len(returned) != 2:
+        found = f"{len(returned)} values" if isinstance(returned, (tuple, list)) else f"one {type(returned).__name__}"
+        found = "one array" if isinstance(returned, jax.Array) else found
+        raise refusals.wrong_form(library, f"'{name}' returned {found}", f"return {wanted}")
+    return returned[0], returned[1]
+
+
+def method_of(library: str, model: Any, method: str | Callable[..., Any] | None) -> Callable[..., Any]:
+    """The method of a model that takes a step, or a function of the model and the inputs; EtirError without one."""
+    if callable(method):
+        return partial(method, model)
+    if not hasattr(model, method or "__call__"):
+        message = f"'{type(model).__name__}' has no method '{method or '__call__'}'"
+        raise refusals.wrong_form(library, message, "name the one that takes a step: method='step'")
+    return getattr(model, method or "__call__")
 
 
 def check_inputs(
@@ -98,5 +119,5 @@ def _given_back(
         before = {path: id(x) for path, x in leaf_paths(states, "state")}
         held.update(path for path, x in after if before.get(path) == id(x))
 
-    jax.eval_shape(watched, as_arrays(params, "param", "parameter"), as_arrays(states, "state", "state"), *inputs)
+    jax.eval_shape(watched, params, states, *inputs)
     return held

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from ..functional import Functional
 from . import refusals
-from .adapted import CARRY, Adapted, check_inputs, functional
+from .adapted import CARRY, Adapted, check_inputs, functional, pair
 
 LIBRARY = "haiku"
 _KEY = "rng"
@@ -105,7 +105,7 @@ def _functional(
         if new:
             raise refusals.new_states(LIBRARY, new, "make them in init: params, state = model.init(key, ...)")
         if takes_carry:
-            returned, now[CARRY] = returned
+            returned, now[CARRY] = pair(LIBRARY, _NAME, returned, "the output and the new state: y, state")
         if key is not None:
             now[_KEY] = key
         return {path: now[path] for path in states}, returned

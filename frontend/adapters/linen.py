@@ -12,7 +12,7 @@ from flax.core import unfreeze
 
 from ..functional import Functional
 from . import refusals
-from .adapted import CARRY, Adapted, check_inputs, functional
+from .adapted import CARRY, Adapted, check_inputs, functional, method_of, pair
 
 LIBRARY = "flax.linen"
 _BUFFERS = "batch_stats"
@@ -90,7 +90,7 @@ def _functional(
     *inputs: Any,
 ) -> Functional:
     name, takes_carry = type(module).__name__, carry is not None or isinstance(module, linen.RNNCellBase)
-    bound = partial(method, module) if callable(method) else getattr(module, method or "__call__")
+    bound = method_of(LIBRARY, module, method)
     check_inputs(LIBRARY, name, bound, inputs, options, carry=takes_carry)
     if takes_carry and carry is None:
         carry = module.initialize_carry(jax.random.key(0), inputs[0].shape)
@@ -106,7 +106,7 @@ def _functional(
         returned, now = _apply(module, {"params": params, **held}, *given, **chosen)
         now = {**held, **now}
         if takes_carry:
-            now[CARRY], returned = returned
+            now[CARRY], returned = pair(LIBRARY, name, returned, "the new carry and the output: carry, y")
         if keys:
             now[_STREAMS] = {name: pair[0] for name, pair in keys.items()}
         return {path: now[path] for path in states}, returned

@@ -10,7 +10,7 @@ from flax import nnx
 
 from ..functional import Functional, check_paths
 from . import refusals
-from .adapted import CARRY, Adapted, check_inputs, functional
+from .adapted import CARRY, Adapted, check_inputs, functional, method_of, pair
 
 LIBRARY = "flax.nnx"
 _BUFFERS = (nnx.BatchStat, nnx.Intermediate)
@@ -37,10 +37,6 @@ def recognise(model: Any, args: tuple[Any, ...]) -> tuple[Adapted, tuple[Any, ..
     return adapt(model, carry=None, method=None, wrt=None), args
 
 
-def _bound(model: Any, method: str | Callable[..., Any] | None) -> Callable[..., Any]:
-    return partial(method, model) if callable(method) else getattr(model, method or "__call__")
-
-
 def _functional(
     model: Any,
     method: str | Callable[..., Any] | None,
@@ -50,7 +46,7 @@ def _functional(
     *inputs: Any,
 ) -> Functional:
     name, takes_carry = type(model).__name__, carry is not None or isinstance(model, nnx.RNNCellBase)
-    check_inputs(LIBRARY, name, _bound(model, method), inputs, options, carry=takes_carry)
+    check_inputs(LIBRARY, name, method_of(LIBRARY, model, method), inputs, options, carry=takes_carry)
     if takes_carry and carry is None:
         carry = model.initialize_carry(inputs[0].shape, nnx.Rngs(0))
     graph, weights, rest = nnx.split(model, wrt, ...)
@@ -61,11 +57,11 @@ def _functional(
     def step(params: dict[str, Any], states: dict[str, Any], *inputs: Any) -> tuple[dict[str, Any], Any]:
         inner = nnx.merge(graph, _with(weights, params), _with(rest, states))
         given = (states[CARRY], *inputs) if takes_carry else inputs
-        returned = _bound(inner, method)(*given, **options)
+        returned = method_of(LIBRARY, inner, method)(*given, **options)
         after, now = map(_values, nnx.split(inner, wrt, ...)[1:])
         _refuse_changes(params, states, after, now)
         if takes_carry:
-            now[CARRY], returned = returned
+            now[CARRY], returned = pair(LIBRARY, name, returned, "the new carry and the output: carry, y")
         return {path: now[path] for path in states}, returned
 
     return functional(
@@ -75,7 +71,7 @@ def _functional(
         inputs,
         library=LIBRARY,
         name=name,
-        called=_bound(model, method),
+        called=method_of(LIBRARY, model, method),
         buffers={path for path, variable in _variables(rest) if isinstance(variable, _BUFFERS)}.__contains__,
         write=partial(_write, wrt),
         stateless=partial(_stateless, model),

@@ -56,12 +56,12 @@ class Net(nnx.Module):
         for statistic in (self.norm.mean, self.norm.var):  # nnx makes them in float32, whatever it is told
             statistic.set_value(statistic[...].astype("float64"))
         self.drop = nnx.Dropout(0.5, rngs=rngs)
-        self.tau = nnx.Variable(jnp.asarray(0.9, "float64"))
+        self.tau = nnx.Variable(0.9)
         self.v = nnx.Variable(jnp.zeros((BATCH, HIDDEN), "float64"))
 
     def __call__(self, x: Any) -> Any:
         """The membrane after a step."""
-        self.v[...] = self.tau[...] * self.v[...] + self.drop(self.norm(self.layers[0](x)))
+        self.v[...] = self.tau.get_value() * self.v[...] + self.drop(self.norm(self.layers[0](x)))
         return jnp.tanh(self.v[...])
 
 

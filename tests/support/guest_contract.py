@@ -57,7 +57,7 @@ def contract_faults(of: Guest, rule: str, window: int) -> list[str]:
     """Every breach of I1 to I3, in words."""
     learner, xs = compiled(of, rule, window), sequence(of)
     model = etir.functionalise(*of.given, *of.inputs)
-    ys = jax.eval_shape(lambda: model.step(model.params, model.states, *(x[0] for x in xs))[1])
+    ys = jax.eval_shape(lambda: model.step(model.params, model.states, *jax.tree.map(lambda x: x[0], xs))[1])
     ts = jax.random.normal(jax.random.key(2), (STEPS, *ys.shape), ys.dtype)
     drive, labels = driver(learner), labels_of(learner)
     outcome = bptt(model.step, model.params, model.states, xs, ts)

@@ -102,6 +102,25 @@ CASES = {
           help: write what changes by itself to an nnx.Variable of another type, or leave it out of wrt=
         """,
     ),
+    "nnx, one result where two are wanted": (
+        """
+        class Net(nnx.Module):
+            def __call__(self, h, x):
+                return cell(h, x)[0]
+        etir.compile(etir.from_nnx(Net(), carry=jnp.zeros((2, 4))), x)
+        """,
+        """
+        error: flax.nnx: 'Net' returned one array [model-kind]
+          help: return the new carry and the output: carry, y
+        """,
+    ),
+    "nnx, no such method": (
+        "etir.compile(etir.from_nnx(cell, method='stp'), x)",
+        """
+        error: flax.nnx: 'GRUCell' has no method 'stp' [model-kind]
+          help: name the one that takes a step: method='step'
+        """,
+    ),
     "nnx, a stateful learner": (
         "etir.OnlineLearner(cell).compile_graph(x)",
         """
@@ -158,6 +177,28 @@ CASES = {
           note: missing a required argument: 'x'
           help: give an example of every input of one step; states that are passed by hand are given as etir.from_linen(..., carry=...)
         """,  # noqa: E501
+    ),
+    "linen, one result where two are wanted": (
+        """
+        class Net(linen.Module):
+            def __call__(self, h, x):
+                return h + x
+        etir.compile(etir.from_linen(Net(), {}, carry=jnp.zeros((2, 3))), x)
+        """,
+        """
+        error: flax.linen: 'Net' returned one array [model-kind]
+          help: return the new carry and the output: carry, y
+        """,
+    ),
+    "haiku, one result where two are wanted": (
+        """
+        net = hk.transform(lambda x, state: hk.VanillaRNN(3)(x, state)[1])
+        etir.compile(net, net.init(key, x, x), x)
+        """,
+        """
+        error: haiku: 'model' returned one array [model-kind]
+          help: return the output and the new state: y, state
+        """,
     ),
     "haiku, without parameters": (
         "etir.compile(hk.transform(lambda x, state: hk.GRU(4)(x, state)), x)",
