@@ -79,7 +79,9 @@ def test_where_both_are_exact_the_numbers_are_one():
 
 
 @pytest.mark.second_leg
-@pytest.mark.parametrize("kind", ["ValinaRNNCell", "MiniGRU", pytest.param("MiniLSTM", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "kind", ["ValinaRNNCell", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("MiniGRU", "MiniLSTM"))]
+)
 def test_the_rules_own_credit_is_braintraces(kind: str):
     found = gradients(kind, 4)
     assert apart(found.rule, found.theirs) == set()
