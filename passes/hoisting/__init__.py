@@ -2,6 +2,7 @@
 
 from .hoist import hoisted
 from .own_rules import OWN_RULES
+from .sums import summed_apart
 from .uses import of_operands, weight_operands
 
-__all__ = ["OWN_RULES", "hoisted", "of_operands", "weight_operands"]
+__all__ = ["OWN_RULES", "hoisted", "of_operands", "summed_apart", "weight_operands"]
