@@ -282,7 +282,7 @@ class Coupling:
         return text.render(self)
 
     def brief(self) -> str:
-        """The text form with tables left out, as in `[=, map]`: for people, not for `parse`."""
+        """The text form with packed tables left out, as in `[=, map]`: for people, not for `parse`."""
         return text.render(self, brief=True)
 
     @classmethod

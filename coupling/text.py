@@ -32,11 +32,11 @@ _SHIFTS = re.compile(r"-?\d+(\.\.-?\d+)?(,-?\d+(\.\.-?\d+)?)*")
 _BLOCK = re.compile(r"b(\d+)(?:>(\d+))?")
 
 
-_PACKED = re.compile(r"map\d*:[^\s,@\]]*")
+_PACKED = re.compile(r"map\d+:[^\s,@\]]*")
 
 
 def render(coupling: Coupling, *, brief: bool = False) -> str:
-    """The text of a coupling, which `parse` reads back for the same shapes unless tables are left out."""
+    """The text of a coupling, which `parse` reads back for the same shapes unless packed tables are left out."""
     whole = _render(coupling)
     return _PACKED.sub("map", whole) if brief else whole
 

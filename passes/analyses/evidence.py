@@ -24,9 +24,6 @@ from .rounding import Roundings
 from .variables import site_variable, state_variables
 from .ways_onward import WaysOnward
 
-LONG = 80
-"""Letters of a coupling that are too many to read."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
@@ -277,8 +274,7 @@ class Evidence:
                 yield Reason(text=self._moves(state, group, dependence.coupling, kept), loc=dependence.of.loc)
 
     def _moves(self, state: State, group: Group, coupling: Coupling, kept: int) -> str:
-        moved = str(coupling) if len(str(coupling)) < LONG else coupling.brief()
-        text = f"recurrence of '{state.path}' moves between positions {moved}"
+        text = f"recurrence of '{state.path}' moves between positions {coupling.brief()}"
         silent = kept == 1 and group.region == HIDDEN
         return text if silent else f"{text}, and is followed to {kept} of {math.prod(group.shape)}"
 

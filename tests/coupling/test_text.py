@@ -36,11 +36,11 @@ def test_text(coupling, expected):
     assert Coupling.parse(expected, coupling.in_shape, coupling.out_shape) == coupling
 
 
-def test_a_brief_text_leaves_tables_out():
+def test_a_brief_text_leaves_packed_tables_out():
     rows = np.random.default_rng(0).integers(0, 64, (64, 3))
     assert len(str(Coupling.table((64,), (64,), rows))) > 100
     assert Coupling.table((64,), (64,), rows).brief() == "[map]"
-    assert Coupling.reversed((3, 8, 5), (1,)).brief() == "[=, map, =]"
+    assert Coupling.reversed((3, 8, 5), (1,)).brief() == "[=, map:7..0, =]"
     assert band((8,), [-1, 0, 1]).brief() == "[-1..1]"
 
 
