@@ -10,7 +10,9 @@ from typing import Any
 
 import jax
 
+from ...ir import jaxpr as jx
 from ...ir.loc import definition
+from ...ir.passed_through import passed_through
 from ...ir.step import leaf_paths
 from ...ir.types import TensorType
 from ..examples import as_arrays
@@ -45,17 +47,23 @@ def functional(
     buffers: Callable[[str], bool],
     write: Callable[[Any, Mapping[str, Any], Mapping[str, Any]], Any],
     stateless: Callable[[], Exception],
+    after: Callable[..., tuple[dict[str, Any], dict[str, Any]]] | None = None,
+    written: Callable[[list[str]], Exception] | None = None,
 ) -> Functional:
     """A `Functional` of `step(params, states, *inputs)`, whose uses of weights are traced without ETP operations.
 
     States are hidden, but those whose path is one of `buffers` and those that the step gives back as they came: their
-    credit ends in themselves. `called` is what runs the step, for its place in the source. Raises what `stateless`
-    makes where no state carries credit.
+    credit ends in themselves. `called` is what runs the step, for its place in the source. `after`, with the arguments
+    of `step`, gives parameters and states as a step leaves them, for a library whose step may write both. Raises what
+    `stateless` makes where no state carries credit, and what `written` makes of the paths of parameters that changed.
     """
     params, states = as_arrays(params, "param", "parameter"), as_arrays(states, "state", "state")
     step.__name__ = step.__qualname__ = name
     step.__dict__["defined_at"] = definition(called)
-    held = _given_back(step, params, states, inputs)
+    held = _given_back(after or (lambda *given: ({}, step(*given)[0])), params, states, inputs)
+    changed = [path for path in params if path not in held]
+    if written is not None and changed:
+        raise written(changed)
     credited = [path for path, x in leaf_paths(states, "state") if TensorType.of(x).carries_credit]
     if not any(path not in held and not buffers(path) for path in credited):
         raise stateless()
@@ -108,16 +116,16 @@ def check_inputs(
         raise refusals.wrong_inputs(library, call, len(inputs), str(mismatch), carry=carry) from None
 
 
-def _given_back(
-    step: Callable[..., Any], params: dict[str, Any], states: dict[str, Any], inputs: tuple[Any, ...]
-) -> set[str]:
-    """The paths of the states that leave the step as they entered it."""
-    held: set[str] = set()
+def _given_back(after: Callable[..., tuple[Any, Any]], params: Any, states: Any, inputs: tuple[Any, ...]) -> set[str]:
+    """The paths of the values that leave the step as they entered it."""
+    found = [path for path, _ in (*leaf_paths(params, "param"), *leaf_paths(states, "state"))]
+    left: list[str] = []
 
-    def watched(params: Any, states: Any, *inputs: Any) -> None:
-        after = leaf_paths(step(params, states, *inputs)[0], "state")
-        before = {path: id(x) for path, x in leaf_paths(states, "state")}
-        held.update(path for path, x in after if before.get(path) == id(x))
+    def watched(params: Any, states: Any, *inputs: Any) -> list[Any]:
+        leaves = [leaf for tree in after(params, states, *inputs) for leaf in leaf_paths(tree, "state")]
+        left.extend(path for path, _ in leaves)
+        return [value for _, value in leaves]
 
-    jax.eval_shape(watched, params, states, *inputs)
-    return held
+    places = passed_through(jx.trace(watched, params, states, *inputs)[0])
+    entered = (None if place is None or place >= len(found) else found[place] for place in places)
+    return {path for path, came in zip(left, entered, strict=True) if path == came}

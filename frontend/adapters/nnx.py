@@ -15,8 +15,11 @@ from .adapted import CARRY, Adapted, check_inputs, functional, method_of, pair
 LIBRARY = "flax.nnx"
 _BUFFERS = (nnx.BatchStat, nnx.Intermediate)
 """Variables that a step writes and no later step learns through."""
+_PLAIN = (bool, int, float, complex, str, type(None))
+"""Values that are part of the program where they are attributes of a module."""
 
 _CALL = "etir.compile(model, x), with an nnx.Module that is called as model(x) and takes one step"
+_HOLD_STILL = "write what changes by itself to an nnx.Variable of another type, or leave it out of wrt="
 _CELL = "give the cell: etir.compile(rnn.cell, x), with the x of one step; the learner runs over the sequence"
 
 
@@ -54,15 +57,21 @@ def _functional(
     if takes_carry:
         states[CARRY] = carry
 
-    def step(params: dict[str, Any], states: dict[str, Any], *inputs: Any) -> tuple[dict[str, Any], Any]:
+    plain = _plain(model)
+
+    def run(params: dict[str, Any], states: dict[str, Any], inputs: tuple[Any, ...]) -> tuple[Any, Any, Any]:
         inner = nnx.merge(graph, _with(weights, params), _with(rest, states))
         given = (states[CARRY], *inputs) if takes_carry else inputs
         returned = method_of(LIBRARY, inner, method)(*given, **options)
         after, now = map(_values, nnx.split(inner, wrt, ...)[1:])
-        _refuse_changes(params, states, after, now)
+        _refuse_new({**params, **states}, {**after, **now})
+        _refuse_numbers(plain, _plain(inner))
         if takes_carry:
             now[CARRY], returned = pair(LIBRARY, name, returned, "the new carry and the output: carry, y")
-        return {path: now[path] for path in states}, returned
+        return after, {path: now[path] for path in states}, returned
+
+    def step(params: dict[str, Any], states: dict[str, Any], *inputs: Any) -> tuple[dict[str, Any], Any]:
+        return run(params, states, inputs)[1:]
 
     return functional(
         step,
@@ -75,6 +84,8 @@ def _functional(
         buffers={path for path, variable in _variables(rest) if isinstance(variable, _BUFFERS)}.__contains__,
         write=partial(_write, wrt),
         stateless=partial(_stateless, model),
+        after=lambda params, states, *inputs: run(params, states, inputs)[:2],
+        written=partial(refusals.written_weights, LIBRARY, call=_HOLD_STILL),
     )
 
 
@@ -98,16 +109,28 @@ def _with(state: Any, values: Mapping[str, Any]) -> Any:
     ])  # fmt: skip
 
 
-def _refuse_changes(
-    params: Mapping[str, Any], states: Mapping[str, Any], after: Mapping[str, Any], now: Mapping[str, Any]
-) -> None:
-    written = [path for path in params if after.get(path) is not params[path]]
-    if written:
-        help = "write what changes by itself to an nnx.Variable of another type, or leave it out of wrt="
-        raise refusals.written_weights(LIBRARY, written, help)
-    new = [path for path in (*after, *now) if path not in params and path not in states]
+def _refuse_new(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    new = [path for path in after if path not in before]
     if new:
         raise refusals.new_states(LIBRARY, new, "make them in __init__, or call the model once before compiling it")
+
+
+def _plain(model: Any) -> dict[str, Any]:
+    """The numbers, strings and such among a module's attributes, by path."""
+    return {
+        ".".join(map(str, (*path, name))): value
+        for path, module in nnx.iter_modules(model)
+        for name, value in vars(module).items()
+        if isinstance(value, _PLAIN) and not name.startswith("_")
+    }
+
+
+def _refuse_numbers(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    """Refuse a step that changes an attribute that is no Variable: compiled, it would see the first value for ever."""
+    changed = [path for path in {**before, **after} if path not in before or before[path] != after.get(path, ...)]
+    if changed:
+        help = "keep it in an nnx.Variable; where it only settles at the first call, call the model once beforehand"
+        raise refusals.written_attributes(LIBRARY, changed, help)
 
 
 def _write(wrt: Any, model: Any, params: Mapping[str, Any], states: Mapping[str, Any]) -> Any:

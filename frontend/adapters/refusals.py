@@ -56,3 +56,10 @@ def written_weights(library: str, paths: list[str], call: str) -> EtirError:
     """A step writes weights, which are held still within a window."""
     named = ", ".join(f"'{path}'" for path in paths)
     return error("weight-written", f"{library}: the step writes {named}, which must be held still", help=call)
+
+
+def written_attributes(library: str, paths: list[str], call: str) -> EtirError:
+    """A step changes attributes that are plain values of Python."""
+    named = ", ".join(f"'{path}'" for path in paths)
+    message = f"{library}: the step changes {named}, and its first value would be compiled in"
+    return error("attribute-written", message, help=call)

@@ -102,6 +102,22 @@ CASES = {
           help: write what changes by itself to an nnx.Variable of another type, or leave it out of wrt=
         """,
     ),
+    "nnx, a number that the step counts up": (
+        """
+        class Net(nnx.Module):
+            def __init__(self):
+                self.v, self.count = nnx.Variable(jnp.zeros(3)), 0
+            def __call__(self, x):
+                self.count += 1
+                self.v[...] += self.count * x
+                return self.v[...]
+        etir.compile(Net(), jnp.ones(3))
+        """,
+        """
+        error: flax.nnx: the step changes 'count', and its first value would be compiled in [attribute-written]
+          help: keep it in an nnx.Variable; where it only settles at the first call, call the model once beforehand
+        """,
+    ),
     "nnx, one result where two are wanted": (
         """
         class Net(nnx.Module):
