@@ -11,7 +11,7 @@ import contextlib
 import functools
 import os
 import sysconfig
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import jax
@@ -214,7 +214,7 @@ def function(jaxpr: Any) -> Callable[..., list[Array]]:
     return lambda *args: list(run(*args))
 
 
-def read(env: dict[Any, Array], atom: Atom) -> Array:
+def read(env: Mapping[Any, Array], atom: Atom) -> Array:
     """The value of an operand in `env`."""
     return atom.val if isinstance(atom, core.Literal) else env[atom]
 

@@ -16,6 +16,7 @@ from ...ir.regions import ONWARD, SLOPES, make_region
 from ...ir.transition import Group, Region, Site
 from ...ir.types import TensorType
 from ...ir.values import Value
+from .multiples import Multiples
 from .observables import Paths
 
 Run = Callable[[dict[Any, Any], Sequence[Any]], list[Any]]
@@ -26,7 +27,7 @@ class Onward:
 
     What it multiplies cotangents with are weights, or *slopes*: values that differ from step to step. The region
     `slopes` computes these at a step; `onward` is the rest, which takes them from anywhere, means of them included.
-    A switch between two values is a slope as well, the part of the second one.
+    What follows each other element by element, switches included, has one slope in all: its derivative.
     Shown are the observables, then the outputs of sites that no trace is on.
     """
 
@@ -88,7 +89,11 @@ class Onward:
 
 
 class _Parts:
-    """A linear jaxpr in its last arguments, apart: what depends on these, and what of the rest that reads."""
+    """A linear jaxpr in its last arguments, apart: what depends on these, and what of the rest that reads.
+
+    Its slopes are the moving factors of element-wise stretches, as pairs of an end and a beginning, and what else is
+    moving and read.
+    """
 
     def __init__(self, body: Any, weights: int, given: int) -> None:
         self.body, self.weights, self.given = body, weights, given
@@ -107,51 +112,62 @@ class _Parts:
                 self.others.append(eqn)
                 if atoms & moving:
                     moving.update(eqn.outvars)
-        read = [a for eqn in self.linear for a in eqn.invars if not jx.is_literal(a)]
-        self.slopes = [a for a in dict.fromkeys(read) if a in moving]
         self.moving = moving
+        self.multiples = Multiples(self.linear, linear, moving)
+        self.mixing = [eqn for eqn in self.linear if not self.multiples.makes(eqn)]
+        read = [a for eqn in self.mixing for a in eqn.invars] + jx.outvars(body)
+        ends = list(dict.fromkeys(a for a in read if not jx.is_literal(a)))
+        factors = [(a, b) for a in ends if a in linear for b, moves in self.multiples.beginnings(a).items() if moves]
+        self.slopes: list[Any] = [*factors, *(a for a in ends if a in moving)]
 
     def _consts(self) -> dict[Any, Any]:
         return dict(zip(jx.all_invars(self.body), jx.consts_of(self.body), strict=False))
 
     def kind(self, slope: Any) -> TensorType:
         """The type that a slope is given as."""
-        kind = jx.type_of(slope)
-        return TensorType("float32", kind.shape) if kind.dtype == "bool" else kind
+        return jx.type_of(slope[0] if isinstance(slope, tuple) else slope)
 
     def slopes_body(self, structs: Sequence[Any]) -> Any:
         """From weights, states and inputs to the slopes."""
-        chosen = jx.reaching(self.others, self.slopes)
+        chosen = jx.reaching(self.others, [a for eqn in self.linear for a in eqn.invars])
 
         def run(*arguments: Any) -> list[Any]:
             env = self._consts() | dict(zip(self.arguments, arguments, strict=False))
             jx.run_equations(chosen, env)
-            return [env[var].astype(self.kind(var).dtype) for var in self.slopes]
+            factors = self.multiples.on(env)
+            return [factors(*slope) if isinstance(slope, tuple) else env[slope] for slope in self.slopes]
 
         return jx.trace(run, *structs)[0]
 
     def linear_body(self, structs: Sequence[Any]) -> Any:
         """From slopes, weights and cotangents to cotangents."""
-        still = [eqn for eqn in self.others if self.moving.isdisjoint(eqn.outvars)]
-        chosen = jx.reaching([*still, *self.linear], jx.outvars(self.body))
+        read = [*(a for eqn in self.linear for a in eqn.invars), *jx.outvars(self.body)]
+        still = jx.reaching([eqn for eqn in self.others if self.moving.isdisjoint(eqn.outvars)], read)
         count = len(self.slopes)
 
         def run(*arguments: Any) -> list[Any]:
-            env = self._consts() | dict(zip(self.slopes, arguments[:count], strict=True))
+            slopes = dict(zip(self.slopes, arguments[:count], strict=True))
+            env = self._consts() | slopes
             keys = [*self.arguments[: self.weights], *self.arguments[self.given :]]
             env |= dict(zip(keys, arguments[count:], strict=True))
-            jx.run_equations(chosen, env, _partly)
-            return [jx.read(env, atom) for atom in jx.outvars(self.body)]
+            jx.run_equations(still, env)
+            factors = self.multiples.on(env)
+
+            def part(end: Any, beginning: Any) -> Any:
+                slope = slopes[end, beginning] if (end, beginning) in slopes else factors(end, beginning)
+                return slope * env[beginning].astype(slope.dtype)
+
+            def value(atom: Any) -> Any:
+                if jx.is_literal(atom) or atom in env:
+                    return jx.read(env, atom)
+                env[atom] = sum(part(atom, beginning) for beginning in self.multiples.beginnings(atom))
+                return env[atom]
+
+            for eqn in self.mixing:
+                env.update(zip(eqn.outvars, jx.apply(eqn, [value(a) for a in eqn.invars]), strict=True))
+            return [value(atom) for atom in jx.outvars(self.body)]
 
         kinds = [self.kind(var) for var in self.slopes]
         slopes = [jax.ShapeDtypeStruct(kind.shape, kind.dtype) for kind in kinds]
         types = [*slopes, *structs[: self.weights], *structs[self.given :]]
         return jx.trace(run, *types)[0]
-
-
-def _partly(eqn: Any, operands: list[Any]) -> list[Any] | None:
-    """A switch by a part instead of by yes or no."""
-    if eqn.primitive.name != "select_n" or not jnp.issubdtype(operands[0].dtype, jnp.floating):
-        return None
-    part, no, yes = operands[0].astype(operands[1].real.dtype), *operands[1:]
-    return [(1 - part) * no + part * yes]

@@ -207,6 +207,23 @@ def test_a_factor_that_moves_is_a_running_mean():
     ]
 
 
+@pytest.mark.parametrize("scale", [1.0, 30.0])
+def test_the_mean_of_a_slope_is_of_the_whole_derivative(scale: float):
+    """A GELU's is a sum of products whose factors are large apart from each other; their means alone come to 1e6."""
+    params = {**WEIGHTS, "C": scale * normal(N, N)}
+
+    def step(p: Any, s: Any, x: Any) -> Any:
+        h = BELOW * s["h"] + etir.matmul(x, p["W"])
+        k = ABOVE * s["k"] + etir.matmul(jax.nn.gelu(etir.matmul(h, p["C"])), p["V"])
+        return {"h": h, "k": k}, k
+
+    truth = bptt(step, params, REST, (jnp.asarray(XS),), jnp.asarray(TS)).grads
+    found, defined = (learned(learner_of(step, params, Cascade(constants=N), backend=b), params) for b in BACKENDS)
+    base = learned(learner_of(step, params, "d_rtrl"), params)
+    assert differing(found, defined) == {}
+    assert all(relative_error(found[k], truth[k]) < 0.6 * relative_error(base[k], truth[k]) for k in "WC")
+
+
 def planned(rule: Any) -> Any:
     return etir.plan(etir.analyse(etir.lower(leaky, WEIGHTS, REST, jnp.asarray(XS[0]))), rule)
 
