@@ -34,8 +34,7 @@ def functionalise(model: Callable[..., Any], *example_inputs: Any) -> Functional
         return found[0].functional(*found[1])
     check_call(_called(model), example_inputs, "call it as (module, *inputs), with an example of every input")
     bindings = {path: state for path, state in states_within(model).items() if frame.read(state).is_set or state.lazy}
-    footprint = Footprint(states=dict.fromkeys(bindings.values()))
-    written = frame.settled(footprint, lambda: _trace(model, footprint, example_inputs))
+    footprint, written = _traced(model, bindings, example_inputs)
     for state in footprint.states:
         if state not in bindings.values():
             bindings[free_path(state, bindings)] = state
@@ -52,6 +51,24 @@ def functionalise(model: Callable[..., Any], *example_inputs: Any) -> Functional
         bindings=bindings,
         write=partial(_write, bindings),
     )
+
+
+def ensure_states(model: Callable[..., Any], bindings: Mapping[str, State], *inputs: Any) -> None:
+    """Give the lazily shaped ones of a model's states that are unset the first values that one step gives them.
+
+    The model is traced on the inputs where there are such states, and nothing else is written.
+    """
+    if any(state.lazy and not frame.read(state).is_set for state in bindings.values()):
+        check_call(_called(model), inputs, "call it with what the model takes for one step")
+        _traced(model, bindings, inputs)
+
+
+def _traced(
+    model: Callable[..., Any], bindings: Mapping[str, State], inputs: tuple[Any, ...]
+) -> tuple[Footprint, dict[State, Loc | None]]:
+    """All states that the model uses, lazily shaped ones set; and what it writes, and where."""
+    footprint = Footprint(states=dict.fromkeys(bindings.values()))
+    return footprint, frame.settled(footprint, lambda: _trace(model, footprint, inputs))
 
 
 def _write(bindings: Mapping[str, State], model: Any, params: Values, states: Values) -> Any:

@@ -13,11 +13,28 @@ from ..state import State
 
 def layer_input(layer: Any, x: Any) -> EtirError:
     """A layer is called with another number of features than it was made for."""
+    given = type_text(x) if hasattr(x, "dtype") else f"something of type {type(x).__name__}"
     return mistake(
         "layer-input",
-        f"{type(layer).__name__} takes {layer.in_size} features along axis {layer.dim}, and was given {type_text(x)}",
+        f"{type(layer).__name__} takes {layer.in_size} features along axis {layer.dim}, and was given {given}",
         help="make the layer for as many features as it gets, or say with dim= along which axis they are",
     )
+
+
+def layer_state(layer: Any, state: State, x: Any) -> EtirError:
+    """A layer is called with another batch than the one that its states are of."""
+    given, held = type_text(x), type_text(state.value)
+    return mistake(
+        "layer-state",
+        f"{type(layer).__name__} was given {given}, and {state.title} is {held}, of another batch",
+        notes=declared(state),
+        help="nn.zero_states(model) before another batch; a layer that is used twice takes one shape",
+    )
+
+
+def layer_option(layer: Any, said: str) -> EtirError:
+    """An option of a layer is none of its values, or does not go with its sizes."""
+    return mistake("layer-option", f"{type(layer).__name__}: {said}")
 
 
 def unknown_constraint(to: str, known: Sequence[str]) -> EtirError:

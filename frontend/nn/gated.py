@@ -10,6 +10,7 @@ from jax.nn import sigmoid
 
 from ...ir.weight_operations import matmul
 from ..state import ParamState
+from . import faults
 from .recurrent import Recurrent, Step, drawn, filled
 
 
@@ -57,7 +58,7 @@ class GRU(_Gated):
     With `reset="after"` the candidate is `tanh(x Wh + r * (h Uh + bh))` (the form of cuDNN), and under `d_rtrl` every
     weight is approximate. With `reset="before"` it is `tanh(x Wh + (r * h) Uh + bh)` (Cho et al. 2014, eq. 5 to 8):
     then `Wr`, `Ur` and `br` reach the state through `Uh` alone, and are truncated; `rules={"*r": "rtrl"}` makes them
-    exact.
+    exact. Raises EtirError for another `reset`.
     """
 
     Wh: ParamState
@@ -66,6 +67,8 @@ class GRU(_Gated):
 
     def __init__(self, in_size: int, size: int, *, reset: Literal["after", "before"] = "after", dim: int = -1) -> None:
         super().__init__(in_size, size, "zrh", recurrent=True, dim=dim)
+        if reset not in ("after", "before"):
+            raise faults.layer_option(self, f"reset={reset!r}; wanted 'after' or 'before'")
         self.reset = reset
         self.hidden("h", size)
 

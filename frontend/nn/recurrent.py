@@ -30,34 +30,45 @@ class Recurrent(Module):
 
     def __init__(self, in_size: int, dim: int = -1) -> None:
         self.in_size, self.dim = in_size, dim
-        self._own: list[tuple[str, int]] = []
+        self._own: list[tuple[str, tuple[int, ...]]] = []
 
     def hidden(self, name: str, *shape: int, start: float = 0.0, complex: bool = False) -> None:
         """Make the hidden state `name`, of this shape for each sample, which begins with `start` everywhere."""
-        self._own.append((name, len(shape)))
+        self._own.append((name, shape))
         setattr(self, name, HiddenState(lazy=partial(self._first, shape, start, complex)))
 
     def _first(self, shape: tuple[int, ...], start: float, complex: bool, x: Any) -> jax.Array:
+        return jnp.full(self._shape(shape, x), start, self._dtype(x.dtype, complex))
+
+    def _shape(self, own: tuple[int, ...], x: Any) -> tuple[int, ...]:
         at = self.dim % len(x.shape)
         before, after = x.shape[:at], x.shape[at + 1 :]
-        whole = (*before, *shape, *after) if len(shape) == 1 else (*before, *after, *shape)
-        return jnp.full(whole, start, self._dtype(x.dtype, complex))
+        return (*before, *own, *after) if len(own) == 1 else (*before, *after, *own)
 
     def _dtype(self, of_input: Any, complex: bool) -> Any:
         weights = [jax.tree.leaves(w.value)[0].dtype for w in self.states(ParamState).values()]
         return jnp.result_type(of_input, *(weights or [float]), *([jnp.complex64] if complex else []))
 
     def update(self, x: jax.Array) -> jax.Array:
-        """The output for one step, its features along `dim`. Raises EtirError where `x` has another number of them."""
-        if not -x.ndim <= self.dim < x.ndim or x.shape[self.dim] != self.in_size:
+        """The output for one step, its features along `dim`.
+
+        Raises EtirError where `x` has another number of them, or another batch than the states.
+        """
+        if not hasattr(x, "ndim") or not -x.ndim <= self.dim < x.ndim or x.shape[self.dim] != self.in_size:
             raise faults.layer_input(self, x)
-        states = [getattr(self, name).ensure(x) for name, _ in self._own]
-        axes = [self.dim if rank == 1 else -1 for _, rank in self._own]
+        states = [self._held(getattr(self, name), own, x) for name, own in self._own]
+        axes = [self.dim if len(own) == 1 else -1 for _, own in self._own]
         before = [jnp.moveaxis(state, axis, -1) for state, axis in zip(states, axes, strict=True)]
         after, y = self.step(jnp.moveaxis(x, self.dim, -1), *before)
         for (name, _), axis, state in zip(self._own, axes, after, strict=True):
             getattr(self, name).value = jnp.moveaxis(state, -1, axis)
         return jnp.moveaxis(y, -1, self.dim)
+
+    def _held(self, state: HiddenState, own: tuple[int, ...], x: jax.Array) -> jax.Array:
+        value = state.ensure(x)
+        if value.shape != self._shape(own, x):
+            raise faults.layer_state(self, state, x)
+        return value
 
     def step(self, x: jax.Array, *states: jax.Array) -> Step:
         """The new states and the output, for `x` of shape [..., in_size]."""

@@ -12,6 +12,7 @@ from jax.nn import gelu, log_sigmoid, sigmoid, softplus
 from ...ir.weight_operations import einsum, matmul, scale
 from .. import random
 from ..state import ParamState
+from . import faults
 from .recurrent import Recurrent, Step, drawn, filled, values
 
 
@@ -118,10 +119,13 @@ class MLSTM(Recurrent):
 
     `C' = f * C + i * outer(v, k)`, `n' = f * n + i * k`, `y = sigmoid(x Wo + bo) * C' q / max(|n' q|, exp(-m'))`. `bf`
     begins evenly between 3 and 6. Returns `y`, of `size` features. Under `d_rtrl` every weight is exact.
+    Raises EtirError where `heads` do not divide `size`.
     """
 
     def __init__(self, in_size: int, size: int, *, heads: int = 1, dim: int = -1) -> None:
         super().__init__(in_size, dim)
+        if heads < 1 or size % heads:
+            raise faults.layer_option(self, f"size={size} does not divide into heads={heads}")
         self.size, self.heads, each = size, heads, size // heads
         self.Wq, self.Wk, self.Wv, self.Wo = (drawn(in_size, size) for _ in range(4))
         self.Wi, self.Wf = drawn(in_size, heads), drawn(in_size, heads)

@@ -15,6 +15,7 @@ from ...ir.weight_operations import bias, matmul, scale
 from .. import random
 from ..module import Module
 from ..state import ParamState
+from . import faults
 
 
 class LoRA(Module):
@@ -49,11 +50,19 @@ class SparseLinear(Module):
     """`x @ w + b` with entries of `w` `[in_size, out_size]` at `indices` alone, `[entries, 2]`; the pattern is fixed.
 
     `w` holds the entries, drawn from a normal distribution of variance one over how many an output has, on the average.
+    Raises EtirError for an index outside.
     """
 
     def __init__(self, in_size: int, out_size: int, indices: Any, *, bias: bool = True) -> None:
         self.in_size, self.out_size, self.indices = in_size, out_size, np.asarray(indices, np.int32).reshape(-1, 2)
-        entries = len(self.indices)
+        entries, outside = (
+            len(self.indices),
+            ~np.all((self.indices >= 0) & (self.indices < (in_size, out_size)), axis=1),
+        )
+        if outside.any():
+            raise faults.layer_option(
+                self, f"index {tuple(map(int, self.indices[outside][0]))} is outside [{in_size}, {out_size}]"
+            )
         self.w = ParamState(random.randn(entries) * (out_size / max(1, entries)) ** 0.5)
         self.b = ParamState(jnp.zeros(out_size)) if bias else None
 

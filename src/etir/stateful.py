@@ -18,6 +18,7 @@ from .backends.learner import Learner
 from .frontend import Functional, Module, ShortTermState, State, errors, frame, functionalise, random
 from .frontend.cell import Cell, same_types, type_text
 from .frontend.filters import Filter, matcher
+from .frontend.functionalise import ensure_states
 from .frontend.paths import states_within
 from .ir.diagnostics import error
 from .ir.transition import Certificate
@@ -73,7 +74,8 @@ class OnlineLearner(Module):
 
     @contextmanager
     def _one_sample(self) -> Generator[None]:
-        """The states of a bare module as one sample has them."""
+        """The states of a bare module as one sample has them; afterwards all are as they were, unset ones too."""
+        unset = [s for s in states_within(self.model).values() if s.lazy and not frame.read(s).is_set]
         inner = self.model.states().values() if isinstance(self.model, Module) else ()
         held = {state: cell for state in inner if (cell := frame.read(state)).tags}
         for state, cell in held.items():
@@ -83,6 +85,8 @@ class OnlineLearner(Module):
         finally:
             for state, cell in held.items():
                 frame.write(state, cell)
+            for state in unset:
+                frame.write(state, Cell())
 
     def states(self, kind: Filter = None) -> dict[str, State]:
         """The model's states by path, and `traces`; those that `kind` matches, where it is given."""
@@ -121,7 +125,7 @@ class OnlineLearner(Module):
 
         `signals` are what the learner wants beside the inputs: `mask=`, `reset=`, the `modulator=` of `three_factor`.
         """
-        return self._moved(self.learner.step, inputs, signals)
+        return self._moved(self.learner.step, inputs, inputs, signals)
 
     def window(self, xs: Any, **signals: Any) -> Any:
         """The outputs of steps over inputs with a leading time axis; the states and the traces move on.
@@ -129,11 +133,17 @@ class OnlineLearner(Module):
         `xs` is a tuple where the model takes several inputs. Credit inside each `window=` of steps is reverse mode, so
         `transform.grad` of a loss of the outputs of one window is its gradient.
         """
-        return self._moved(self.learner.window, (xs,), signals)
+        several = xs if isinstance(xs, tuple | list) else (xs,)
+        first = jax.tree.map(lambda x: jnp.zeros(jnp.shape(x)[1:], jnp.result_type(x)), tuple(several))
+        return self._moved(self.learner.window, (xs,), first, signals)
 
-    def _moved(self, method: Callable[..., Any], inputs: tuple[Any, ...], signals: Mapping[str, Any]) -> Any:
+    def _moved(
+        self, method: Callable[..., Any], inputs: tuple[Any, ...], one: tuple[Any, ...], signals: Mapping[str, Any]
+    ) -> Any:
+        """What `method` returns for `inputs`; `one` is like the inputs of one step."""
         _, functional = self._compiled
         bindings = functional.bindings
+        ensure_states(self.model, bindings, *one)
         for path in functional.states:
             if frame.is_differentiated(bindings[path]):
                 raise error(

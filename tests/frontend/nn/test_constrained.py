@@ -135,6 +135,34 @@ MISTAKES = {
           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
           help: make the layer for as many features as it gets, or say with dim= along which axis they are
     """,
+    "nn.LIF(3)([1.0, 2.0, 3.0])": """
+        model.py:1:1: error: LIF takes 3 features along axis -1, and was given something of type list [layer-input]
+          nn.LIF(3)([1.0, 2.0, 3.0])
+          ^^^^^^^^^^^^^^^^^^^^^^^^^^
+          help: make the layer for as many features as it gets, or say with dim= along which axis they are
+    """,
+    "layer = nn.LIF(3)\nlayer(jnp.ones(3))\nlayer(jnp.ones((5, 3)))": """
+        model.py:3:1: error: LIF was given f64[5,3], and state 'V' is f64[3], of another batch [layer-state]
+          layer(jnp.ones((5, 3)))
+          ^^^^^^^^^^^^^^^^^^^^^^^
+          note: model.py:1:9: state 'V' is declared here
+          help: nn.zero_states(model) before another batch; a layer that is used twice takes one shape
+    """,
+    'nn.GRU(3, 4, reset="befor")': """
+        model.py:1:1: error: GRU: reset='befor'; wanted 'after' or 'before' [layer-option]
+          nn.GRU(3, 4, reset="befor")
+          ^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    """,
+    "nn.MLSTM(3, 5, heads=2)": """
+        model.py:1:1: error: MLSTM: size=5 does not divide into heads=2 [layer-option]
+          nn.MLSTM(3, 5, heads=2)
+          ^^^^^^^^^^^^^^^^^^^^^^^
+    """,
+    "nn.SparseLinear(3, 2, [(0, 0), (2, 2)])": """
+        model.py:1:1: error: SparseLinear: index (2, 2) is outside [3, 2] [layer-option]
+          nn.SparseLinear(3, 2, [(0, 0), (2, 2)])
+          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    """,
 }  # fmt: skip
 
 
