@@ -151,9 +151,8 @@ class InitialLearner(Learner):
     @property
     def _not_begun(self) -> jax.Array:
         """That no step has been taken; of each sample, where these are marked."""
-        kinds = [state.before.type for state in self.transition.states]
-        shapes = jax.tree.unflatten(self._signature.states, [jax.ShapeDtypeStruct(k.shape, k.dtype) for k in kinds])
-        return jnp.zeros(shapes.begun.shape, bool)
+        types = jax.tree.unflatten(self._signature.states, [state.before.type for state in self.transition.states])
+        return jnp.zeros(types.begun.shape, bool)
 
     @property
     def _learned(self) -> tuple[str, ...]:
