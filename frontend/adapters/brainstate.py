@@ -62,7 +62,10 @@ def _functional(model: Any, environment: Mapping[str, Any], *inputs: Any) -> Fun
         def whole(given: Values, operands: tuple[Any, ...]) -> Any:
             for path, value in given.items():
                 now[path].value = value
+            before = _plain(model)
             outputs = called(*operands)
+            if changed := [path for path, value in _plain(model).items() if before.get(path, ...) != value]:
+                raise refusals.written_attributes(LIBRARY, changed, "keep it in a brainstate State")
             return {path: state.value for path, state in now.items()}, outputs
 
         traced = StatefulFunction(whole, return_only_write=False).make_jaxpr(given, operands)
@@ -112,6 +115,16 @@ def _among(state: Any, bindings: Mapping[str, Any]) -> bool:
 
 def _held(model: Any) -> dict[str, Any]:
     return {".".join(map(str, path)): state for path, state in model.states().items()}
+
+
+def _plain(model: Any) -> dict[str, Any]:
+    """The numbers, strings and such among the attributes of a module and of those in it, by path."""
+    return {
+        ".".join(map(str, (*path, name))): value
+        for path, module in model.nodes().items()
+        for name, value in vars(module).items()
+        if isinstance(value, (bool, int, float, complex, str, type(None))) and not name.startswith("_")
+    }
 
 
 def _free_path(state: Any, taken: Mapping[str, Any]) -> str:

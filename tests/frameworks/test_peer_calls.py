@@ -263,6 +263,23 @@ def test_random_numbers_are_a_state():
     assert "asks brainstate's environment for 'fit'" in said(lambda: etir.compile(net, ones[0]))
 
 
+def test_a_number_that_the_step_counts_up_is_refused():
+    class Counting(brainstate.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.h, self.count = brainstate.HiddenState(jnp.zeros(3)), 0
+
+        def update(self, x):
+            self.count += 1
+            self.h.value = 0.5 * self.h.value + self.count * x
+            return self.h.value
+
+    assert said(lambda: etir.compile(Counting(), jnp.ones(3))) == wanted("""
+        error: brainstate: the step changes 'count', and its first value would be compiled in [attribute-written]
+          help: keep it in a brainstate State
+    """)
+
+
 def test_a_written_weight_is_refused():
     class Plastic(brainstate.nn.Module):
         def __init__(self):
