@@ -223,9 +223,9 @@ def compile(
     weight's, and labelled as `initial.h`.
 
     `mask` and `reset` make every method take a boolean of that name for each step, or, as `"sample"`, for each sample
-    of the first axis. A step whose `mask` is false moves no state, no trace and no gradient, and its outputs are zero.
-    A step whose `reset` is true begins with the states given at compile, and with traces of zero. Raises EtirError for
-    anything that cannot be compiled soundly.
+    of the first axis. A step whose `mask` is false moves no state, no trace and no gradient, and its outputs are zero;
+    its inputs must be finite. A step whose `reset` is true begins with the states given at compile, or learned by
+    `initial`, and with traces of zero. Raises EtirError for anything that cannot be compiled soundly.
     """
     step = lower(model, *args, buffers=buffers, initial=initial, mask=mask, reset=reset)
     options: dict[str, Any] = {"rules": rules, "credit": credit, "memory": memory, "trace_dtype": trace_dtype}
