@@ -250,6 +250,16 @@ def left_over(paths: Sequence[str]) -> EtirError:
     )
 
 
+def written_attributes(paths: Iterable[str], loc: Loc | None) -> EtirError:
+    """The step changes attributes that are plain values of Python."""
+    return error(
+        "attribute-written",
+        f"the step changes {_quoted(paths)}, and its first value would be compiled in",
+        loc=loc,
+        help="keep it in a state: etir.ShortTermState(0) in __init__, read and written as .value",
+    )
+
+
 def written_weights(weights: Sequence[tuple[str, State, Loc | None]]) -> EtirError:
     """Parameters are written in the step."""
     return EtirError(

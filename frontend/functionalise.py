@@ -15,7 +15,7 @@ from .cell import Cell
 from .examples import check_call
 from .frame import Footprint, Frame
 from .functional import Functional, Values, check_paths, write_states
-from .module import Module
+from .module import Module, plain_attributes
 from .paths import free_path, states_within
 from .state import HiddenState, ParamState, ShortTermState, State
 
@@ -119,11 +119,13 @@ def _step(model: Callable[..., Any], bindings: Mapping[str, State], weights: lis
         given = {**params, **states}
         cells = {state: Cell(value=given[path], tags=tags[path]) for path, state in bindings.items()}
         inside = _inputs_only(Footprint(inner=remembered.inner))
+        plain = plain_attributes(inspect.unwrap(model))
         with inside.over(cells):
             outputs = model(*inputs)
             _settle(inside)
             new = {path: inside.cells[state].value for path, state in bindings.items()}
         _refuse_written_weights(bindings, weights, inside.written)
+        _refuse_written_attributes(model, plain)
         return {path: new[path] for path in state_paths}, outputs
 
     step.__name__ = step.__qualname__ = _name(model)
@@ -136,6 +138,15 @@ def _settle(inside: Frame) -> None:
         inside.settle()
     except frame.Missed as missed:
         raise errors.unthreaded([*missed.states, *missed.lazy]) from None
+
+
+def _refuse_written_attributes(model: Callable[..., Any], before: Mapping[str, Any]) -> None:
+    """Refuse a step that counts in Python: compiled, it would see the first value for ever."""
+    after = plain_attributes(inspect.unwrap(model))
+    pairs = {path: (before.get(path, ...), after.get(path, ...)) for path in {**before, **after}}
+    changed = [path for path, (old, new) in pairs.items() if old is not new and old != new]
+    if changed:
+        raise errors.written_attributes(changed, definition(_called(model)))
 
 
 def _refuse_written_weights(

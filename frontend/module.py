@@ -70,6 +70,20 @@ def _walk(node: Any, path: tuple[str, ...], seen: set[int]) -> Iterator[tuple[st
         yield from _walk(child, (*path, name), seen)
 
 
+def plain_attributes(model: Any) -> dict[str, Any]:
+    """The numbers, strings and such among the attributes of a module and of those in it, by path."""
+    return dict(_plain(model, (), set()))
+
+
+def _plain(node: Any, path: tuple[str, ...], seen: set[int]) -> Iterator[tuple[str, Any]]:
+    if isinstance(node, (bool, int, float, complex, str, type(None))):
+        yield ".".join(path), node
+    elif id(node) not in seen:
+        seen.add(id(node))
+        for name, child in _children(node):
+            yield from _plain(child, (*path, name), seen)
+
+
 def _lines(label: str, module: Module, seen: set[int]) -> list[str]:
     inside: list[str] = []
     for name, child in vars(module).items():

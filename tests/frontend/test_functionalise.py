@@ -139,6 +139,35 @@ def test_inner_transforms():
     assert int(net.cell.count.value) == 0
 
 
+def test_a_count_in_python_is_refused_in_any_part():
+    assert message_of("""
+        class Part(nn.Module):
+            def __init__(self):
+                self.h = HiddenState(jnp.zeros(2))
+                self.n, self.rate, self.bound = [0], float("nan"), None
+
+            def update(self, x):
+                self.n[0] += 1
+                self.h.value = 0.5 * self.h.value + x * self.n[0]
+                return self.h.value
+
+        class Net(nn.Module):
+            def __init__(self):
+                self.parts = {"a": Part()}
+
+            def update(self, x):
+                self.parts["a"].bound = "settled"
+                return self.parts["a"](x)
+
+        pure = functionalise(Net(), jnp.ones(2))
+        pure.step({}, pure.states, jnp.ones(2))
+    """) == expected("""
+        model.py:15: error: the step changes 'parts.a.n.0', and its first value would be compiled in [attribute-written]
+          def update(self, x):
+          help: keep it in a state: etir.ShortTermState(0) in __init__, read and written as .value
+    """)  # fmt: skip
+
+
 def test_a_written_weight_is_refused():
     assert message_of("""
         class Cell(nn.Module):
