@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from ..ir.diagnostics import error
+from .counts import check_count
 
 Batches = Iterable[Any] | Callable[[int], Iterable[Any]]
 """Batches of one epoch, gone through anew in each; or a function of the epoch, counted from zero, that gives them."""
@@ -41,7 +42,7 @@ def batch_of(given: Any) -> Batch:
 
 def batches_of(batches: Batches, epoch: int, first: int = 0) -> Iterator[Batch]:
     """The batches of an epoch, from the one at place `first` on. Raises EtirError for what gives no batches."""
-    if isinstance(batches, Batch) or (isinstance(batches, tuple) and hasattr(batches[0], "ndim")):
+    if isinstance(batches, Batch) or (isinstance(batches, tuple) and hasattr(next(iter(batches), None), "ndim")):
         raise error(
             "fit-batches",
             "one batch was given where all batches of an epoch are wanted",
@@ -79,10 +80,12 @@ class Minibatches:
         for name in ("arrays", "per_sample"):
             given = getattr(self, name)
             object.__setattr__(self, name, tuple(given) if isinstance(given, tuple | list) else (given,))
-        found = {np.shape(a)[1] for a in jax.tree.leaves(self.arrays)}
-        found |= {np.shape(a)[0] for a in jax.tree.leaves(self.per_sample)}
-        if len(found) != 1 or not 1 <= self.size <= max(found):
-            counts = ", ".join(map(str, sorted(found)))
+        check_count("size", self.size)
+        over_time = [np.shape(a) for a in jax.tree.leaves((self.arrays, self.mask))]
+        found = {shape[1] if len(shape) > 1 else 0 for shape in over_time}
+        found |= {(np.shape(a) or (0,))[0] for a in jax.tree.leaves(self.per_sample)}
+        if len(found) != 1 or self.size > max(found):
+            counts = " and ".join(map(str, sorted(found)))
             raise error(
                 "fit-batches",
                 f"minibatches of {self.size} cannot be drawn from arrays of {counts} samples",
@@ -113,8 +116,10 @@ def pad(sequences: Sequence[Any], steps: int | None = None) -> tuple[Any, np.nda
 
     Each is an array `[time, ...]`, or a tree of such. `steps` is the length to pad to, by default that of the longest.
     The mask is boolean, `[time, samples]`, for a learner that was compiled with `mask="sample"`. Raises EtirError for
-    a sequence longer than that.
+    a sequence longer than that, and where there is none.
     """
+    if not len(sequences):
+        raise error("sequence-length", "there is no sequence to pad")
     lengths = [len(jax.tree.leaves(s)[0]) for s in sequences]
     longest = max(lengths)
     steps = longest if steps is None else steps

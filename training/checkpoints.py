@@ -12,6 +12,7 @@ import numpy as np
 
 from ..ir.diagnostics import error
 from .callback import Callback
+from .counts import check_count
 from .progress import missing
 from .run import Run
 
@@ -25,8 +26,14 @@ class Checkpoints:
     def __init__(self, directory: str | Path, *, every: int | None = None, keep: int = 2) -> None:
         """Save after each epoch, with `every` after so many batches too, and `keep` the last so many.
 
-        Needs the package orbax-checkpoint.
+        Needs the package orbax-checkpoint. Raises EtirError for counts that are not positive, and where a file is in
+        the directory's place.
         """
+        check_count("keep", keep)
+        if every is not None:
+            check_count("every", every)
+        if Path(directory).is_file():
+            raise error("fit-option", f"checkpoints are kept in a directory, and '{directory}' is a file")
         try:
             import orbax.checkpoint as ocp
         except ImportError:
@@ -120,5 +127,7 @@ def _of_another(directory: Path, found: dict[str, str], wanted: dict[str, str]) 
 
 
 def checkpoints_of(given: Any) -> Checkpoints | None:
-    """Checkpoints as they are, or in a directory that is named."""
+    """Checkpoints as they are, or in a directory that is named. Raises EtirError for anything else."""
+    if not isinstance(given, str | Path | Checkpoints | None):
+        raise error("fit-option", f"checkpoints={given!r}; wanted a directory, or Checkpoints(directory)")
     return Checkpoints(given) if isinstance(given, str | Path) else given

@@ -8,6 +8,8 @@ from typing import Any
 from ..ir.diagnostics import error
 from .batches import Batches, batches_of
 from .callback import Callback
+from .counts import check_count
+from .history import ROW
 from .run import Run
 
 
@@ -18,10 +20,15 @@ class Evaluate(Callback):
         """Each metric is a function `(outputs, *targets) -> number` of a whole batch, time first.
 
         `every` is for so many epochs. Each batch is a sequence of its own, from the states given at compile, for as
-        many samples as it has. The mean is over batches. Raises EtirError where there is no metric.
+        many samples as it has. The mean is over batches. Raises EtirError where there is no metric, where one has the
+        name of a number that every row has, and for an `every` that is no positive number.
         """
         if not metrics:
             raise error("fit-option", "Evaluate has nothing to tell", help="for example Evaluate(batches, accuracy=f)")
+        if taken := [name for name in ROW if name in metrics]:
+            help = f"another name: held_out_{taken[0]}="
+            raise error("fit-option", f"every row has '{taken[0]}' already, of the training", help=help)
+        check_count("every", every)
         self.batches, self.every, self.metrics = batches, every, metrics
 
     def after_epoch(self, run: Run) -> None:

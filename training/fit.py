@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ..backends import Carry, Learner
 from ..ir.diagnostics import did_you_mean, error
+from ..ir.step import leaf_paths
 from .batches import Batch, Batches, batches_of
 from .callback import Callback, callbacks_of
 from .checkpoints import Checkpoints, Saved, checkpoints_of
+from .counts import check_count
 from .history import History
 from .run import Run
 
@@ -166,15 +169,27 @@ def _diverged(run: Run, losses: jax.Array) -> Exception:
 
 
 def _close(run: Run, seconds: float) -> None:
-    """The row of an epoch that is over. Raises EtirError where it had no batch."""
+    """The row of an epoch that is over. Raises EtirError where it had no batch, or left parameters not finite."""
     if run.batch == 0:
         raise error(
             "fit-batches",
             f"epoch {run.epoch + 1} has no batch",
             help="a generator is spent after one epoch: give a list, or a function of the epoch that returns one",
         )
+    spoilt = [path for path, leaf in leaf_paths(run.params, "param") if not _is_finite(leaf)]
+    if spoilt:
+        raise error(
+            "fit-diverged",
+            f"parameter '{spoilt[0]}' is not finite at the end of epoch {run.epoch + 1}, though the losses are",
+            notes=[f"nor are {len(spoilt) - 1} more"] if spoilt[1:] else (),
+            help="on_nonfinite='raise' says where it began: inputs that are not finite pass through spikes unseen",
+        )
     run.rows.append({"epoch": run.epoch + 1, "loss": run.loss, "seconds": seconds})
     run.epoch, run.batch, run.total, run.steps = run.epoch + 1, 0, 0.0, 0
+
+
+def _is_finite(leaf: jax.Array) -> bool:
+    return not jnp.issubdtype(leaf.dtype, jnp.inexact) or bool(jnp.isfinite(leaf).all())
 
 
 def _expected(batches: Any, epochs: int) -> int | None:
@@ -195,8 +210,7 @@ def _check(learner: Any, epochs: int, sequence: str, carry: Carry | None, option
     for name in options:
         if name not in known:
             raise error("unknown-option", f"etir.fit has no option '{name}'", help=did_you_mean(name, known))
-    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
-        raise error("fit-option", f"epochs={epochs!r}; wanted a positive number")
+    check_count("epochs", epochs)
     if sequence not in SEQUENCES:
         raise error("fit-option", f"sequence={sequence!r}; wanted {', '.join(map(repr, SEQUENCES[:-1]))} or 'run'")
     if carry is not None and sequence == "batch":

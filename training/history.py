@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+ROW = ("epoch", "loss", "seconds")
+"""What is in every row."""
+
 Row = dict[str, float]
 """Numbers by name: `epoch`, counted from one, `loss`, whatever callbacks added, and `seconds`."""
 
@@ -42,7 +45,7 @@ class History:
         return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
 
     def _cells(self) -> list[list[str]]:
-        names = list(dict.fromkeys(name for row in self.rows for name in row)) or ["epoch", "loss", "seconds"]
+        names = list(dict.fromkeys(name for row in self.rows for name in row)) or list(ROW)
         return [names, *([text(row[name]) if name in row else "" for name in names] for row in self.rows)]
 
 

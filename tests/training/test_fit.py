@@ -359,7 +359,7 @@ WRONG = {
     "best": (lambda: EarlyStopping(best="max"), "error: best='max'; wanted 'lowest' or 'highest' [fit-option]"),
     "minibatches": (
         lambda: Minibatches((XS,), 4, per_sample=(np.zeros(3),)),
-        "error: minibatches of 4 cannot be drawn from arrays of 3, 10 samples [fit-batches]\n"
+        "error: minibatches of 4 cannot be drawn from arrays of 3 and 10 samples [fit-batches]\n"
         "  help: arrays are [time, samples, ...], those of per_sample [samples, ...]",
     ),
     "padding": (lambda: pad([XS], 3), "error: a sequence has 6 steps; it cannot be padded to 3 [sequence-length]"),
