@@ -68,22 +68,24 @@ class Saved:
         """Write where the training stands."""
         leaves, kinds = self._arrays()
         counted = {name: getattr(self.run, name) for name in _COUNTED}
-        kept = {"arrays": self.args.StandardSave(leaves), "run": self.args.JsonSave(counted | {"arrays": kinds})}
+        described = counted | {"arrays": kinds, "options": self._options()}
+        kept = {"arrays": self.args.StandardSave(leaves), "run": self.args.JsonSave(described)}
         ended = self.run.batch == 0  # after an epoch's last batch it may have been saved already
         self.manager.save(2 * self.run.updates + ended, args=self.args.Composite(**kept), force=True)
 
     def restore(self) -> None:
         """Go on from where the last checkpoint was; nothing where there is none.
 
-        Raises EtirError for a checkpoint of another training: another model, optimiser or other callbacks.
+        Raises EtirError for a checkpoint of another training: another model, rule, optimiser or other callbacks.
         """
         last = self.manager.latest_step()
         if last is None:
             return
         leaves, kinds = self._arrays()
         counted = self._read(last, run=self.args.JsonRestore()).run
-        if counted["arrays"] != kinds:
-            raise _of_another(self.of.directory, counted["arrays"], kinds)
+        for what, wanted in (("options", self._options()), ("arrays", kinds)):
+            if counted[what] != wanted:
+                raise _of_another(self.of.directory, what, counted[what], wanted)
         found = self._read(last, arrays=self.args.StandardRestore(leaves)).arrays
         tree = jax.tree.unflatten(jax.tree.structure(self._kept()), found)
         self.run.params, self.run.opt_state = tree["params"], tree["opt_state"]
@@ -106,6 +108,13 @@ class Saved:
         carried = {} if run.sequence == "batch" else {"carry": run.carry}
         return {"params": run.params, "opt_state": run.opt_state, "callbacks": states} | carried
 
+    def _options(self) -> dict[str, str]:
+        """What the gradients depend on beside arrays."""
+        plan = self.run.learner.transition.plan
+        assert plan is not None
+        rules = {"rule": plan.rule, "rules": ", ".join(plan.rules), "credit": plan.credit}
+        return rules | {"window": str(plan.window), "sequence": self.run.sequence}
+
     def _arrays(self) -> tuple[list[Any], dict[str, str]]:
         """Their leaves, and types by path."""
         named, _ = jax.tree.flatten_with_path(self._kept())
@@ -115,14 +124,14 @@ class Saved:
         return leaves, dict(zip(paths, types, strict=True))
 
 
-def _of_another(directory: Path, found: dict[str, str], wanted: dict[str, str]) -> Exception:
+def _of_another(directory: Path, what: str, found: dict[str, str], wanted: dict[str, str]) -> Exception:
     paths = [path for path in {**found, **wanted} if found.get(path) != wanted.get(path)]
     notes = [f"{path} is {found.get(path, 'missing')} there, {wanted.get(path, 'missing')} here" for path in paths]
     return error(
         "checkpoint-structure",
-        f"the checkpoint in {directory} is of another training: {len(paths)} of its arrays differ",
+        f"the checkpoint in {directory} is of another training: {len(paths)} of its {what} differ",
         notes=[*notes[:3], *([f"and {len(notes) - 3} more"] if len(notes) > 3 else [])],
-        help="give another directory, or the model, optimiser and callbacks that it was made with",
+        help="give another directory, or the model, rule, optimiser and callbacks that it was made with",
     )
 
 

@@ -141,8 +141,11 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path):
         "  note: opt_state.0.mu.U is float64[5,5] there, missing here\n"
         "  note: opt_state.0.mu.W is float64[3,5] there, missing here\n"
         "  note: and 5 more\n"
-        "  help: give another directory, or the model, optimiser and callbacks that it was made with"
+        "  help: give another directory, or the model, rule, optimiser and callbacks that it was made with"
     )
+    with pytest.raises(etir.EtirError, match="of another training: 1 of its options differ") as refused:
+        etir.fit(compiled(rule="bptt"), loss, OPTIMIZER, DATA, checkpoints=tmp_path)
+    assert "note: rule is d_rtrl there, bptt here" in str(refused.value)
 
 
 def test_early_stopping_goes_back_to_the_best(tmp_path: Path):
