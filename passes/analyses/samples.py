@@ -57,7 +57,7 @@ class Samples:
                         known[var] = _joined(live)
             for var in eqn.outvars:
                 if var in outputs:
-                    known[var] = {**known.get(var, {}), var: 0}
+                    known[var] = {**known.get(var, {}), var: 0 if jx.shape_of(var) else None}
         return known
 
 
