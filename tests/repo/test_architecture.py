@@ -29,6 +29,6 @@ def test_no_files_import_each_other():
 
 
 def test_a_circle_would_be_found():
-    graph = files()
+    graph = files().copy()
     graph.add_edge("etir.ir.loc", "etir.ir.transition")
     assert list(nx.simple_cycles(graph)) != []

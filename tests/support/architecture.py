@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from xml.sax.saxutils import escape
 
 import networkx as nx
@@ -34,6 +35,7 @@ def room_of(module: str) -> str:
     return room if room in PURPOSE else "etir"
 
 
+@cache
 def rooms() -> nx.DiGraph:
     """An arrow from each room to every room that it imports."""
     graph: nx.DiGraph = nx.DiGraph()
@@ -45,6 +47,7 @@ def rooms() -> nx.DiGraph:
     return graph
 
 
+@cache
 def files() -> nx.DiGraph:
     """An arrow from each file to every file that it imports when it runs; imports for annotations are left out."""
     sources = dict(package_sources())
