@@ -36,7 +36,7 @@ def step_of(update: str):
             """,
         ),
         (
-            "0.5 * s['h'] + y - y.mean()",
+            "0.5 * s['h'] + y - jnp.tanh(y).mean()",
             """
             associate %W at %y_W : none untraced
               through reduce_sum "mixes positions" loc(model.py:3:28)
