@@ -15,7 +15,9 @@ from oracles import bptt, by_path
 import etir
 
 braintrace = pytest.importorskip("braintrace", reason="braintrace is not installed on this leg")
-import brainevent  # noqa: E402
+import brainevent.config  # noqa: E402
+
+brainevent.config.set_backend("cpu", "jax_raw")  # its default on a CPU needs numba
 
 STEPS = 5
 RANDOM = np.random.default_rng(0)
