@@ -11,6 +11,7 @@ import jax
 
 from ..ir.loc import Loc, definition
 from . import adapters, errors, frame
+from .attributes import changed_values
 from .cell import Cell
 from .examples import check_call
 from .frame import Footprint, Frame
@@ -142,10 +143,7 @@ def _settle(inside: Frame) -> None:
 
 def _refuse_written_attributes(model: Callable[..., Any], before: Mapping[str, Any]) -> None:
     """Refuse a step that counts in Python: compiled, it would see the first value for ever."""
-    after = plain_attributes(inspect.unwrap(model))
-    pairs = {path: (before.get(path, ...), after.get(path, ...)) for path in {**before, **after}}
-    changed = [path for path, (old, new) in pairs.items() if old is not new and old != new]
-    if changed:
+    if changed := changed_values(before, plain_attributes(inspect.unwrap(model))):
         raise errors.written_attributes(changed, definition(_called(model)))
 
 

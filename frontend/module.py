@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from . import errors
+from .attributes import PLAIN, plain_values
 from .cell import is_array_like
 from .filters import Filter, matcher
 from .state import State, describe
@@ -72,16 +73,16 @@ def _walk(node: Any, path: tuple[str, ...], seen: set[int]) -> Iterator[tuple[st
 
 def plain_attributes(model: Any) -> dict[str, Any]:
     """The numbers, strings and such among the attributes of a module and of those in it, by path."""
-    return dict(_plain(model, (), set()))
+    return plain_values(_attributes(model, (), set()))
 
 
-def _plain(node: Any, path: tuple[str, ...], seen: set[int]) -> Iterator[tuple[str, Any]]:
-    if isinstance(node, (bool, int, float, complex, str, type(None))):
-        yield ".".join(path), node
-    elif id(node) not in seen:
-        seen.add(id(node))
-        for name, child in _children(node):
-            yield from _plain(child, (*path, name), seen)
+def _attributes(node: Any, path: tuple[str, ...], seen: set[int]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if id(node) in seen and not isinstance(node, PLAIN):
+        return
+    seen.add(id(node))
+    yield path, node
+    for name, child in _children(node):
+        yield from _attributes(child, (*path, name), seen)
 
 
 def _lines(label: str, module: Module, seen: set[int]) -> list[str]:

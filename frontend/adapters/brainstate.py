@@ -13,6 +13,7 @@ import jax
 from brainstate import environ
 from brainstate.transform import StatefulFunction
 
+from ..attributes import changed_values, plain_values
 from ..examples import check_call
 from ..functional import Functional, Values, check_paths
 from . import refusals
@@ -64,7 +65,7 @@ def _functional(model: Any, environment: Mapping[str, Any], *inputs: Any) -> Fun
                 now[path].value = value
             before = _plain(model)
             outputs = called(*operands)
-            if changed := [path for path, value in _plain(model).items() if before.get(path, ...) != value]:
+            if changed := changed_values(before, _plain(model)):
                 raise refusals.written_attributes(LIBRARY, changed, "keep it in a brainstate State")
             return {path: state.value for path, state in now.items()}, outputs
 
@@ -119,12 +120,12 @@ def _held(model: Any) -> dict[str, Any]:
 
 def _plain(model: Any) -> dict[str, Any]:
     """The numbers, strings and such among the attributes of a module and of those in it, by path."""
-    return {
-        ".".join(map(str, (*path, name))): value
+    return plain_values(
+        ((*path, name), value)
         for path, module in model.nodes().items()
         for name, value in vars(module).items()
-        if isinstance(value, (bool, int, float, complex, str, type(None))) and not name.startswith("_")
-    }
+        if not name.startswith("_")
+    )
 
 
 def _free_path(state: Any, taken: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from flax import nnx
 
+from ..attributes import changed_values, plain_values
 from ..functional import Functional, check_paths
 from . import refusals
 from .adapted import CARRY, Adapted, check_inputs, functional, method_of, pair
@@ -15,8 +16,6 @@ from .adapted import CARRY, Adapted, check_inputs, functional, method_of, pair
 LIBRARY = "flax.nnx"
 _BUFFERS = (nnx.BatchStat, nnx.Intermediate)
 """Variables that a step writes and no later step learns through."""
-_PLAIN = (bool, int, float, complex, str, type(None))
-"""Values that are part of the program where they are attributes of a module."""
 
 _CALL = "etir.compile(model, x), with an nnx.Module that is called as model(x) and takes one step"
 _HOLD_STILL = "write what changes by itself to an nnx.Variable of another type, or leave it out of wrt="
@@ -117,18 +116,17 @@ def _refuse_new(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
 
 def _plain(model: Any) -> dict[str, Any]:
     """The numbers, strings and such among a module's attributes, by path."""
-    return {
-        ".".join(map(str, (*path, name))): value
+    return plain_values(
+        ((*path, name), value)
         for path, module in nnx.iter_modules(model)
         for name, value in vars(module).items()
-        if isinstance(value, _PLAIN) and not name.startswith("_")
-    }
+        if not name.startswith("_")
+    )
 
 
 def _refuse_numbers(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
     """Refuse a step that changes an attribute that is no Variable: compiled, it would see the first value for ever."""
-    changed = [path for path in {**before, **after} if path not in before or before[path] != after.get(path, ...)]
-    if changed:
+    if changed := changed_values(before, after):
         help = "keep it in an nnx.Variable; where it only settles at the first call, call the model once beforehand"
         raise refusals.written_attributes(LIBRARY, changed, help)
 
