@@ -7,26 +7,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import pytest
-from oracles import relative_error
+from step_by_step import assert_same, gradients
 
 import etir
 from etir import EtirError, nn, transform
 
 XS = jax.random.normal(jax.random.key(0), (6, 4, 3))
 """Steps, samples, features."""
-
-
-def gradients(call: Callable[[jax.Array], jax.Array], model: etir.Module, xs: jax.Array) -> dict[str, jax.Array]:
-    """The sum of the gradients of each step's loss."""
-    total: Any = 0
-    for x in xs:
-        found = transform.grad(lambda x: jnp.sum(call(x) ** 2), model)(x)
-        total = found if total == 0 else jax.tree.map(jnp.add, total, found)
-    return total
-
-
-def assert_same(found: Any, wanted: Any) -> None:
-    assert {path: relative_error(found[path], wanted[path]) < 1e-12 for path in wanted} == dict.fromkeys(wanted, True)
 
 
 def test_lazily_shaped_layers_learn_as_a_batch_by_vmap():

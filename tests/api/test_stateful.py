@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from oracles import relative_error
+from step_by_step import assert_same, gradients
 
 import etir
 from etir import EtirError, nn, rules, transform
@@ -30,15 +31,6 @@ class Cell(etir.Module):
         return self.h.value
 
 
-def gradients(call: Callable[[jax.Array], jax.Array], model: etir.Module, xs: jax.Array) -> dict[str, jax.Array]:
-    """The sum of the gradients of each step's loss."""
-    total: Any = 0
-    for x in xs:
-        found = transform.grad(lambda x: jnp.sum(call(x) ** 2), model)(x)
-        total = found if total == 0 else jax.tree.map(jnp.add, total, found)
-    return total
-
-
 def functional(batch: bool, **options: Any) -> dict[str, jax.Array]:
     """The same by the functional face."""
     model, xs = Cell(), XS if batch else XS[:, 0]
@@ -46,10 +38,6 @@ def functional(batch: bool, **options: Any) -> dict[str, jax.Array]:
         nn.init_all_states(model, batch_size=4)
     learner = etir.compile(model, xs[0], **options)
     return learner.grad(lambda y: jnp.sum(y**2))(learner.params, learner.init(), xs).grads
-
-
-def assert_same(found: Any, wanted: Any) -> None:
-    assert {path: relative_error(found[path], wanted[path]) < 1e-12 for path in wanted} == dict.fromkeys(wanted, True)
 
 
 CLASSES = {

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import pytest
-from oracles import by_path, relative_error
+from beside_bptt import beside_bptt
 
 import etir
 
@@ -94,23 +94,8 @@ def problem(inside: Callable[..., jax.Array], names: str) -> Any:
     return step, params, {"h": jnp.full((B, N), 0.3)}, jax.random.normal(next(keys), (T, B, N))
 
 
-def loss(y: jax.Array) -> jax.Array:
-    return jnp.sum(jnp.sin(y))
-
-
 def errors(step: Any, params: Any, states: Any, xs: Any, **options: Any) -> tuple[Any, dict[str, float]]:
-    learner = etir.compile(step, params, states, xs[0], on_truncated="ignore", **({"sites": "auto"} | options))
-    found = by_path(learner.grad(loss)(params, learner.init(), xs).grads)
-
-    def total(params: Any) -> jax.Array:
-        def body(states: Any, x: jax.Array) -> Any:
-            states, y = step(params, states, x)
-            return states, loss(y)
-
-        return jax.lax.scan(body, states, xs)[1].sum()
-
-    wanted = by_path(jax.grad(total)(params))
-    return learner, {path: relative_error(found[path], wanted[path]) for path in found}
+    return beside_bptt(step, params, states, xs, on_truncated="ignore", **options)
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import pytest
-from oracles import by_path, relative_error
-
-import etir
+from beside_bptt import beside_bptt
 
 B, I, N, T = 3, 4, 6, 6
 
@@ -34,29 +32,10 @@ def problem(tail: Callable[[jax.Array], jax.Array], recurrent: bool = False) -> 
     return step, params, {"h": jnp.full((B, N), 0.3)}, jax.random.normal(keys[3], (T, B, I))
 
 
-def loss(y: jax.Array) -> jax.Array:
-    return jnp.sum(jnp.sin(y))
-
-
-def outcome(of: Any, **options: Any) -> tuple[Any, dict[str, float]]:
-    step, params, states, xs = of
-
-    def total(params: Any) -> jax.Array:
-        def body(states: Any, x: jax.Array) -> Any:
-            states, y = step(params, states, x)
-            return states, loss(y)
-
-        return jax.lax.scan(body, states, xs)[1].sum()
-
-    learner = etir.compile(step, params, states, xs[0], sites="auto", **options)
-    found, wanted = by_path(learner.grad(loss)(params, learner.init(), xs).grads), by_path(jax.grad(total)(params))
-    return learner, {path: relative_error(found[path], wanted[path]) for path in wanted}
-
-
 @pytest.mark.parametrize("window", [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_a_mean_that_is_taken_off_is_exact(window: int):
     with jax.enable_x64(True):
-        learner, found = outcome(problem(centred), window=window)
+        learner, found = beside_bptt(*problem(centred), window=window)
         assert {entry.label for entry in learner.certificate} == {"exact"}
         assert max(found.values()) < 1e-10
         sites = sorted((s.weight.params[0].path, s.output.type.shape) for s in learner.transition.sites)
@@ -65,7 +44,7 @@ def test_a_mean_that_is_taken_off_is_exact(window: int):
 
 def test_of_a_layer_norm_the_mean_is_kept_and_the_label_says_what_is_dropped():
     with jax.enable_x64(True):
-        learner, found = outcome(problem(layer_norm))
+        learner, found = beside_bptt(*problem(layer_norm))
         for entry in learner.certificate:
             assert entry.label == "approximate"
             assert [str(reason) for reason in entry.reasons] == [
@@ -76,14 +55,14 @@ def test_of_a_layer_norm_the_mean_is_kept_and_the_label_says_what_is_dropped():
 
 def test_a_sum_with_a_term_that_is_no_site_keeps_the_others():
     with jax.enable_x64(True):
-        learner, found = outcome(problem(centred, recurrent=True), rules={"*": "snap"})
+        learner, found = beside_bptt(*problem(centred, recurrent=True), rules={"*": "snap"})
         assert max(found.values()) < 1e-10
-        learner, found = outcome(problem(centred, recurrent=True))
+        learner, found = beside_bptt(*problem(centred, recurrent=True))
         assert {str(entry.label) for entry in learner.certificate} == {"approximate"}
 
 
 def test_a_mean_that_every_position_takes_in_is_exact():
     with jax.enable_x64(True):
-        learner, found = outcome(problem(lambda y: y.mean(-1, keepdims=True)))
+        learner, found = beside_bptt(*problem(lambda y: y.mean(-1, keepdims=True)))
         assert max(found.values()) < 1e-10
         assert sorted(s.output.type.shape for s in learner.transition.sites) == [(B,), (B,)]
