@@ -1,6 +1,7 @@
 """What every test shares: float64, cheap compilation, reproducible properties, golden files."""
 
 import os
+import zlib
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -32,6 +33,8 @@ GOLDENS = Path(__file__).parent / "goldens"
 LARGE, MANY = 4, 8
 """From so many cases on the legs share them; from so many on, where programs are compiled, a third is slow."""
 COMPILING = frozenset({"zoo", "rules", "backends", "frameworks"})
+ONCE = frozenset({"cli", "docs", "examples", "instruments", "seeds", "training", "view"})
+"""Rooms that stand on the others and ask little of JAX itself: each test is of one leg, whichever its name says."""
 SHARES = (pytest.mark.first_leg, pytest.mark.second_leg, pytest.mark.slow)
 
 # The same examples on every run: a gate does not roll dice. `--hypothesis-profile=explore` does.
@@ -49,12 +52,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Share the cases of large tests between the two legs; of many that compile programs, a third is slow."""
+    here = Path(__file__).parent
     cases: dict[tuple[Path, str], list[pytest.Item]] = {}
     for item in items:
-        if not any(item.get_closest_marker(name) for name in ("slow", "first_leg", "second_leg")):
+        if any(item.get_closest_marker(name) for name in ("slow", "first_leg", "second_leg")):
+            continue
+        if ONCE.intersection(item.path.relative_to(here).parts):
+            item.add_marker(SHARES[zlib.crc32(item.nodeid.encode()) % 2])
+        else:
             cases.setdefault((item.path, item.nodeid.split("[")[0]), []).append(item)
     for (path, _), own in cases.items():
-        compiling = COMPILING.intersection(path.relative_to(Path(__file__).parent).parts)
+        compiling = COMPILING.intersection(path.relative_to(here).parts)
         shares = 3 if compiling and len(own) >= MANY else 2 if len(own) >= LARGE else 1
         for k, item in enumerate(own):
             if shares > 1:
