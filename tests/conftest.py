@@ -31,7 +31,7 @@ jax.config.update("jax_enable_x64", True)
 
 GOLDENS = Path(__file__).parent / "goldens"
 LARGE, MANY = 4, 8
-"""From so many cases on the legs share them; from so many on, where programs are compiled, a third is slow."""
+"""From so many cases on the legs share them; where programs are compiled, from two on, and of many a third is slow."""
 COMPILING = frozenset({"zoo", "rules", "backends", "frameworks"})
 ONCE = frozenset({"cli", "docs", "examples", "instruments", "seeds", "training", "view"})
 """Rooms that stand on the others and ask little of JAX itself: each test is of one leg, whichever its name says."""
@@ -63,7 +63,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             cases.setdefault((item.path, item.nodeid.split("[")[0]), []).append(item)
     for (path, _), own in cases.items():
         compiling = COMPILING.intersection(path.relative_to(here).parts)
-        shares = 3 if compiling and len(own) >= MANY else 2 if len(own) >= LARGE else 1
+        shares = 3 if compiling and len(own) >= MANY else 2 if len(own) >= (2 if compiling else LARGE) else 1
         for k, item in enumerate(own):
             if shares > 1:
                 item.add_marker(SHARES[_digit_sum(k, shares) % shares])
