@@ -94,8 +94,8 @@ def main(epochs: int = 16, seeds: int = 3) -> None:
 
     for seed in range(seeds):
         for name, slope in slopes.items():
-            now, order, found = start(seed)[0], np.random.default_rng(seed + 100), []
-            memory, logits = optimizer.init(now), None
+            now, order, found = start(seed)[0], np.random.default_rng(seed + 100), list[float]()
+            memory, logits = optimizer.init(now), jnp.zeros((len(test_y), 10))
             for _ in range(epochs):
                 for chosen in np.array_split(order.permutation(len(train_x)), len(train_x) // BATCH):
                     chosen = np.resize(chosen, BATCH)
