@@ -15,7 +15,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ..ir.diagnostics import did_you_mean, error
 from ..ir.mesh_types import explicit_names
-from ..ir.plan.axes import Axes, batch_size, of_data, of_traces, of_weights
+from ..ir.plan import Placement
+from ..ir.plan.axes import Axes, of_data, of_traces, of_weights, samples
 from ..ir.transition import Group, Transition
 from ..ir.values import Value
 
@@ -106,11 +107,15 @@ def layout(
     that the mesh does not have, and for a batch that does not divide.
     """
     _check_axes(mesh, batch, weights)
-    size = batch_size(transition)
+    size = samples(transition)
     if batch is not None and size is not None and size % mesh.shape[batch]:
         message = f"a batch of {size} does not divide over the {mesh.shape[batch]} devices of mesh axis '{batch}'"
         raise error("mesh-batch", message, help="compile for a multiple of it, or pass batch=None")
-    groups = {group: _positions(group.shape, mesh, batch, weights, size) for group in transition.groups}
+    across = {g for g in transition.groups if _follows_positions(transition, g)}
+    groups = {
+        group: _positions(group.shape, mesh, batch, weights if group in across else None, size)
+        for group in transition.groups
+    }
     states = tuple(_of_state(transition, k, groups, batch, size) for k, _ in enumerate(transition.states))
     return Layout(
         mesh=mesh,
@@ -133,6 +138,12 @@ def _check_axes(mesh: Mesh, batch: str | None, weights: str | None) -> None:
                 f"{option}='{axis}', and the mesh has the axes {', '.join(map(repr, mesh.axis_names))}",
                 help=did_you_mean(axis, list(mesh.axis_names)) or f"pass {option}=None for none",
             )
+
+
+def _follows_positions(transition: Transition, group: Group) -> bool:
+    """Whether the traces of a group's weights can be cut as its states: a fused product's span several positions."""
+    own = (a for a in transition.associations if a.group is group and a.union is not None)
+    return all(Placement(association).is_identity for association in own)
 
 
 def _positions(shape: tuple[int, ...], mesh: Mesh, batch: str | None, weights: str | None, size: int | None) -> Axes:

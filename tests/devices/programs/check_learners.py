@@ -1,4 +1,5 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import on_meshes as model
 import optax
@@ -129,6 +130,28 @@ def test_influence_matrices(kind):
 
 
 _MESHES = (((8,), ("data",)), ((4, 2), ("data", "model")))
+
+
+def test_gates_of_one_weight_are_cut_along_the_batch():
+    """Their product spans four positions of the states, so no trace of it can be cut as those are."""
+
+    def step(params, states, x):
+        i, f, g, o = jnp.split(etir.matmul(x, params["w"]) + etir.matmul(states["h"], params["u"]), 4, -1)
+        c = jax.nn.sigmoid(f) * states["c"] + jax.nn.sigmoid(i) * jnp.tanh(g)
+        return {"h": jax.nn.sigmoid(o) * jnp.tanh(c), "c": c}, c
+
+    keys, (xs, _) = jax.random.split(jax.random.key(2), 3), model.sequences()
+    params = {"w": jax.random.normal(keys[0], (4, 32)), "u": jax.random.normal(keys[1], (8, 32))}
+    states, ys = {k: jnp.zeros((8, 8)) for k in "hc"}, jax.random.normal(keys[2], (4, 8, 8))
+    learner = etir.compile(step, params, states, xs[0], window=2, on_truncated="ignore")
+    mesh = jax.make_mesh((4, 2), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
+    cut = etir.shard(learner, mesh, batch="data", weights="model")
+    assert set(cut.layout.states) == {("data", None)}
+    assert {axes[0] for axes in cut.layout.traces} == {"data"}
+    model.assert_same(gradients(cut, params, states, xs, ys), gradients(learner, params, states, xs, ys))
+    sequences = cut.layout.put("time", (xs, ys))
+    made = model.collectives(cut.grad(model.loss), cut.layout.put("params", params), cut.init(), *sequences)
+    assert {what for what, _ in made} == {"all-reduce"}
 
 
 def test_what_is_exchanged():
