@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import jax
 
 from ..ir.diagnostics import EtirError, error
+from ..ir.loc import chain
 from ..ir.types import TensorType
 
 T = TypeVar("T")
@@ -55,7 +56,8 @@ def _works(lower: Callable[[tuple[Any, ...]], Any], inputs: tuple[Any, ...]) -> 
 def _finding(failure: Exception, inputs: tuple[Any, ...], first: tuple[Any, ...]) -> EtirError:
     whole, one = (", ".join(str(TensorType.of(leaf)) for leaf in jax.tree.leaves(tree)) for tree in (inputs, first))
     found = failure.diagnostics[0] if isinstance(failure, EtirError) else None
-    said = found.message if found else f"{type(failure).__name__}: {str(failure).partition(chr(10))[0]}"
+    own = chain(failure)[0]
+    said = found.message if found and own is failure else f"{type(own).__name__}: {str(own).partition(chr(10))[0]}"
     several = len(jax.tree.leaves(inputs)) > 1
     return error(
         "example-sequence",

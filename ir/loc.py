@@ -7,12 +7,15 @@ import itertools
 import linecache
 import os
 import re
+import sysconfig
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import CodeType, FrameType
 from typing import Any
 
 _PACKAGE = __name__.partition(".")[0]
 _MACHINERY = (_PACKAGE, "jax", "functools", "contextlib")
+_INSTALLED = tuple(f"{sysconfig.get_path(kind)}{os.sep}" for kind in ("stdlib", "purelib", "platlib"))
 _TEXT = re.compile(r"(?P<file>.+?):(?P<line>\d+)(?::(?P<column>\d+))?")
 
 
@@ -83,6 +86,39 @@ def calling_line() -> Loc | None:
     """The place on the call stack that `calling_frame` finds; None without one."""
     frame = calling_frame()
     return None if frame is None else instruction(frame.f_code, frame.f_lasti)
+
+
+def failing_line(fault: BaseException) -> Loc | None:
+    """The innermost place in the user's source that an exception, or what it came from, passed; None without one.
+
+    What is installed, and Python's own library, is no user's.
+    """
+    for cause in chain(fault):
+        passed = [(frame.f_code, offset) for frame, offset in _passed(cause) if not _is_installed(frame)]
+        if passed:
+            return instruction(*passed[-1])
+    return None
+
+
+def chain(fault: BaseException) -> list[BaseException]:
+    """What an exception was raised from, the first cause first, and the exception itself."""
+    found = [fault]
+    while (cause := found[0].__cause__) is not None and cause not in found:
+        found.insert(0, cause)
+    return found
+
+
+def _passed(fault: BaseException) -> Iterator[tuple[FrameType, int]]:
+    trace = fault.__traceback__
+    while trace is not None:
+        yield trace.tb_frame, trace.tb_lasti
+        trace = trace.tb_next
+
+
+def _is_installed(frame: FrameType) -> bool:
+    file = frame.f_code.co_filename
+    inside = any(file.startswith(folder) for folder in _INSTALLED) or file.startswith("<frozen")
+    return inside or _is_machinery(frame.f_globals.get("__name__", ""))
 
 
 def calling_frame() -> FrameType | None:

@@ -157,6 +157,12 @@ def _known(rule: str | Rule, findings: list[Diagnostic]) -> Rule | None:
         message = f"the class '{rule.__name__}' was given as a learning rule; wanted an instance"
         findings.append(Diagnostic(code="unknown-rule", message=message, help=f"pass rule={rule.__name__}()"))
         return None
+    if isinstance(own := getattr(rule, "rule_class", None), type):  # a learner, which is called as its rule is
+        name = rule.__name__ if isinstance(rule, type) else type(rule).__name__
+        message = f"'{name}' is a learner around a model; wanted a rule"
+        help = f"pass rule=etir.rules.{own.__name__}(); or the model to the learner, etir.{name}(model)"
+        findings.append(Diagnostic(code="unknown-rule", message=message, help=help))
+        return None
     if not isinstance(rule, str):
         message = f"the learning rule is of type {type(rule).__name__}; wanted a name or a Rule"
         findings.append(Diagnostic(code="unknown-rule", message=message, help=f"known: {', '.join(sorted(RULES))}"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from typing import Any
 
 from .adapted import Adapted
@@ -21,7 +22,16 @@ __all__ = [
     "from_penzai",
     "from_spyx",
     "library_of",
+    "wrapped",
 ]
+
+
+def wrapped(model: Any) -> tuple[str, str] | None:
+    """The library and the class of the model that a function wraps, as `jit` does, or is a method of, if any."""
+    inner = inspect.unwrap(model)
+    inner = getattr(inner, "__self__", inner)
+    library = None if inner is model else library_of(inner)
+    return None if library is None else (library, type(inner).__name__)
 
 
 def adapted(model: Any, args: tuple[Any, ...]) -> tuple[Adapted, tuple[Any, ...]] | None:

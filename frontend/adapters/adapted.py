@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import jax
 
 from ...ir import jaxpr as jx
+from ...ir.diagnostics import EtirError
 from ...ir.loc import definition
 from ...ir.passed_through import passed_through
 from ...ir.step import leaf_paths
@@ -36,7 +38,7 @@ class Adapted:
 
 
 def functional(
-    step: Callable[..., tuple[dict[str, Any], Any]],
+    run: Callable[..., tuple[Any, Any, Any]],
     params: dict[str, Any],
     states: dict[str, Any],
     inputs: tuple[Any, ...],
@@ -47,35 +49,65 @@ def functional(
     buffers: Callable[[str], bool],
     write: Callable[[Any, Mapping[str, Any], Mapping[str, Any]], Any],
     stateless: Callable[[], Exception],
-    after: Callable[..., tuple[dict[str, Any], dict[str, Any]]] | None = None,
-    written: Callable[[list[str]], Exception] | None = None,
+    hold: str = "",
+    begin: str = "give each state its first value, of the shape that a step leaves it in",
 ) -> Functional:
-    """A `Functional` of `step(params, states, *inputs)`, whose uses of weights are traced without ETP operations.
+    """A `Functional` of `run(params, states, *inputs)`, whose uses of weights are traced without ETP operations.
 
-    States are hidden, but those whose path is one of `buffers` and those that the step gives back as they came: their
-    credit ends in themselves. `called` is what runs the step, for its place in the source. `after`, with the arguments
-    of `step`, gives parameters and states as a step leaves them, for a library whose step may write both. Raises what
-    `stateless` makes where no state carries credit, and what `written` makes of the paths of parameters that changed.
+    `run` gives the parameters and the states as a step leaves them, and its outputs. States are hidden, but those whose
+    path is one of `buffers` and those that the step gives back as they came: their credit ends in themselves. `called`
+    is what runs the step, for its place in the source. Raises what `stateless` makes where no state carries credit, and
+    EtirError for parameters that the step writes, with `hold` as what to do about it, and for states that it makes,
+    with `begin`.
     """
     params, states = as_arrays(params, "param", "parameter"), as_arrays(states, "state", "state")
+
+    def told(params: Any, states: Any, *inputs: Any) -> tuple[Any, Any, Any]:
+        with calling(library, name, inputs, states):
+            return run(params, states, *inputs)
+
+    def step(params: dict[str, Any], states: dict[str, Any], *inputs: Any) -> tuple[dict[str, Any], Any]:
+        _, now, outputs = told(params, states, *inputs)
+        return {path: now[path] for path in states}, outputs
+
     step.__name__ = step.__qualname__ = name
     step.__dict__["defined_at"] = definition(called)
-    held = _given_back(after or (lambda *given: ({}, step(*given)[0])), params, states, inputs)
-    changed = [path for path in params if path not in held]
-    if written is not None and changed:
-        raise written(changed)
+    kept = _given_back(told, params, states, inputs)
+    if made := [path for path, known in kept.items() if known is None]:
+        raise refusals.new_states(library, made, begin)
+    if written := [path for path, _ in leaf_paths(params, "param") if not kept.get(path)]:
+        raise refusals.written_weights(library, written, hold)
     credited = [path for path, x in leaf_paths(states, "state") if TensorType.of(x).carries_credit]
-    if not any(path not in held and not buffers(path) for path in credited):
+    still = [path for path in credited if kept.get(path) or buffers(path)]
+    if len(still) == len(credited):
         raise stateless()
     return Functional(
         step=step,
         params=params,
         states=states,
-        kinds={path: "other" for path in credited if path in held or buffers(path)},
+        kinds=dict.fromkeys(still, "other"),
         library=library,
         write=write,
         sites="auto",
     )
+
+
+@contextmanager
+def calling(library: str, name: str, inputs: Any, states: Any = ()) -> Generator[None]:
+    """A call of a model on these values: what it raises for values that it does not take is told in our words as well.
+
+    A fault of another kind, as an attribute that is not there, is the model's own.
+    """
+    try:
+        yield
+    except EtirError:
+        raise
+    except Exception as fault:
+        if isinstance(fault, (AttributeError, NameError, ImportError, NotImplementedError)):
+            raise
+        raise refusals.failed_call(
+            library, name, fault, leaf_paths(inputs, "x"), leaf_paths(states, "state")
+        ) from fault
 
 
 def pair(library: str, name: str, returned: Any, wanted: str) -> tuple[Any, Any]:
@@ -116,16 +148,16 @@ def check_inputs(
         raise refusals.wrong_inputs(library, call, len(inputs), str(mismatch), carry=carry) from None
 
 
-def _given_back(after: Callable[..., tuple[Any, Any]], params: Any, states: Any, inputs: tuple[Any, ...]) -> set[str]:
-    """The paths of the values that leave the step as they entered it."""
+def _given_back(run: Callable[..., tuple[Any, Any, Any]], params: Any, states: Any, inputs: Any) -> dict[str, Any]:
+    """Of each value that a step leaves, by path: whether it entered the step there; None where none was there."""
     found = [path for path, _ in (*leaf_paths(params, "param"), *leaf_paths(states, "state"))]
     left: list[str] = []
 
     def watched(params: Any, states: Any, *inputs: Any) -> list[Any]:
-        leaves = [leaf for tree in after(params, states, *inputs) for leaf in leaf_paths(tree, "state")]
+        leaves = [leaf for tree in run(params, states, *inputs)[:2] for leaf in leaf_paths(tree, "state")]
         left.extend(path for path, _ in leaves)
         return [value for _, value in leaves]
 
     places = passed_through(jx.trace(watched, params, states, *inputs)[0])
     entered = (None if place is None or place >= len(found) else found[place] for place in places)
-    return {path for path, came in zip(left, entered, strict=True) if path == came}
+    return {path: path == came if path in found else None for path, came in zip(left, entered, strict=True)}

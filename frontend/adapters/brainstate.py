@@ -17,7 +17,7 @@ from ..attributes import changed_values, plain_values
 from ..examples import check_call
 from ..functional import Functional, Values, check_paths
 from . import refusals
-from .adapted import Adapted, functional
+from .adapted import Adapted, calling, functional
 
 LIBRARY = "brainstate"
 _OF_JAX = frozenset({"precision", "platform", "host_device_count"})
@@ -49,13 +49,14 @@ def _functional(model: Any, environment: Mapping[str, Any], *inputs: Any) -> Fun
             return model(*operands)
 
     check_call(model.update, inputs, _CALL)
-    outside = _outside(model, called, inputs)
+    with calling(LIBRARY, type(model).__name__, inputs):
+        outside = _outside(model, called, inputs)
     bindings = _held(model) | outside
     first = {path: state.value for path, state in bindings.items()}
     numbers = {path: _numbers(value, value) for path, value in first.items()}
     weights = [path for path, state in bindings.items() if isinstance(state, brainstate.ParamState)]
 
-    def step(params: Values, states: Values, *operands: Any) -> tuple[dict[str, Any], Any]:
+    def run(params: Values, states: Values, *operands: Any) -> tuple[Any, Any, Any]:
         now = _held(model) | outside  # `init_all_states` makes new States
         given = {path: _valued(value, first[path]) for path, value in {**params, **states}.items()}
         check_paths("the step", given, list(now))
@@ -75,13 +76,10 @@ def _functional(model: Any, environment: Mapping[str, Any], *inputs: Any) -> Fun
             raise refusals.new_states(LIBRARY, new, _INITIALISE)
         _, (after, outputs) = traced.jaxpr_call([state.value for state in used], given, operands)
         after = {path: _numbers(value, first[path]) for path, value in after.items()}
-        written = [path for path in params if not _same(after[path], params[path])]
-        if written:
-            raise refusals.written_weights(LIBRARY, written, "keep what changes by itself in another kind of State")
-        return {path: after[path] for path in states}, outputs
+        return {path: after[path] for path in params}, {path: after[path] for path in states}, outputs
 
     return functional(
-        step,
+        run,
         {path: numbers[path] for path in weights},
         {path: value for path, value in numbers.items() if path not in weights},
         inputs,
@@ -91,6 +89,7 @@ def _functional(model: Any, environment: Mapping[str, Any], *inputs: Any) -> Fun
         buffers=lambda path: _owner(path, bindings, brainstate.BatchState),
         write=_write,
         stateless=partial(refusals.stateless, LIBRARY, type(model).__name__, _INITIALISE),
+        hold="keep what changes by itself in another kind of State",
     )
 
 
@@ -99,10 +98,9 @@ def _outside(model: Any, called: Any, inputs: tuple[Any, ...]) -> dict[str, Any]
     try:
         used = StatefulFunction(called, return_only_write=False).make_jaxpr(*inputs).get_states(*inputs)
     except Exception as fault:  # of brainstate's own class where a module calls another
-        refusal = _refusal(model, fault)
-        if refusal is None:
-            raise
-        raise refusal from fault
+        if refusal := _refusal(model, fault):
+            raise refusal from fault
+        raise
     held, found = _held(model), dict[str, Any]()
     for state in used:
         if not _among(state, held | found):
@@ -175,10 +173,6 @@ def _numbers(value: Any, like: Any) -> Any:
 def _valued(numbers: Any, like: Any) -> Any:
     """The value of which these are the numbers, in the units of `like`."""
     return jax.tree.unflatten(jax.tree.structure(like), jax.tree.leaves(numbers))
-
-
-def _same(a: Any, b: Any) -> bool:
-    return all(x is y for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
 
 
 def _write(model: Any, params: Values, states: Values) -> Any:

@@ -113,12 +113,12 @@ def _functional(
 ) -> Functional:  # fmt: skip
     weights, fixed = eqx.partition(model, eqx.is_inexact_array)
 
-    def step(params: Values, states: Values, *inputs: Any) -> tuple[dict[str, Any], Any]:
-        return call(eqx.combine(_weights(weights, params), fixed), states, *inputs)
+    def run(params: Values, states: Values, *inputs: Any) -> tuple[Any, Any, Any]:
+        return params, *call(eqx.combine(_weights(weights, params), fixed), states, *inputs)
 
     name = type(model).__name__
     return functional(
-        step,
+        run,
         dict(leaf_paths(weights, "weight")),
         states,
         inputs,

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from ..functional import Functional
 from . import refusals
-from .adapted import CARRY, Adapted, check_inputs, functional, pair
+from .adapted import CARRY, Adapted, calling, check_inputs, functional, pair
 
 LIBRARY = "haiku"
 _KEY = "rng"
@@ -28,11 +28,11 @@ _CALL = (
 
 
 class _Begun(Exception):  # noqa: N818 (no error: what was looked for has been found)
-    """The first core of a function was called, and its own initial state is known."""
+    """The first core of a function was called: its own initial state, or what it raises whatever that is."""
 
-    def __init__(self, carry: Any) -> None:
+    def __init__(self, carry: Any, fault: Exception | None = None) -> None:
         super().__init__("a core was found")
-        self.carry = carry
+        self.carry, self.fault = carry, fault
 
 
 def adapt(transformed: Any, params: Any = None, state: Any = None, *, carry: Any, rng: Any, **options: Any) -> Adapted:
@@ -92,26 +92,24 @@ def _functional(
     check_inputs(LIBRARY, _NAME, called, inputs, options, carry=takes_carry)
     call = partial(_apply, transformed, options)
     if takes_carry and carry is None:
-        carry = _initial(partial(call, params, state, rng), inputs)
+        with calling(LIBRARY, _NAME, inputs):
+            carry = _initial(partial(call, params, state, rng), inputs)
     beside = ({CARRY: carry} if takes_carry else {}) | ({} if rng is None else {_KEY: rng})
 
-    def step(params: Any, states: Any, *inputs: Any) -> tuple[dict[str, Any], Any]:
+    def run(params: Any, states: Any, *inputs: Any) -> tuple[Any, Any, Any]:
         key, drawn = jax.random.split(states[_KEY]) if _KEY in beside else (None, None)
         held = {name: states[name] for name in state}
         given = (*inputs, states[CARRY]) if takes_carry else inputs
         returned, now = call(params, held, drawn, *given)
         now = dict(now)
-        new = [name for name in now if name not in state]
-        if new:
-            raise refusals.new_states(LIBRARY, new, "make them in init: params, state = model.init(key, ...)")
         if takes_carry:
             returned, now[CARRY] = pair(LIBRARY, _NAME, returned, "the output and the new state: y, state")
         if key is not None:
             now[_KEY] = key
-        return {path: now[path] for path in states}, returned
+        return params, now, returned
 
     return functional(
-        step,
+        run,
         params,
         {**state, **beside},
         inputs,
@@ -121,6 +119,7 @@ def _functional(
         buffers=partial(_is_average, state),
         write=partial(_write, tuple(state)),
         stateless=_stateless,
+        begin="make them in init: params, state = model.init(key, ...)",
     )
 
 
@@ -143,10 +142,13 @@ def _initial(call: Callable[..., Any], inputs: tuple[Any, ...]) -> Any:
         if found or not isinstance(core, hk.RNNCore) or context.method_name != "__call__":
             return next_call(*args, **kwargs)
         found.append(core)
+        faults: list[Exception] = []
         for batch in (None, *_batches(args[0])):
             carry = core.initial_state(batch)
-            if _keeps(next_call, args[0], carry):
+            if _keeps(next_call, args[0], carry, faults):
                 raise _Begun(carry)
+        if len(faults) > len(_batches(args[0])):  # no guess of the batch is to blame
+            raise _Begun(None, faults[-1])
         raise _unknown()
 
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), inputs)
@@ -154,6 +156,8 @@ def _initial(call: Callable[..., Any], inputs: tuple[Any, ...]) -> Any:
         with hk.intercept_methods(look):
             call(*zeros, None)
     except _Begun as begun:
+        if begun.fault is not None:
+            raise begun.fault from None
         return begun.carry
     except (TypeError, ValueError, AttributeError, IndexError):  # of the function's own, which has no state to go on
         raise _unknown() from None
@@ -164,11 +168,12 @@ def _batches(x: Any) -> list[int]:
     return list({leaf.shape[0]: None for leaf in jax.tree.leaves(x) if leaf.ndim > 0})
 
 
-def _keeps(call: Callable[..., Any], x: Any, carry: Any) -> bool:
-    """Whether a core gives back a state of the types that it was given."""
+def _keeps(call: Callable[..., Any], x: Any, carry: Any, faults: list[Exception]) -> bool:
+    """Whether a core gives back a state of the types that it was given; what it raises is put into `faults`."""
     try:
         after = hk.eval_shape(call, x, carry)[1]
-    except (TypeError, ValueError, IndexError, AssertionError):
+    except (TypeError, ValueError, IndexError, AssertionError) as fault:
+        faults.append(fault)
         return False
     types = [[(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(tree)] for tree in (carry, after)]
     return jax.tree.structure(after) == jax.tree.structure(carry) and types[0] == types[1]

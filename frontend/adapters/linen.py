@@ -97,7 +97,7 @@ def _functional(
     collections = {name: tree for name, tree in variables.items() if name != "params"}
     beside = ({CARRY: carry} if takes_carry else {}) | ({_STREAMS: rngs} if rngs else {})
 
-    def step(params: Any, states: Any, *inputs: Any) -> tuple[dict[str, Any], Any]:
+    def run(params: Any, states: Any, *inputs: Any) -> tuple[Any, Any, Any]:
         held = {name: states[name] for name in collections}
         keys = {name: jax.random.split(key) for name, key in states.get(_STREAMS, {}).items()}
         given = (states[CARRY], *inputs) if takes_carry else inputs
@@ -109,10 +109,10 @@ def _functional(
             now[CARRY], returned = pair(LIBRARY, name, returned, "the new carry and the output: carry, y")
         if keys:
             now[_STREAMS] = {name: pair[0] for name, pair in keys.items()}
-        return {path: now[path] for path in states}, returned
+        return params, now, returned
 
     return functional(
-        step,
+        run,
         dict(variables.get("params", {})),
         {**collections, **beside},
         inputs,

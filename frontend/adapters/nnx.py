@@ -19,6 +19,7 @@ _BUFFERS = (nnx.BatchStat, nnx.Intermediate)
 
 _CALL = "etir.compile(model, x), with an nnx.Module that is called as model(x) and takes one step"
 _HOLD_STILL = "write what changes by itself to an nnx.Variable of another type, or leave it out of wrt="
+_BEGIN = "make them in __init__, or call the model once before compiling it"
 _CELL = "give the cell: etir.compile(rnn.cell, x), with the x of one step; the learner runs over the sequence"
 
 
@@ -58,22 +59,18 @@ def _functional(
 
     plain = _plain(model)
 
-    def run(params: dict[str, Any], states: dict[str, Any], inputs: tuple[Any, ...]) -> tuple[Any, Any, Any]:
+    def run(params: dict[str, Any], states: dict[str, Any], *inputs: Any) -> tuple[Any, Any, Any]:
         inner = nnx.merge(graph, _with(weights, params), _with(rest, states))
         given = (states[CARRY], *inputs) if takes_carry else inputs
         returned = method_of(LIBRARY, inner, method)(*given, **options)
         after, now = map(_values, nnx.split(inner, wrt, ...)[1:])
-        _refuse_new({**params, **states}, {**after, **now})
         _refuse_numbers(plain, _plain(inner))
         if takes_carry:
             now[CARRY], returned = pair(LIBRARY, name, returned, "the new carry and the output: carry, y")
-        return after, {path: now[path] for path in states}, returned
-
-    def step(params: dict[str, Any], states: dict[str, Any], *inputs: Any) -> tuple[dict[str, Any], Any]:
-        return run(params, states, inputs)[1:]
+        return after, now, returned
 
     return functional(
-        step,
+        run,
         params,
         states,
         inputs,
@@ -83,8 +80,8 @@ def _functional(
         buffers={path for path, variable in _variables(rest) if isinstance(variable, _BUFFERS)}.__contains__,
         write=partial(_write, wrt),
         stateless=partial(_stateless, model),
-        after=lambda params, states, *inputs: run(params, states, inputs)[:2],
-        written=partial(refusals.written_weights, LIBRARY, call=_HOLD_STILL),
+        hold=_HOLD_STILL,
+        begin=_BEGIN,
     )
 
 
@@ -106,12 +103,6 @@ def _with(state: Any, values: Mapping[str, Any]) -> Any:
         for path, variable in nnx.to_flat_state(state)
         for value in [values[".".join(map(str, path))]]
     ])  # fmt: skip
-
-
-def _refuse_new(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
-    new = [path for path in after if path not in before]
-    if new:
-        raise refusals.new_states(LIBRARY, new, "make them in __init__, or call the model once before compiling it")
 
 
 def _plain(model: Any) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def _functional(model: Any, side_inputs: Mapping[str, Any], *inputs: Any) -> Fun
     frozen = {path: variable.freeze() for path, variable in _variables(model).items()}
     weights = [path for path, variable in frozen.items() if isinstance(variable, pz.ParameterValue)]
 
-    def step(params: Values, states: Values, *inputs: Any) -> tuple[dict[str, Any], Any]:
+    def run(params: Values, states: Values, *inputs: Any) -> tuple[Any, Any, Any]:
         given = {**params, **states}
         bound = {path: _with(variable, given[path]).unfreeze_as_copy() for path, variable in frozen.items()}
         before = {path: variable.value for path, variable in bound.items()}
@@ -48,15 +48,12 @@ def _functional(model: Any, side_inputs: Mapping[str, Any], *inputs: Any) -> Fun
             path: given[path] if variable.value is before[path] else _array(variable.value, frozen[path].value)
             for path, variable in bound.items()
         }
-        written = [path for path in params if after[path] is not params[path]]
-        if written:
-            raise refusals.written_weights(LIBRARY, written, "keep what changes by itself in a pz.StateVariable")
-        return {path: after[path] for path in states}, outputs
+        return {path: after[path] for path in params}, {path: after[path] for path in states}, outputs
 
     values = {path: _array(variable.value, variable.value) for path, variable in frozen.items()}
     name = type(model).__name__
     return functional(
-        step,
+        run,
         {path: values[path] for path in weights},
         {path: value for path, value in values.items() if path not in weights},
         inputs,
@@ -66,6 +63,7 @@ def _functional(model: Any, side_inputs: Mapping[str, Any], *inputs: Any) -> Fun
         buffers=lambda _: False,
         write=_write,
         stateless=partial(refusals.stateless, LIBRARY, name, _KEEP),
+        hold="keep what changes by itself in a pz.StateVariable",
     )
 
 

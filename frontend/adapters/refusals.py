@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import textwrap
+from typing import Any
+
 from ...ir.diagnostics import EtirError, error
+from ...ir.loc import calling_line, chain, failing_line
+from ...ir.types import TensorType
 from .libraries import LIBRARIES, library_of
+
+_SHOWN = 6
+"""How many states are named in a message."""
+_LENGTH = 200
+"""How many characters of a library's own message are repeated."""
 
 
 def wrong_kind(library: str, given: object, wanted: str, call: str) -> EtirError:
@@ -28,6 +38,28 @@ def wrong_inputs(library: str, call: str, count: int, why: str, *, carry: bool) 
     by_hand = f"; states that are passed by hand are given as etir.from_{LIBRARIES[library]}(..., carry=...)"
     help = f"give an example of every input of one step{'' if carry else by_hand}"
     return error("step-arguments", f"{library}: {message}", notes=[why], help=help)
+
+
+def failed_call(
+    library: str, name: str, fault: Exception, inputs: list[tuple[str, Any]], states: list[tuple[str, Any]]
+) -> EtirError:
+    """A model does not take the values that it is called with."""
+    several = "s" if len(inputs) > 1 else ""
+    given = ", ".join(str(TensorType.of(value)) for _, value in inputs)
+    held = [f"{path} {TensorType.of(value)}" for path, value in states]
+    cause = chain(fault)[0]
+    said = textwrap.shorten(str(cause), _LENGTH, placeholder=" ...")
+    return error(
+        "model-call",
+        f"{library}: '{name}' fails on the example input{several} {given}",
+        loc=failing_line(fault) or calling_line(),
+        notes=[f"{type(cause).__name__}: {said}", *([f"its states are {_some(held)}"] if held else [])],
+        help="give inputs, and states that are passed by hand, of the sizes that the model was made for",
+    )
+
+
+def _some(texts: list[str]) -> str:
+    return ", ".join(texts[:_SHOWN]) + (f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else "")
 
 
 def whole_sequence(library: str, found: str, call: str) -> EtirError:

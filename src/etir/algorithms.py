@@ -7,6 +7,8 @@ from dataclasses import fields
 from typing import Any, ClassVar
 
 from . import rules
+from .ir.diagnostics import EtirError, error
+from .ir.loc import calling_line
 from .options import check_options
 from .rules.names import BRAINTRACE
 from .stateful import OnlineLearner
@@ -17,13 +19,27 @@ class _Algorithm(OnlineLearner):
 
     rule_class: ClassVar[type[rules.Rule]]
 
-    def __init__(self, model: Callable[..., Any], **options: Any) -> None:
-        """Wrap `model`. Raises EtirError, naming the nearest, for an option that there is not."""
+    def __init__(self, model: Callable[..., Any] | None = None, *more: Any, **options: Any) -> None:
+        """Wrap `model`. Raises EtirError for more than that, and, naming the nearest, for an unknown option."""
+        if model is None or more:
+            raise _misused(type(self), model is None)
         names = [each.name for each in fields(self.rule_class)]  # pyright: ignore[reportArgumentType]
         own = {name: value for name, value in options.items() if name in names}
         rest = {name: value for name, value in options.items() if name not in names}
         check_options(self.rule_class.name, rest, names)
         super().__init__(model, self.rule_class(**own), **rest)
+
+
+def _misused(kind: type[_Algorithm], alone: bool) -> EtirError:
+    """A learner's class was called as if it were its rule, or as `etir.compile` is."""
+    rule = kind.rule_class
+    if alone:
+        message = f"etir.{kind.__name__} is a learner around a model, and was given none"
+        help = f"etir.{kind.__name__}(model); the rule by itself is etir.rules.{rule.__name__}(...), or '{rule.name}'"
+    else:
+        message = f"etir.{kind.__name__} takes a model and options by name, and was given more"
+        help = f"learner = etir.{kind.__name__}(model), then learner.compile_graph(x) with an example of every input"
+    return error("learner-arguments", message, loc=calling_line(), help=help)
 
 
 class BPTT(_Algorithm):

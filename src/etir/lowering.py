@@ -105,6 +105,11 @@ def too_few_arguments(model: Any) -> Diagnostic:
     if isinstance(model, type):
         message = f"the class '{model.__name__}' was given; wanted a module, which is an instance of it"
         return Diagnostic(code="step-arguments", message=message, help=f"make one first: {model.__name__}(...)")
+    if (inside := adapters.wrapped(model)) is not None:
+        library, name = inside
+        message = f"{library}: '{name}' was given inside a function; wanted the model itself"
+        help = "etir.compile(model, x), with no jit or method around it: the learner is compiled anyway"
+        return Diagnostic(code="step-arguments", message=message, help=help)
     return Diagnostic(
         code="step-arguments",
         message=f"'{getattr(model, '__name__', type(model).__name__)}' was given without parameters and states",

@@ -15,10 +15,22 @@ from jax.core import Tracer
 from .api import RuleLike, compile
 from .backends.carry import Carry
 from .backends.learner import Learner
-from .frontend import Functional, Module, ShortTermState, State, errors, frame, functionalise, random
+from .frontend import (
+    Functional,
+    Module,
+    ParamState,
+    ShortTermState,
+    State,
+    adapters,
+    errors,
+    frame,
+    functionalise,
+    random,
+)
 from .frontend.cell import Cell, same_types, type_text
 from .frontend.filters import Filter, matcher
 from .frontend.functionalise import ensure_states
+from .frontend.hosted import hosted
 from .frontend.paths import states_within
 from .ir.diagnostics import error
 from .ir.transition import Certificate
@@ -38,10 +50,10 @@ class OnlineLearner(Module):
     """
 
     def __init__(self, model: Callable[..., Any], rule: RuleLike = "d_rtrl", **options: Any) -> None:
-        """Wrap `model`, a module or a function that uses states; nothing is compiled before `compile_graph`.
+        """Wrap `model`, a module or a function that uses states, or another library's model that `etir.compile` takes.
 
-        Options are those of `etir.compile`, and checked here. Raises EtirError for one that there is not, and for
-        `initial=`: such a learner goes on from the model's own states.
+        Nothing is compiled before `compile_graph`. Options are those of `etir.compile`, and checked here. Raises
+        EtirError for one that there is not, and for `initial=`: such a learner goes on from the model's own states.
         """
         if options.get("initial"):
             raise error(
@@ -59,15 +71,16 @@ class OnlineLearner(Module):
         """Compile the model for inputs of one step like these, from its present states. Traces begin at zero.
 
         States that `vmap_new_states` has made are compiled for one sample: `vmap` of this learner then learns them all.
+        A model of another library is given here what `etir.compile` takes beside it (`variables`, say). It is read,
+        and this learner's own states are written; compiled again, its weights stay what they have become.
         """
         with self._one_sample():
-            self._functional = functionalise(self.model, *inputs)
-            if self._functional.library is not None:
-                raise error(
-                    "not-a-module",
-                    f"an OnlineLearner writes native modules, and was given a model of {self._functional.library}",
-                    help="use etir.compile(model, *inputs), and learner.write_back(model, params, carry.states)",
-                )
+            guest = adapters.adapted(self.model, inputs)
+            if guest is None:
+                self._functional = functionalise(self.model, *inputs)
+            else:
+                adapted, inputs = guest
+                self._functional = hosted(adapted.functional(*inputs), self.states(ParamState))
             self._learner = compile(self._functional, *inputs, rule=self.rule, **self.options)
         frame.write(self.traces, Cell())
         return self._learner
@@ -192,12 +205,20 @@ class OnlineLearner(Module):
         key = random.split_key() if learner.needs_key else None
         return _kept(learner.init(None, jax.lax.stop_gradient(states), key=key))
 
+    def write_back(self, model: Any) -> Any:
+        """A model of another library with the weights and states of now, as `etir.Learner.write_back` returns it."""
+        learner, functional = self._compiled
+        values = {path: state.value for path, state in functional.bindings.items()}
+        params, states = ({path: values[path] for path in tree} for tree in (functional.params, functional.states))
+        return learner.write_back(model, params, states)
+
     def reset_traces(self) -> None:
         """Set the traces to zero; the states stay as they are."""
         frame.write(self.traces, Cell())
 
     def __repr__(self) -> str:
-        model = getattr(self.model, "__name__", type(self.model).__name__)
+        guest = self.model.name if isinstance(self.model, adapters.Adapted) else None
+        model = guest or getattr(self.model, "__name__", type(self.model).__name__)
         rule = self.rule if isinstance(self.rule, str) else self.rule.name
         given = "".join(f", {name}={value!r}" for name, value in self.options.items())
         return f"{type(self).__name__}({model}, rule={rule!r}{given})"

@@ -126,6 +126,17 @@ def test_a_fault_of_the_model_itself_is_its_own():
         etir.compile(Broken(), x)
 
 
+def test_an_input_of_another_width_is_told_and_the_librarys_own_fault_is_kept():
+    net = brainstate.nn.Sequential(brainstate.nn.Linear(3, 4), brainstate.nn.MGUCell(4, 2))
+    brainstate.nn.init_all_states(net, batch_size=2)
+    with pytest.raises(
+        etir.EtirError, match=r"'Sequential' fails on the example input f32\[2,5\] \[model-call\]"
+    ) as told:
+        etir.compile(net, jnp.ones((2, 5), "float32"))
+    assert "TypeError: dot_general requires" in str(told.value)
+    assert type(told.value.__cause__).__name__ == "BrainStateError"
+
+
 def test_arguments_are_counted():
     cell = eqx.nn.GRUCell(3, 4, key=jax.random.key(0))
     for call, taken in (

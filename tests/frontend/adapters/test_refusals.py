@@ -137,11 +137,50 @@ CASES = {
           help: name the one that takes a step: method='step'
         """,
     ),
-    "nnx, a stateful learner": (
-        "etir.OnlineLearner(cell).compile_graph(x)",
+    "nnx, a state without a value": (
         """
-        error: an OnlineLearner writes native modules, and was given a model of flax.nnx [not-a-module]
-          help: use etir.compile(model, *inputs), and learner.write_back(model, params, carry.states)
+        class Net(nnx.Module):
+            def __init__(self):
+                self.h = nnx.Variable(None)
+            def __call__(self, x):
+                h = self.h.get_value()
+                self.h.set_value(x if h is None else 0.9 * h + x)
+                return x
+        etir.compile(Net(), x)
+        """,
+        """
+        error: flax.nnx: one step makes the states 'h', which were not there before [model-uninitialised]
+          help: make them in __init__, or call the model once before compiling it
+        """,
+    ),
+    "nnx, a model inside jit": (
+        "etir.compile(nnx.jit(nnx.Linear(3, 4, rngs=nnx.Rngs(0))), x)",
+        """
+        error: flax.nnx: 'Linear' was given inside a function; wanted the model itself [step-arguments]
+          help: etir.compile(model, x), with no jit or method around it: the learner is compiled anyway
+        """,
+    ),
+    "nnx, a method": (
+        "etir.compile(cell.__call__, x)",
+        """
+        error: flax.nnx: 'GRUCell' was given inside a function; wanted the model itself [step-arguments]
+          help: etir.compile(model, x), with no jit or method around it: the learner is compiled anyway
+        """,
+    ),
+    "nnx, a carry of another size": (
+        """
+        class Net(nnx.Module):
+            def __call__(self, h, x):
+                return cell(h, x)
+        etir.compile(etir.from_nnx(Net(), carry=jnp.zeros((2, 9), "float32")), x)
+        """,
+        """
+        model.py:6:16: error: flax.nnx: 'Net' fails on the example input f32[2,3] [model-call]
+          return cell(h, x)
+                 ^^^^^^^^^^
+          note: TypeError: dot_general requires contracting dimensions to have the same shape, got (9,) and (4,).
+          note: its states are carry f32[2,9]
+          help: give inputs, and states that are passed by hand, of the sizes that the model was made for
         """,
     ),
     "linen, without variables": (
@@ -215,6 +254,19 @@ CASES = {
         error: haiku: 'model' returned one array [model-kind]
           help: return the output and the new state: y, state
         """,
+    ),
+    "haiku, an input of another width": (
+        """
+        net = hk.transform(lambda x, state: hk.VanillaRNN(4)(x, state))
+        etir.compile(net, net.init(key, x, jnp.zeros((2, 4))), x[:, :2])
+        """,
+        """
+        model.py:5:1: error: haiku: 'model' fails on the example input f32[2,2] [model-call]
+          etir.compile(net, net.init(key, x, jnp.zeros((2, 4))), x[:, :2])
+          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+          note: ValueError: 'vanilla_rnn/input_to_hidden/w' with retrieved shape (3, 4) does not match shape=[2, 4] dtype=dtype('float32')
+          help: give inputs, and states that are passed by hand, of the sizes that the model was made for
+        """,  # noqa: E501
     ),
     "haiku, without parameters": (
         "etir.compile(hk.transform(lambda x, state: hk.GRU(4)(x, state)), x)",
