@@ -45,7 +45,7 @@ def test_the_gradient_of_an_exact_rule_is_that_of_bptt(name: str):
 
 def test_what_is_learnt_stays_and_goes_back():
     model = nnx.clone(guest("nnx.Net").given[0])
-    online, x = etir.D_RTRL(model), guest("nnx.Net").inputs[0] + 1.0
+    online, x = etir.D_RTRL(model), jax.random.normal(jax.random.key(0), guest("nnx.Net").inputs[0].shape)
     online.compile_graph(x)
     states = online.states()
     assert isinstance(states["v"], etir.HiddenState)
