@@ -4,38 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
 from ..ir import jaxpr as jx
 from ..ir.diagnostics import error
-from ..ir.operations import WeightOperation, with_operations
-from ..ir.operations.call import source_of
+from ..ir.operations import with_operations
 from ..ir.plan import Plan, Vjp
 from ..ir.plan.scene import Arrays
 from ..ir.regions import STEP
-from ..ir.transition import Region, Site, Transition, Weight
+from ..ir.sources import sources
+from ..ir.transition import Region, Transition, Weight
 from ..ir.values import Value
 
 Bindings: TypeAlias = dict[Value, jax.Array]
-
-
-class Source(NamedTuple):
-    """What a site's data were unfolded from, and the weight operation that it is."""
-
-    data: Value
-    operation: WeightOperation
-    weight: jax.ShapeDtypeStruct
-
-    def cotangent(self, data: Any, cotangents: Any) -> Any:
-        """The weight's, from data that were not unfolded and cotangents of the site's output, both `[time, ...]`."""
-        return self.operation.cotangent(data, cotangents, self.weight)
-
-    def summed(self, factors: Any, data: Any) -> Any:
-        """The unfolded data of many steps, `[time, ...]` before that, each times a factor, added up."""
-        return self.operation.summed(factors, data, self.weight)
 
 
 class Calls:
@@ -57,7 +41,7 @@ class Calls:
         reverse = self.plan.only(Vjp)
         region = transition.region(reverse.region)
         self.forward_region: Region = replace(region, body=with_operations(region.body))
-        self.sources = self._sources()
+        self.sources = sources(transition, self.forward_region)
         self._run_step = jx.compiled(with_operations(transition.region(STEP).body))
         self._run_forward = jx.compiled(self.forward_region.body)
         self.hidden_places = transition.hidden_places
@@ -104,27 +88,6 @@ class Calls:
     def is_credited(self, weight: Weight) -> bool:
         """Whether a derivative by the weight exists."""
         return weight.learns
-
-    def _sources(self) -> dict[Site, Source]:
-        """For each site whose data are unfolded, what they are unfolded from, and the operation that the site is."""
-        body, step = self.forward_region.body, self.transition.region(STEP).body
-        region = self.forward_region
-        results = zip(jx.outvars(body), region.outputs, strict=True)
-        values = {var: value for var, value in results if not jx.is_literal(var)}
-        values |= dict(zip(jx.argument_vars(body), region.inputs, strict=True))
-        var_of = {value: var for var, value in values.items()}
-        producers = jx.Producers(body)
-        found: dict[Site, Source] = {}
-        whole = jx.Producers(step)
-        for site in self.transition.sites:
-            made = producers.producer(var_of.get(site.data)) if site.data is not None else None
-            if made is not None and source_of(jx.equation(step, site.equation), whole) is not None:
-                (data,) = made.invars
-                if not jx.is_literal(data) and data in values:
-                    kind = site.weight.value.type
-                    weight = jax.ShapeDtypeStruct(kind.shape, kind.dtype)
-                    found[site] = Source(values[data], made.params["operation"], weight)
-        return found
 
     def _plain_weights(self) -> list[int]:
         """The places of the weights that the forward region uses outside sites, and that carry credit."""

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from ..ir import jaxpr as jx
 from ..ir.plan import Vjp
 from ..ir.plan.contract import product
+from ..ir.plan.latest import Faded
 from ..ir.plan.reverse import pull_back
 from ..ir.transition import Site, Transition, Weight
 from ..ir.values import Value
@@ -270,8 +271,13 @@ BLOCK = 256
 
 
 def plus_product(totals: Totals, place: int, site: Site, data: Any, cotangent: Any) -> Totals:
-    """Totals with a stacked product added in one place, a few rows at a time where it has many."""
+    """Totals with a stacked product added in one place, a few rows at a time where it has many.
+
+    Where the data are `Faded` look-ups, the cotangent is one for all of them.
+    """
     total = totals[place]
+    if isinstance(data, Faded):
+        return [data.added(x, site, cotangent) if k == place else x for k, x in enumerate(totals)]
     label, size = max(zip(site.weight_labels, total.shape, strict=True), key=lambda pair: pair[1])
     if size < 2 * BLOCK or label not in (site.data_labels or "") or label in site.expression.output:
         return plus(totals, place, stacked_product(site, data, cotangent))

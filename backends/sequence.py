@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ..ir.plan import Product, Trace
+from ..ir.plan import LatestProduct, Product, Trace
 from ..ir.values import Value
 from .calls import Arrays
 from .drivers import merged, scan_pieces, steps_of
@@ -70,18 +70,22 @@ class SequenceGradient:
         self.pullback = self.program.pullback
         self.operands: list[Value] = [*self.pullback.on_weights, *self.pullback.on_params]
         self.weight_of = dict(zip(self.pullback.on_weights, self.pullback.weights, strict=True))
-        self.products = [action for action in self.program.at_window if self._is_deferred(action)]
-        self.actions = [action for action in self.program.at_window if action not in self.products]
-        self.filters = (
-            filters(self.program, list(self._deferred_products), engine.calls.sources) if engine.backend.folds else ()
-        )
+        products = [action for action in self.program.at_window if self._is_deferred(action)]
+        found: list[Any] = [action.operation for action in products]
+        self.filters = filters(self.program, found, engine.calls.sources) if engine.backend.folds else ()
         self.filter_of = {product: f for f in self.filters for product in f.products}
+        self.products = [
+            a for a, op in zip(products, found, strict=True) if type(op) is Product or op in self.filter_of
+        ]
+        self.actions = [action for action in self.program.at_window if action not in self.products]
         self.windows: Windows = replace(engine.windows, apart=frozenset(f.trace.after for f in self.filters))
 
     def _is_deferred(self, action: Action) -> bool:
         """Whether a window's action is a product that can be done with its site's own, once a fold."""
         op = action.operation
-        if type(op) is not Product or Product in self.program.overrides or op.data is None or op.without:
+        if not isinstance(op, Product) or type(op) not in (Product, LatestProduct) or op.data is None or op.without:
+            return False
+        if type(op) in self.program.overrides:
             return False
         readers = self.program.uses.of(op.results[0])
         once = len(readers) == 1 and readers[0] is self.pullback and op.results[0] in self.weight_of

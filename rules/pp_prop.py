@@ -5,19 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import jax.numpy as jnp
 
 from ..ir.diagnostics import error
-from ..ir.plan import Advance, Diagonal, Placement, Plain, Product, Project, Scalar, SendBack
+from ..ir.plan import Advance, Diagonal, Latest, LatestProduct, Placement, Plain, Product, Project, Scalar, SendBack
 from ..ir.plan.jacobian import trace_dtype
+from ..ir.plan.latest import look_ups, looks_up
+from ..ir.sources import sources
 from ..ir.transition import Association, Site, Transition
 from ..ir.types import TensorType
 from ..ir.values import Value
 from .base import Rule, Task
 from .shared.positional import column_type, followed_states, new_traces, positional_trace, read_at_entry
 from .writer import Writer
+
+_Reading: TypeAlias = Callable[[Value], Product]
+"""The product that reads filtered data, from a cotangent of the site's output."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,8 @@ class PpProp(Rule):
 
     Wang et al. 2024, pp-prop, also called ES-D-RTRL. Memory: two vectors a weight, linear in neurons. Cost: that of
     reverse mode's own product. Approximate always; a site without contracted axes has a vector for a trace anyhow, and
-    keeps that of D-RTRL, exact where that is.
+    keeps that of D-RTRL, exact where that is. Of a large table, whose data are one-hot, `X` is the places of the last
+    look-ups: so many that the weights of all before them add up to less than a rounding of the newest one's.
     """
 
     name: ClassVar[str] = "pp_prop"
@@ -66,15 +72,42 @@ class PpProp(Rule):
 
 def _read(plan: Writer, site: Site, a: float, ends: Sequence[Association], credits: Callable[[], list[Value]]) -> None:
     """The filtered data of a site, read with what comes to its output from where it leads, the `ends`."""
-    data, weight = site.data, site.weight
-    assert data is not None
-    kind = column_type(ends[0], site)
-    column = plan.trace(kind, f"data of {'+'.join(weight.paths)}", f"X_{weight.value.hint}", loc=site.loc)
-    advance = Advance(trace=(column,), by=Scalar(factor=a), add=Plain(values=(data,)), loc=site.loc)
-    plan.carry(column, *plan.step(advance, f"{column.hint}_next"))
+    read = _latest(plan, site, a, ends) or _filtered(plan, site, a, ends)
     for credit in credits():
-        (read,) = plan.window(Product(site=site, data=column, cotangent=credit, loc=site.loc), f"g_{weight.value.hint}")
-        plan.contribute(weight, read)
+        (product,) = plan.window(read(credit), f"g_{site.weight.value.hint}")
+        plan.contribute(site.weight, product)
+
+
+def _filtered(plan: Writer, site: Site, a: float, ends: Sequence[Association]) -> _Reading:
+    """How data are read that are filtered as they are."""
+    assert site.data is not None
+    column = _column(plan, site, column_type(ends[0], site))
+    advance = Advance(trace=(column,), by=Scalar(factor=a), add=Plain(values=(site.data,)), loc=site.loc)
+    plan.carry(column, *plan.step(advance, f"{column.hint}_next"))
+    return lambda credit: Product(site=site, data=column, cotangent=credit, loc=site.loc)
+
+
+def _latest(plan: Writer, site: Site, a: float, ends: Sequence[Association]) -> _Reading | None:
+    """How filtered data that are one-hot are read, where their places take less room; None where they do not."""
+    transition = plan.transition
+    source = sources(transition, transition.region(plan.region)).get(site)
+    rows = None if source is None else source.operation.rows(source.weight)
+    dense = column_type(ends[0], site)
+    count = look_ups(a, dense.dtype)
+    if source is None or rows is None or count is None or not looks_up(site):
+        return None
+    kind = TensorType("int32", (*dense.shape[:-1], count))
+    if kind.bytes >= dense.bytes:
+        return None
+    column = _column(plan, site, kind)
+    latest = Latest(trace=column, index=source.data, rows=rows.places, fills=rows.fills, loc=site.loc)
+    plan.carry(column, *plan.step(latest, f"{column.hint}_next"))
+    return lambda credit: LatestProduct(site=site, data=column, cotangent=credit, factor=a, loc=site.loc)
+
+
+def _column(plan: Writer, site: Site, kind: TensorType) -> Value:
+    weight = site.weight
+    return plan.trace(kind, f"data of {'+'.join(weight.paths)}", f"X_{weight.value.hint}", loc=site.loc)
 
 
 def _readers(transition: Transition, site: Site) -> list[Site]:

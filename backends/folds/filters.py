@@ -7,6 +7,7 @@ left is one read of the trace that entered the fold.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,37 +16,34 @@ import jax.numpy as jnp
 import numpy as np
 from jax.lax import Precision
 
-from ...ir.plan import Advance, Plain, Product, Scalar, Trace
+from ...ir.plan import Advance, Latest, LatestProduct, Operation, Plain, Product, Scalar, Trace
+from ...ir.sources import Source
 from ...ir.transition import Site
 from ...ir.values import Value
-from ..calls import Source
 from ..program import Action, Program
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Filter:
+class Filter(ABC):
     """One trace of a site's data, and the products at a window's end that read it."""
 
     trace: Trace
     factor: complex
     """`a`; a float where it is real."""
-    data: Value
     products: tuple[Product, ...]
-    source: Source | None = None
-    """Where the data were unfolded for a weight operation, what they were unfolded from: that is stacked."""
 
     @property
+    @abstractmethod
     def recorded(self) -> Value:
         """The data of each step that a fold's end reads."""
-        return self.data if self.source is None else self.source.data
 
+    @abstractmethod
     def advanced(self, entered: Any, data: Any) -> Any:
         """The trace after a fold, from what entered it and the fold's data, `[time, ...]`."""
-        steps, dtype = len(data), self.data.type.dtype
-        left = self._powers(np.arange(steps)[::-1], dtype)
-        added = _summed(left, data) if self.source is None else self.source.summed(left, data)
-        found = added + self._powers(steps, dtype) * entered
-        return found.astype(entered.dtype)
+
+    @abstractmethod
+    def entering(self, read: Product, entered: Any, credit: Any) -> tuple[Any, Any]:
+        """Data and cotangents of the steps before a fold, from the trace that entered it, and credit that reads it."""
 
     def spread(self, read: Product, entered: Any, data: Any, credit: Any) -> list[tuple[Site, Any, Any]]:
         """Rows for the site's product: (site, stacked data, cotangents of its output).
@@ -59,7 +57,7 @@ class Filter:
         windows, steps = len(credit), len(data)
         begins = np.arange(windows) * (steps // windows)
         first = _summed(self._powers(begins, credit.dtype), credit)
-        rows = [(read.site, entered[None], first[None])]
+        rows = [(read.site, *self.entering(read, entered, first))]
         if windows > 1:
             ages = begins[None, :] - 1 - np.arange(steps)[:, None]
             later = jnp.where(ages >= 0, self._powers(np.maximum(ages, 0), credit.dtype), 0)
@@ -71,6 +69,54 @@ class Filter:
         return jnp.asarray(np.power(self.factor, ages), dtype)
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Sum(Filter):
+    """A trace that is the filtered data."""
+
+    data: Value
+    source: Source | None = None
+    """Where the data were unfolded for a weight operation, what they were unfolded from: that is stacked."""
+
+    @property
+    def recorded(self) -> Value:
+        """The data, as they were before they were unfolded."""
+        return self.data if self.source is None else self.source.data
+
+    def advanced(self, entered: Any, data: Any) -> Any:
+        """The weighted sum of the fold's data, and of what entered."""
+        steps, dtype = len(data), self.data.type.dtype
+        left = self._powers(np.arange(steps)[::-1], dtype)
+        added = _summed(left, data) if self.source is None else self.source.summed(left, data)
+        found = added + self._powers(steps, dtype) * entered
+        return found.astype(entered.dtype)
+
+    def entering(self, read: Product, entered: Any, credit: Any) -> tuple[Any, Any]:
+        """The trace, as the data of one step."""
+        del read
+        return entered[None], credit[None]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LookUps(Filter):
+    """A trace that is the places of the last look-ups."""
+
+    latest: Latest
+
+    @property
+    def recorded(self) -> Value:
+        """What is looked up."""
+        return self.latest.index
+
+    def advanced(self, entered: Any, data: Any) -> Any:
+        """The last places, of the fold's first of all."""
+        return self.latest.moved(entered, data)
+
+    def entering(self, read: Product, entered: Any, credit: Any) -> tuple[Any, Any]:
+        """The look-ups before the fold, which count less and less."""
+        assert isinstance(read, LatestProduct)
+        return read.faded(entered, credit), credit
+
+
 def _summed(weights: Any, rows: Any) -> Any:
     """Weighted sums over the leading axis."""
     return jnp.tensordot(weights, rows, 1, precision=Precision.HIGHEST)
@@ -78,8 +124,6 @@ def _summed(weights: Any, rows: Any) -> Any:
 
 def filters(program: Program, products: Sequence[Product], sources: Mapping[Site, Source]) -> tuple[Filter, ...]:
     """The traces of a plan that are filtered data, and that nothing reads but some of these deferred `products`."""
-    if Advance in program.overrides:
-        return ()
     found = [_match(program, sources, action, products) for action in program.early]
     return tuple(f for f in found if f is not None)
 
@@ -89,20 +133,48 @@ def _match(
 ) -> Filter | None:
     """The filter that an action advances; None where it is none."""
     op = action.operation
+    if op is None or type(op) in program.overrides:
+        return None
+    if type(op) is Latest:
+        return _look_ups(program, sources, op, products)
     if type(op) is not Advance or type(op.by) is not Scalar or type(op.add) is not Plain or op.inflow:
         return None
     if len(op.trace) != 1 or (data := op.add.values[0]) is None:
         return None
-    (before,), (after,) = op.trace, op.results
-    trace = next((t for t in program.early_traces if t.before is before and t.after is after), None)
-    readers = tuple(p for p in products if p.data is before)
-    whole = all(
-        p.site.data is data and p.cotangent.type.dtype == p.site.output.type.dtype == before.type.dtype for p in readers
-    )
-    others = [reader for reader in program.uses.of(before) if reader is not op and reader not in readers]
-    read = others or program.uses.of(after) or {before, after}.intersection([*program.kept, *program.totals])
-    if trace is None or not readers or not whole or read or before.type.dtype != data.type.dtype:
+    trace, readers = _read(program, op, op.trace[0], products, Product)
+    kind = op.trace[0].type.dtype
+    whole = all(p.site.data is data and p.cotangent.type.dtype == p.site.output.type.dtype == kind for p in readers)
+    if trace is None or not whole or kind != data.type.dtype:
         return None
     factor = complex(op.by.factor, op.by.imaginary) if op.by.imaginary else op.by.factor
     source = sources.get(readers[0].site)
-    return Filter(trace=trace, factor=factor, data=data, products=readers, source=source)
+    return Sum(trace=trace, factor=factor, data=data, products=readers, source=source)
+
+
+def _look_ups(
+    program: Program, sources: Mapping[Site, Source], op: Latest, products: Sequence[Product]
+) -> Filter | None:
+    """The filter of a trace of places, of sites that look up the very index; None where readers are others."""
+    trace, readers = _read(program, op, op.trace, products, LatestProduct)
+    found = [p for p in readers if isinstance(p, LatestProduct) and p.factor == readers[0].factor]  # pyright: ignore[reportAttributeAccessIssue]
+    same = all((s := sources.get(p.site)) is not None and s.data is op.index and _same_rows(s, op) for p in found)
+    if trace is None or not same or len(found) < len(readers):
+        return None
+    return LookUps(trace=trace, factor=found[0].factor, latest=op, products=readers)
+
+
+def _same_rows(source: Source, op: Latest) -> bool:
+    rows = source.operation.rows(source.weight)
+    return rows is not None and (rows.places, rows.fills) == (op.rows, op.fills)
+
+
+def _read(
+    program: Program, op: Operation, before: Value, products: Sequence[Product], kind: type[Product]
+) -> tuple[Trace | None, tuple[Product, ...]]:
+    """The trace that an operation advances, and the products, of one kind, that read it; None where others do, too."""
+    (after,) = op.results
+    trace = next((t for t in program.early_traces if t.before is before and t.after is after), None)
+    readers = tuple(p for p in products if p.data is before and type(p) is kind)
+    others = [reader for reader in program.uses.of(before) if reader is not op and reader not in readers]
+    read = others or program.uses.of(after) or {before, after}.intersection([*program.kept, *program.totals])
+    return (None if read or not readers else trace), readers

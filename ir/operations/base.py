@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,15 @@ import jax.numpy as jnp
 from ..expression import Expression
 
 Struct = jax.ShapeDtypeStruct
+
+
+class Rows(NamedTuple):
+    """What unfolded data are that say a place by a one among zeros, along their last axis."""
+
+    places: int
+    """How many there are."""
+    fills: bool
+    """Whether an index beyond them is none of them; else it is the nearest one."""
 
 
 class WeightOperation(ABC):
@@ -39,6 +48,11 @@ class WeightOperation(ABC):
     @abstractmethod
     def expression(self, x: Struct, w: Struct) -> Expression:
         """The index expression of unfolded data and the weight, for operands of these shapes."""
+
+    def rows(self, w: Struct) -> Rows | None:
+        """What unfolded data are where they are one-hot vectors of the indices `x`; None where they are not."""
+        del w
+        return None
 
     def summed(self, factors: Any, x: Any, w: Struct) -> Any:
         """The unfolded data of many steps, `x` of `[time, ...]`, each times a factor, added up."""
@@ -84,6 +98,10 @@ class Mapped(WeightOperation):
         """The operation's own, with one more label."""
         found = self.inner.expression(*(self._one(s, on) for s, on in zip((x, w), self.mapped, strict=True)))
         return found.with_leading(found.fresh_label(), self.mapped)
+
+    def rows(self, w: Struct) -> Rows | None:
+        """The operation's own."""
+        return self.inner.rows(self._one(w, self.mapped[1]))
 
     def summed(self, factors: Any, x: Any, w: Struct) -> Any:
         """The operation's own, under `jax.vmap` where the data are mapped."""

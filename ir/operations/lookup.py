@@ -14,7 +14,7 @@ from .. import jaxpr as jx
 from ..diagnostics import error
 from ..expression import LABELS, Expression
 from ..loc import calling_line
-from .base import Struct, WeightOperation
+from .base import Rows, Struct, WeightOperation
 from .call import call_operation
 
 
@@ -45,6 +45,10 @@ class Lookup(WeightOperation):
         x = x.astype(jnp.promote_types(x.dtype, jnp.int32))
         x = x if self.fills else jnp.clip(x, 0, size - 1)
         return (x[..., None] == jnp.arange(size, dtype=x.dtype)).astype(w.dtype)
+
+    def rows(self, w: Struct) -> Rows:
+        """As many as the table has."""
+        return Rows(w.shape[self.axis], self.fills)
 
     def summed(self, factors: Any, x: Any, w: Struct) -> Any:
         """Each factor added where its index points."""

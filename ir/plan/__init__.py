@@ -16,6 +16,7 @@ from .credit import Credit
 from .inflow import Inflow
 from .influence import AdvanceFull, ContractFull
 from .jacobian import Jacobian, Sensitivity, trace_dtype
+from .latest import Latest, LatestProduct
 from .ones import Ones
 from .operation import STEP, WINDOW, Operation, Part, with_values
 from .passed import Passed
@@ -50,6 +51,8 @@ __all__ = [
     "Drive",
     "Inflow",
     "Jacobian",
+    "Latest",
+    "LatestProduct",
     "LossSignal",
     "Memory",
     "Neighbourhood",

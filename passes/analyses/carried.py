@@ -207,7 +207,7 @@ class Carriage:
             if into.shown:
                 self.recalled[op.site] = into
             return
-        if type(op) is Product and op.site.weight is weight and (crossed := self._crossed(op)) is not None:
+        if isinstance(op, Product) and op.site.weight is weight and (crossed := self._crossed(op)) is not None:
             association, notes = crossed
             states = tuple(range(len(association.group.states)))
             self.across.setdefault(op.site, {})[association] = Carried(notes=notes, states=states)
