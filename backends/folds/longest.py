@@ -6,7 +6,11 @@ from dataclasses import dataclass
 
 from ...ir.plan import AdvanceFull
 from ..program import Program
+from .pattern import LITTLE, Sweeps
 from .schedule import FOLD, PRODUCTS
+
+TIMES = 2
+"""How much larger than the traces a fold's history may be, where the data are no edges."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +31,7 @@ def longest_fold(program: Program, share: float) -> Longest:
         return Longest(steps=window, because="influence matrices advance every window")
     if not program.sweeps.units:
         return Longest(steps=max(window, PRODUCTS), because="no trace is passed over; products are done together")
-    rooms = [unit.room for unit in program.sweeps.units if unit.room is not None]
+    rooms = [room for room in (_together(program.sweeps), *(u.room for u in program.sweeps.units)) if room is not None]
     room = min((max(window, int(room * share)) for room in rooms), default=None)
     if program.plan.fold:
         return Longest(steps=min(program.plan.fold, room or program.plan.fold), because=program.plan.fold_because)
@@ -35,3 +39,16 @@ def longest_fold(program: Program, share: float) -> Longest:
     if room is not None and room < longest:
         return Longest(steps=room, because="a longer fold's history would hold more than the traces do")
     return Longest(steps=longest, because="the pass over traces is cheap by then, and the history is small")
+
+
+def _together(sweeps: Sweeps) -> int | None:
+    """The steps whose data and sensitivities take a few times what all traces do; None where they are never much.
+
+    That is little where a weight has few numbers for each of them, as a kernel has. Traces no larger than a state
+    do not count: a step leaves as much of each state anyhow.
+    """
+    found = [sweep for sweep in sweeps.sweeps if sweep.couplings is None and sweep.is_wide]
+    data = {sweep.data: sweep.data.type.size for sweep in found if sweep.data is not None}
+    history = sum(data.values()) + sum(sweep.placement.output_size * len(sweep.states) for sweep in found)
+    held = sum(trace.before.type.size for sweep in sweeps.sweeps for trace in sweep.traces)
+    return TIMES * max(held, LITTLE * len(sweeps.units)) // history if history else None

@@ -67,10 +67,14 @@ class Sweep:
         return max(self.placement.output_size * len(self.states), 0 if self.data is None else self.data.type.size)
 
     @property
+    def is_wide(self) -> bool:
+        """Whether an array of the trace is larger than a state."""
+        return self.placement.size > math.prod(self.placement.association.group.shape)
+
+    @property
     def is_sparse(self) -> bool:
         """Whether a step's sensitivities or data are as large as an array of the trace, and larger than a state."""
-        positions = math.prod(self.placement.association.group.shape)
-        return self.of_a_step >= self.placement.size > positions
+        return self.of_a_step >= self.placement.size and self.is_wide
 
     @property
     def trace_of(self) -> dict[int, Trace]:
