@@ -32,7 +32,7 @@ from .analyses.prologue import find_prologue
 from .analyses.sparse_products import evaluated, sparse_pattern
 from .base import Pass
 from .canonicalise import retrace
-from .hoisting import OWN_RULES, hoisted, of_operands, summed_apart, weight_operands
+from .hoisting import OWN_RULES, by_entries, hoisted, of_operands, summed_apart, weight_operands
 from .ingest import hint
 
 Change = Callable[[list[Any]], list[Any]]
@@ -58,7 +58,7 @@ class MarkSites(Pass):
         globs = self._globs(transition)
         region = transition.region(STEP)
         frozen = transition.frozen_places
-        body = hoisted(region.body, len(transition.params), _wanted(transition, globs), frozen)
+        body = hoisted(by_entries(region.body), len(transition.params), _wanted(transition, globs), frozen)
         body = summed_apart(_rewrite(body, transition, globs))
         region = region if body is region.body else make_region(STEP, body, region.inputs, region.outputs)
         prologue = find_prologue(body, len(transition.params), frozen)
