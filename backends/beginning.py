@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.core import Tracer
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -13,6 +14,7 @@ from ..ir.plan.axes import Axes
 from ..ir.transition import Group, Transition
 from .calls import Arrays
 from .engine import Engine
+from .folds.lag import Traces
 from .layout import Layout, trace_axes
 
 
@@ -29,6 +31,13 @@ def started(engine: Engine, key: jax.Array | None, states: Arrays, layout: Layou
     groups = _groups(engine.transition, states)
     found = trace_axes(engine.transition, kinds, engine.lag.data, groups, dict(mesh.shape))
     return _made(engine, key, [NamedSharding(mesh, PartitionSpec(*axes)) for axes in found])
+
+
+def begun_again(engine: Engine, traces: Traces) -> Traces:
+    """Traces where another sequence begins: zeros, but for what is of no sequence: what was drawn, or learned."""
+    plan = engine.calls.plan
+    now = zip(plan.traces, engine.lag.settled(traces), strict=True)
+    return engine.lag.begun(tuple(jnp.zeros_like(x) if trace in plan.of_sequence else x for trace, x in now))
 
 
 def _made(engine: Engine, key: jax.Array | None, shardings: list[NamedSharding]) -> Any:

@@ -51,10 +51,11 @@ class _InitialFields(NamedTuple):
 
 
 class Carry(_Fields):
-    """What a learner carries from step to step: the model's states and the traces.
+    """What a learner carries from step to step: the model's states and the traces, which belong to them.
 
-    States of your own, `Carry(states, traces)` or `carry._replace(states=...)`, may not be differentiated: the call
-    that is given them raises EtirError then.
+    `learner.reset(carry, states)` begins another sequence. That traces are those of other states is said by giving
+    both, `carry._replace(states=..., traces=...)` or `Carry(states, traces)`; states alone are refused. States of your
+    own may not be differentiated: the call that is given them raises EtirError then.
     """
 
     __slots__ = ()
@@ -105,10 +106,18 @@ class InitialCarry(_InitialFields):
 def _changed(carry: Any, changes: dict[str, Any]) -> dict[str, Any]:
     """The fields of a carry after changes; new states come with their own `cut`.
 
-    Raises EtirError inside a window, whose steps will be taken again from where it began.
+    Raises EtirError inside a window, whose steps will be taken again from where it began, and for states without the
+    traces that belong to them.
     """
     if carry.unfinished is not None and not changes.keys().isdisjoint(("states", "traces")):
         raise refuse_unfinished(carry.unfinished, "its states are replaced")
+    if "states" in changes and "traces" not in changes and jax.tree.leaves(carry.traces):
+        raise error(
+            "stale-traces",
+            "the carry's states are replaced, and its traces belong to those that it has",
+            help="begin another sequence with learner.reset(carry, states); where these traces are meant, say so: "
+            "carry._replace(states=states, traces=carry.traces)",
+        )
     return carry._asdict() | ({"cut": None} if "states" in changes else {}) | changes
 
 

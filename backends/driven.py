@@ -8,7 +8,6 @@ every window is the same program on the same numbers, however the sequence is cu
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
@@ -16,15 +15,12 @@ import jax
 import jax.numpy as jnp
 
 from ..ir.diagnostics import error
-from ..ir.step import Signature
-from .arguments import Arguments
 from .calls import Arrays
 from .carry import Carry, Unfinished
 from .checked import Checked
+from .compiled import Compiled
 from .drivers import Update, Windowed, resumed_windows, steps_of, train_by_windows
-from .engine import Engine
-from .guards import refuse_through_driver
-from .layout import Layout
+from .guards import refuse_through_driver, seal_of, sealed
 from .losses import Key, StepLoss, check_targets
 from .meshes import Total
 from .nonfinite import Watched, are_finite, watched
@@ -38,24 +34,10 @@ from .results import (
     like_gradient,
     like_training,
 )
-from .trainable import Trainable
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Driven:
+class Driven(Compiled):
     """The drivers of one learner."""
-
-    engine: Engine
-    arguments: Arguments
-    trainable: Trainable
-    signature: Signature
-    layout: Layout | None
-    window: int
-
-    def carry(self, states: Arrays, traces: Any, unfinished: Unfinished | None = None) -> Carry:
-        """The carry of these states and traces."""
-        tree, cut = (jax.tree.unflatten(self.signature.states, x) for x in (states, jax.lax.stop_gradient(states)))
-        return Carry(tree, self.engine.lag.ready(traces, 1), cut, unfinished)
 
     @cached_property
     def gradient(self) -> Checked:
@@ -64,12 +46,12 @@ class Driven:
 
         def check(loss: Key, _: str, params: Any, carry: Any, xs: Any, targets: Any, signals: Any) -> tuple[Any, ...]:
             check_targets(loss.value, targets, "(params, carry, xs, *targets)")
-            given = of.params(params), *of.carry(carry)[:2], *of.with_targets(xs, targets, signals)
-            return refuse_through_driver(given, "grad")
+            flat, (seal, now) = of.params(params), self._entering(carry)
+            return seal, *refuse_through_driver((flat, *now, *of.with_targets(xs, targets, signals)), "grad")
 
-        def gradient(loss: Key, reduction: str, *given: Any, total: Total) -> Result:
-            grads, losses, states, traces, aux = self._total(loss, reduction, total)(*given)
-            return self._result(grads, losses, self.carry(states, traces), aux)
+        def gradient(loss: Key, reduction: str, seal: Any, *given: Any, total: Total) -> Result:
+            grads, losses, states, traces, aux = self._total(loss, reduction, total, seal)(*given)
+            return self._result(grads, losses, self.carry(states, traces, seal), aux)
 
         return self._checked(check, gradient, 2, roles=SEQUENCE, like=self._like_gradient, totals=1)
 
@@ -99,30 +81,30 @@ class Driven:
             given: Any,
         ) -> tuple[Any, ...]:
             check_targets(loss.value, targets, "(params, opt_state, carry, xs, *targets)")
-            flat, now, arrays = of.params(params), of.carry(carry)[:2], of.with_targets(xs, targets, given)
+            flat, arrays, (seal, now) = of.params(params), of.with_targets(xs, targets, given), self._entering(carry)
             self.trainable.check_state(optimizer.value, flat, opt_state)
-            return refuse_through_driver((flat, (opt_state, *now), arrays), "train")
+            return seal, *refuse_through_driver((flat, (opt_state, *now), arrays), "train")
 
         def train(
-            loss: Key, optimizer: Key, reduction: str, flat: Arrays, now: Any, arrays: Any, *, total: Total
+            loss: Key, optimizer: Key, reduction: str, seal: Any, flat: Arrays, now: Any, arrays: Any, *, total: Total
         ) -> Trained:
-            gradient, update = self._training(loss, optimizer, reduction, flat, total)
+            gradient, update = self._training(loss, optimizer, reduction, flat, total, seal)
             before = (self.trainable.moving(flat), *now)
             found = train_by_windows(gradient, update, self.engine.lag.ready, before, arrays, self.window)
             (moving, opt_state, states, traces), losses, aux = found
-            return self._trained(flat, moving, opt_state, self.carry(states, traces), losses, aux)
+            return self._trained(flat, moving, opt_state, self.carry(states, traces, seal), losses, aux)
 
         def watching(
-            loss: Key, optimizer: Key, reduction: str, flat: Arrays, now: Any, arrays: Any, *, total: Total
+            loss: Key, optimizer: Key, reduction: str, seal: Any, flat: Arrays, now: Any, arrays: Any, *, total: Total
         ) -> Watched:
-            functions = self._training(loss, optimizer, reduction, flat, total)
+            functions = self._training(loss, optimizer, reduction, flat, total, seal)
             functions = watched(*functions, self.engine.calls.hidden_places)
             opt_state, *rest = now
             before = (self.trainable.moving(flat), (opt_state, jnp.int32(-1), jnp.int32(0)), *rest)
             found = train_by_windows(*functions, self.engine.lag.ready, before, arrays, self.window)
             (moving, (opt_state, bad, at), states, traces), losses, aux = found
             bad = jnp.where((bad < 0) & ~are_finite((moving, traces)), at, bad)
-            return Watched(*self._trained(flat, moving, opt_state, self.carry(states, traces), losses, aux), bad)
+            return Watched(*self._trained(flat, moving, opt_state, self.carry(states, traces, seal), losses, aux), bad)
 
         options: dict[str, Any] = {"roles": TRAINING, "like": like_training, "totals": 2}
         return self._checked(check, train, 3, **options), self._checked(check, watching, 3, **options)
@@ -139,11 +121,13 @@ class Driven:
             loss: Key, ends: bool, params: Any, carry: Any, xs: Any, targets: Any, signals: Any, once: Any, onto: Any
         ) -> tuple[Any, ...]:
             check_targets(loss.value, targets, "(params, carry, xs, *targets)")
-            flat, (now, arrays) = of.params(params), self._continued(carry, xs, targets, signals, ends)
-            return refuse_through_driver((flat, (self._onto(onto, flat), *now), arrays, once), "grad")
+            flat, (seal, now, arrays) = of.params(params), self._continued(carry, xs, targets, signals, ends)
+            return seal, *refuse_through_driver((flat, (self._onto(onto, flat), *now), arrays, once), "grad")
 
-        def gradient(loss: Key, ends: bool, flat: Arrays, now: Any, arrays: Any, once: Any, *, total: Total) -> Result:
-            of_whole = self._total(loss, "sum", total)
+        def gradient(
+            loss: Key, ends: bool, seal: Any, flat: Arrays, now: Any, arrays: Any, once: Any, *, total: Total
+        ) -> Result:
+            of_whole = self._total(loss, "sum", total, seal)
 
             def of_window(_: Any, *rest: Any) -> Any:
                 return of_whole(flat, *rest)
@@ -151,7 +135,7 @@ class Driven:
             def added(grads: Arrays, sums: Arrays, _: Any) -> tuple[Any, Arrays]:
                 return (), jax.tree.map(jnp.add, sums, grads)
 
-            (_, grads), carry, losses, aux = self._windows(of_window, added, ((), *now), arrays, once, ends)
+            (_, grads), carry, losses, aux = self._windows(of_window, added, seal, ((), *now), arrays, once, ends)
             return self._result(grads, losses, carry, aux)
 
         return self._checked(check, gradient, 2, roles=RESUMED, like=self._like_gradient, totals=1)
@@ -174,15 +158,17 @@ class Driven:
             once: Any,
         ) -> tuple[Any, ...]:
             check_targets(loss.value, targets, "(params, opt_state, carry, xs, *targets)")
-            flat, (now, arrays) = self.arguments.params(params), self._continued(carry, xs, targets, signals, ends)
+            flat = self.arguments.params(params)
+            seal, now, arrays = self._continued(carry, xs, targets, signals, ends)
             self.trainable.check_state(optimizer.value, flat, opt_state)
-            return refuse_through_driver((flat, (opt_state, *now), arrays, once), "train")
+            return seal, *refuse_through_driver((flat, (opt_state, *now), arrays, once), "train")
 
         def train(
             loss: Key,
             optimizer: Key,
             reduction: str,
             ends: bool,
+            seal: Any,
             flat: Arrays,
             now: Any,
             arrays: Any,
@@ -190,14 +176,17 @@ class Driven:
             *,
             total: Total,
         ) -> Trained:
-            gradient, update = self._training(loss, optimizer, reduction, flat, total)
+            gradient, update = self._training(loss, optimizer, reduction, flat, total, seal)
             before = (self.trainable.moving(flat), *now)
-            (moving, opt_state), carry, losses, aux = self._windows(gradient, update, before, arrays, once, ends)
+            found = self._windows(gradient, update, seal, before, arrays, once, ends)
+            (moving, opt_state), carry, losses, aux = found
             return self._trained(flat, moving, opt_state, carry, losses, aux)
 
         return self._checked(check, train, 4, roles=RESUMED_TRAINING, like=like_training, totals=2)
 
-    def _windows(self, gradient: Windowed, update: Update, now: Any, arrays: Any, once: jax.Array, ends: bool) -> Any:
+    def _windows(
+        self, gradient: Windowed, update: Update, seal: Any, now: Any, arrays: Any, once: jax.Array, ends: bool
+    ) -> Any:
         """Windows of a resumable call: what updates move, the learner's carry, losses, and what else the loss returned.
 
         `arrays` are those of the steps that were held, then those of the call; losses are of the windows that end.
@@ -210,21 +199,26 @@ class Driven:
             found = jax.tree.map(lambda *parts: jnp.concatenate(parts), found, last)
         unfinished = Unfinished(steps_of(arrays, length - rest, length)) if rest and not ends else None
         *moved, states, traces = now
-        return moved, self.carry(states, traces, unfinished), *found
+        return moved, self.carry(states, traces, seal, unfinished), *found
 
-    def _continued(self, carry: Any, xs: Any, targets: Any, signals: Any, ends: bool) -> tuple[Any, Any]:
-        """The carry's states and traces, and the arrays of the steps that it holds and of those that are given."""
+    def _entering(self, carry: Any, *, resumable: bool = False) -> tuple[Any, tuple[Arrays, Any]]:
+        """A carry's seal, and its states and traces."""
+        states, traces, cut = self.arguments.carry(carry, resumable=resumable)
+        return seal_of(states, cut, self.engine.bound), (states, traces)
+
+    def _continued(self, carry: Any, xs: Any, targets: Any, signals: Any, ends: bool) -> tuple[Any, Any, Any]:
+        """The same of a carry inside a window, and the arrays of the steps that it holds and of those given."""
         of = self.arguments
-        now = of.carry(carry, resumable=True)[:2]
+        seal, now = self._entering(carry, resumable=True)
         inside = getattr(carry, "unfinished", None) is not None
         arrays = of.with_targets(xs, targets, signals, empty=inside and ends)
-        return now, of.continued(carry, jax.tree.map(jnp.asarray, arrays))
+        return seal, now, of.continued(carry, jax.tree.map(jnp.asarray, arrays))
 
     def _training(
-        self, loss: Key, optimizer: Key, reduction: str, flat: Arrays, total: Total
+        self, loss: Key, optimizer: Key, reduction: str, flat: Arrays, total: Total, seal: Any
     ) -> tuple[Windowed, Update]:
         """A window's gradient, and the update with it, by the parameters that learn; the others are as in `flat`."""
-        of_whole, parts = self._total(loss, reduction, total), self.trainable
+        of_whole, parts = self._total(loss, reduction, total, seal), self.trainable
 
         def gradient(moving: Arrays, *rest: Any) -> Any:
             return of_whole(parts.whole(moving, flat), *rest)
@@ -265,10 +259,12 @@ class Driven:
     def _like_gradient(self, params: Any, *rest: Any) -> tuple[Any, ...]:
         return like_gradient(self.trainable.of(params), *rest)
 
-    def _total(self, loss: Key, reduction: str, total: Total) -> Callable[..., Any]:
-        """The engine's gradient of a loss, over all devices."""
+    def _total(self, loss: Key, reduction: str, total: Total, seal: Any) -> Callable[..., Any]:
+        """The engine's gradient of a loss, over all devices, of a carry with this seal."""
         of_step = StepLoss(loss.value, self.signature.outputs, self.arguments.masks_steps)
-        return of_step.of(total(partial(self.engine.gradient, of_step)), reduction)
 
-    def _checked(self, *functions: Any, **options: Any) -> Checked:
-        return Checked(*functions, **options, layout=self.layout)
+        def gradient(seal: Any, *given: Any) -> tuple[Any, ...]:
+            grads, *others = self.engine.gradient(of_step, *given)
+            return sealed(grads, seal), *others
+
+        return partial(of_step.of(total(gradient), reduction), seal)

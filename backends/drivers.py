@@ -131,7 +131,8 @@ def resumed_windows(
 
     The loop goes `once` times the number of windows, and `once` is 1, an argument of the compiled program: XLA compiles
     a loop whose length it does not know, however short, as it compiles a long one, and mixes nothing of what is in it
-    with what is around it.
+    with what is around it. What a window reads, and what it leaves beside the carry, is held `apart` from arrays of all
+    steps: were there one window, it would be the same at every turn, and XLA would compute with it before the loop.
 
     Args:
         gradient: of one window.
@@ -160,11 +161,14 @@ def resumed_windows(
     if not count:
         return carry, *found
 
+    def apart(tree: Any, k: Any) -> Any:
+        return jax.lax.optimization_barrier((tree, k))[0]
+
     def body(k: Any, given: Any) -> Any:
         now, found = given
         xt = jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, start + k * window, window), arrays)
-        now, new = one(now, xt)
-        put = jax.lax.dynamic_update_slice_in_dim
+        now, new = one(now, apart(xt, k))
+        new, put = apart(new, k), jax.lax.dynamic_update_slice_in_dim
         return now, jax.tree.map(lambda whole, part: put(whole, part, k * window, 0), found, new)
 
     now, found = jax.lax.fori_loop(0, count * once, body, (now, found))

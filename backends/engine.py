@@ -18,7 +18,7 @@ from .backend import Backend
 from .calls import Arrays, Calls
 from .folds.lag import Lag, Traces
 from .folds.longest import Longest, longest_fold
-from .guards import refuse_second_derivatives
+from .guards import refuse_second_derivatives, sealed
 from .program import Program
 from .reverse import ByDefinition, BySites, Reverse, Run
 from .sequence import SequenceGradient
@@ -62,6 +62,11 @@ class Engine:
     def longest_fold(self) -> Longest:
         """The most steps that a fold of the driver may have."""
         return longest_fold(self.program, self.lag.share_held(self.held))
+
+    @property
+    def bound(self) -> bool:
+        """Whether traces belong to the states that they are carried with."""
+        return bool(self.calls.plan.of_sequence)
 
     @property
     def bytes_held(self) -> list[int]:
@@ -108,8 +113,8 @@ class Engine:
 
         Differentiable in `params` and `inputs`: the traces send the credit of the entering states back to the weights.
         So states go in without a derivative, and come out with that of this window; traces have none. These go in in
-        any form, and come out as `lag.ready` has them for so many steps. The cotangent of `seal`, a number that is not
-        read, is NaN.
+        any form, and come out as `lag.ready` has them for so many steps. The gradient of parameters has `seal` added to
+        it, a number whose own cotangent is NaN.
         """
         self._check_open()
         states, traces = jax.lax.stop_gradient((states, self.lag.settled(traces)))
@@ -120,17 +125,16 @@ class Engine:
             return self._advanced(Run(self.calls, params), given._replace(inputs=inputs), steps)
 
         def forward(params: Arrays, inputs: Arrays, given: Given, seal: Any) -> tuple[Any, Any]:
-            del seal
             at = Run(self.calls, params)
             whole = given._replace(inputs=inputs)
             found, pull = self.windows.differentiated(at, whole, steps)
-            kept = (params, whole, found, pull)
+            kept = (params, whole, found, pull, seal)
             return self._after(at, whole, found, steps), kept
 
         def reverse(kept: Any, cotangents: Any) -> Any:
-            (params, given, found, pull), cotangents = refuse_second_derivatives((kept, cotangents))
+            (params, given, found, pull, seal), cotangents = refuse_second_derivatives((kept, cotangents))
             gradient, to_inputs = self._pulled(Run(self.calls, params), given, found, pull, steps, cotangents)
-            return gradient, to_inputs, None, jnp.full((), jnp.nan)
+            return sealed(gradient, seal), to_inputs, None, jnp.full((), jnp.nan)
 
         run.defvjp(forward, reverse)
         after, held, outputs = run(params, inputs, Given(states, traces, inputs, signals), seal)

@@ -29,13 +29,13 @@ def refuse_by_initial_states(states: T) -> T:
     return _refused(
         states,
         code="initial-derivative",
-        message="the states given to learner.init are differentiated, and no gradient by them is computed",
+        message="the states that a sequence begins with are differentiated, and no gradient by them is computed",
         help="compile with initial='*', which carries their influence; or give it jax.lax.stop_gradient(states)",
     )
 
 
-def refuse_by_carry(states: Arrays, traces: Any, cut: Arrays, method: str) -> tuple[Arrays, Any, Any]:
-    """The states and traces of a carry that enters a call, and a seal: that its states are those that a call left.
+def refuse_by_carry(states: Arrays, traces: Any, cut: Arrays, method: str, bound: bool) -> tuple[Arrays, Any, Any]:
+    """The states and traces of a carry that enters a call, and its seal: that its states are those that a call left.
 
     These have a derivative, for losses of states, and no call takes it: its traces send their credit on. What tells
     that a state is another, and has a derivative of another's, is that `cut` has one too, which is refused; or, where
@@ -48,27 +48,50 @@ def refuse_by_carry(states: Arrays, traces: Any, cut: Arrays, method: str) -> tu
         help="compile with initial='*' and put the states into learner.init, which carries their influence; or put "
         "jax.lax.stop_gradient(states) into the carry",
     )
-    return states, traces, _seal(states, cut)
+    return states, traces, _with_cotangent(seal_of(states, cut, bound), states, cut)
 
 
-def _seal(states: Arrays, cut: Arrays) -> jax.Array:
-    """Zero, whose cotangent reaches those of `states` that are not equal to what is in `cut`."""
-    places = [k for k, x in enumerate(states) if jnp.issubdtype(x.dtype, jnp.inexact)]
+def seal_of(states: Arrays, cut: Arrays, bound: bool) -> jax.Array:
+    """Zero where a carry's states are those that a call left, which `cut` has again; else NaN, if traces are `bound`.
+
+    Traces of other states give a finite and wrong gradient, so a gradient has this added to it, and so has the `cut`
+    that goes on: what is wrong once stays so.
+    """
+    same = [jnp.array_equal(x, y, equal_nan=True) for x, y in jax.lax.stop_gradient(_pairs(states, cut))]
+    return jnp.where(jnp.stack(same).all(), 0.0, jnp.nan) if bound and same else jnp.zeros(())
+
+
+def sealed(arrays: T, seal: Any) -> T:
+    """A gradient, or a `cut`, NaN where its seal is."""
+
+    def with_seal(x: Any) -> Any:
+        return x + seal.astype(x.dtype) if jnp.issubdtype(x.dtype, jnp.inexact) else x
+
+    return jax.tree.map(with_seal, arrays)
+
+
+def _pairs(states: Arrays, cut: Arrays) -> list[tuple[Any, Any]]:
+    return [(x, y) for x, y in zip(states, cut, strict=True) if jnp.issubdtype(x.dtype, jnp.inexact)]
+
+
+def _with_cotangent(value: jax.Array, states: Arrays, cut: Arrays) -> jax.Array:
+    """A seal, whose cotangent reaches those of `states` that are not equal to what is in `cut`."""
 
     @jax.custom_vjp
-    def seal(given: Any) -> jax.Array:
+    def identity(value: jax.Array, given: Any) -> jax.Array:
         del given
-        return jnp.zeros(())
+        return value
 
-    def forward(given: Any) -> tuple[jax.Array, list[Any]]:
+    def forward(value: jax.Array, given: Any) -> tuple[jax.Array, list[Any]]:
         same = [jnp.array_equal(x, y, equal_nan=True) for x, y in given]
-        return jnp.zeros(()), [(ok, jnp.zeros_like(x)) for ok, (x, _) in zip(same, given, strict=True)]
+        return value, [(ok, jnp.zeros_like(x)) for ok, (x, _) in zip(same, given, strict=True)]
 
-    def reverse(kept: list[Any], bar: jax.Array) -> tuple[list[Any]]:
-        return ([(jnp.where(ok, zero, bar.astype(zero.dtype)), zero) for ok, zero in kept],)
+    def reverse(kept: list[Any], bar: jax.Array) -> tuple[Any, list[Any]]:
+        found = [(jnp.where(ok, zero, bar.astype(zero.dtype)), zero) for ok, zero in kept]
+        return jnp.zeros_like(bar), found
 
-    seal.defvjp(forward, reverse)
-    return seal([(states[k], jax.lax.stop_gradient(cut[k])) for k in places])
+    identity.defvjp(forward, reverse)
+    return identity(value, [(x, jax.lax.stop_gradient(y)) for x, y in _pairs(states, cut)])
 
 
 def refuse_second_derivatives(tree: T) -> T:

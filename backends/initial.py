@@ -57,7 +57,13 @@ class InitialLearner(Learner):
         """The carry at the beginning of a sequence. `states` may be differentiated, where they are learned."""
         initial, begun = self._beginning(self.states if states is None else states)
         carry = super().init(None if params is None else WithInitial(params, initial), begun, key=key)
-        return InitialCarry(carry.states.given, carry.traces, initial, carry.states.begun, carry.cut.given)
+        return _carried(carry, initial)
+
+    def reset(self, carry: Any, states: Any = None) -> Any:
+        """The carry where another sequence begins. `states` may be differentiated, where they are learned."""
+        _initial(carry)
+        initial, begun = self._beginning(self.states if states is None else states)
+        return _carried(super().reset(_plain(carry), begun), initial)
 
     def _beginning(self, given: Any) -> tuple[dict[str, Any], WithBegun]:
         """The values that the learned states begin with, by path, and all states before any step."""
@@ -97,12 +103,12 @@ class InitialLearner(Learner):
     def step(self, params: Any, carry: Any, *inputs: Any, **signals: Any) -> tuple[Any, Any]:
         """One step: the new carry and the outputs."""
         after, outputs = super().step(WithInitial(params, _initial(carry)), _plain(carry), *inputs, **signals)
-        return _carried(after, carry), outputs
+        return _carried(after, carry.initial), outputs
 
     def window(self, params: Any, carry: Any, xs: Any, **signals: Any) -> tuple[Any, Any]:
         """Steps over inputs with a leading time axis: the new carry and stacked outputs."""
         after, outputs = super().window(WithInitial(params, _initial(carry)), _plain(carry), xs, **signals)
-        return _carried(after, carry), outputs
+        return _carried(after, carry.initial), outputs
 
     def grad(self, loss: Callable[..., Any], *, reduction: str = "sum", resumable: bool = False) -> Callable[..., Any]:
         """A function `(params, carry, xs, *targets) -> InitialResult`: the gradient over a sequence.
@@ -115,7 +121,7 @@ class InitialLearner(Learner):
             if resumable and signals.get("onto") is not None:
                 signals["onto"] = WithInitial(*signals["onto"])
             found = of_whole(WithInitial(params, _initial(carry)), _plain(carry), xs, *targets, **signals)
-            after, grads = _carried(found.carry, carry), found.grads
+            after, grads = _carried(found.carry, carry.initial), found.grads
             return InitialResult(grads.given, found.losses, after, found.aux, grads.initial)
 
         return gradient
@@ -138,7 +144,7 @@ class InitialLearner(Learner):
             whole = WithInitial(params, _initial(carry))
 
             def own(found: Trained) -> Trained:
-                return found._replace(params=found.params.given, carry=_carried(found.carry, carry))
+                return found._replace(params=found.params.given, carry=_carried(found.carry, carry.initial))
 
             try:
                 return own(of_whole(whole, opt_state, _plain(carry), xs, *targets, **signals))
@@ -189,6 +195,6 @@ def _plain(carry: InitialCarry) -> Carry:
     return Carry(states, carry.traces, cut, carry.unfinished)
 
 
-def _carried(after: Carry, before: InitialCarry) -> InitialCarry:
-    given = after.states.given, after.traces, before.initial, after.states.begun, after.cut.given
+def _carried(after: Carry, initial: Any) -> InitialCarry:
+    given = after.states.given, after.traces, initial, after.states.begun, after.cut.given
     return InitialCarry(*given, after.unfinished)

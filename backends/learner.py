@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,19 +18,17 @@ from ..ir.transition import Certificate, Transition
 from ..view import summary, write_graph
 from .arguments import Arguments, check_steps, checked_key, known
 from .beginning import started
-from .calls import Arrays
 from .carry import Carry
-from .checked import Checked
 from .communication import on_a_device
 from .driven import Driven
-from .drivers import scan_windows
 from .engine import Engine
-from .guards import refuse_by_carry, refuse_by_initial_states, warn_of_input_credit
+from .guards import refuse_by_initial_states
 from .layout import Layout, layout
 from .losses import Key, check_loss, check_optimizer, check_order, check_reduction
 from .nonfinite import Call, check_choice, trained_while_finite
-from .results import ALONE, SEQUENCE, STEP, Result, Trained, like_step
+from .results import Result, Trained
 from .sizes import Sizes
+from .stepped import Stepped
 from .timing import device_model, predict
 from .trainable import Trainable, refuse_state
 
@@ -60,14 +57,9 @@ class Learner:
         self._signature = signature
         self._arguments = Arguments(transition, signature, engine.kinds)
         self._trainable = Trainable(signature.params, transition.frozen_places)
-        self._driven = Driven(
-            engine=engine,
-            arguments=self._arguments,
-            trainable=self._trainable,
-            signature=signature,
-            layout=layout,
-            window=self.window_size,
-        )
+        of: dict[str, Any] = {"arguments": self._arguments, "trainable": self._trainable, "signature": signature}
+        of |= {"engine": engine, "layout": layout, "window": self.window_size}
+        self._stepped, self._driven = Stepped(**of), Driven(**of)
 
     @property
     def certificate(self) -> Certificate:
@@ -135,6 +127,16 @@ class Learner:
         carry = Carry(jax.tree.unflatten(self._signature.states, copies), traces)
         return carry if self.layout is None else self.layout.put("carry", carry)
 
+    def reset(self, carry: Any, states: Any = None) -> Any:
+        """The carry where another sequence begins: with these states (by default those given at compile), traces zero.
+
+        What belongs to no sequence goes on: keys of random numbers, feedback that was drawn, a predictor of credit.
+        Raises EtirError for a carry inside an unfinished window, and as `init` does.
+        """
+        own = self._of_carry(carry)
+        given = own._arguments.beginning(None, own.states if states is None else states)
+        return own._stepped.reset(carry, refuse_by_initial_states(given))[0]
+
     def beginning(self, xs: Any) -> Any:
         """The states given at compile, repeated for as many samples as sequences `xs`, `[time, samples, ...]`, have."""
         return self.states if self._sizes is None else self._sizes.beginning(self.states, xs)
@@ -145,7 +147,7 @@ class Learner:
         A loss may read the outputs and the new states. Its gradient by the inputs is that of this step alone: what
         they do to later calls is left out, and EtirWarning says so.
         """
-        return self._of_carry(carry)._step(params, carry, inputs, signals)
+        return self._of_carry(carry)._stepped.step(params, carry, inputs, signals)
 
     def window(self, params: Any, carry: Carry, xs: Any, **signals: Any) -> tuple[Carry, Any]:
         """Steps over inputs with a leading time axis, a window at a time: the new carry and stacked outputs.
@@ -154,7 +156,7 @@ class Learner:
         the outputs and the new states; for gradients over long sequences `grad` holds far less memory. The gradient by
         `xs` is that of each window alone: what they do to later windows is left out, and EtirWarning says so.
         """
-        return self._of_carry(carry)._window(params, carry, xs, signals)
+        return self._of_carry(carry)._stepped.windows(params, carry, xs, signals)
 
     def predict(
         self, params: Any = None, states: Any = None, xs: Any = None, *, steps: int | None = None, **marks: Any
@@ -169,7 +171,7 @@ class Learner:
         check_steps(steps)
         params = self.params if params is None else params
         states = self.beginning(xs) if states is None else states
-        return self.for_batch(states)._predict(steps, params, states, xs, marks)
+        return self.for_batch(states)._stepped.predict(steps, params, states, xs, marks)
 
     def grad(
         self, loss: Callable[..., Any], *, reduction: str = "sum", resumable: bool = False
@@ -320,71 +322,6 @@ class Learner:
 
     def _of_carry(self, carry: Any) -> Learner:
         return self if self._sizes is None else self.for_batch(getattr(carry, "states", ()))
-
-    @cached_property
-    def _step(self) -> Checked:
-        of = self._arguments
-
-        def check(params: Any, carry: Any, inputs: Any, signals: Any) -> tuple[Any, ...]:
-            return of.params(params), refuse_by_carry(*of.carry(carry), "step"), *of.step(inputs, signals)
-
-        def step(params: Arrays, carry: Any, inputs: Arrays, signals: Arrays) -> tuple[Carry, Any]:
-            (states, traces, seal), arrays = carry, self._warned_of(inputs)
-            xs, given = [x[None] for x in arrays], [x[None] for x in signals]
-            states, traces, outputs = self._engine.window(params, states, traces, xs, given, 1, seal)
-            return self._driven.carry(states, traces), self._outputs([y[0] for y in outputs])
-
-        return self._checked(check, step, roles=STEP, like=like_step)
-
-    @cached_property
-    def _window(self) -> Checked:
-        of, engine = self._arguments, self._engine
-
-        def check(params: Any, carry: Any, xs: Any, signals: Any) -> tuple[Any, ...]:
-            entering = refuse_by_carry(*of.carry(carry), "window")
-            return of.params(params), entering, of.sequence(xs, (), signals)
-
-        def window(params: Arrays, carry: Any, sequence: tuple[Arrays, Arrays, int]) -> tuple[Carry, Any]:
-            def enter(now: Any, steps: int) -> Any:
-                return now[0], engine.lag.ready(now[1], steps)
-
-            def body(now: Any, at: Any, steps: int) -> tuple[Any, Arrays]:
-                (before, held), (x, given) = now, at
-                states, traces, outputs = engine.window(params, before, held, x, given, steps, seal)
-                return (states, traces), outputs
-
-            inputs, signals, length = sequence
-            (before, held, seal), arrays = carry, (self._warned_of(inputs), signals)
-            now, outputs = scan_windows(body, enter, (before, held), arrays, length, self.window_size)
-            return self._driven.carry(*now), self._outputs(outputs)
-
-        return self._checked(check, window, roles=SEQUENCE, like=like_step)
-
-    @cached_property
-    def _predict(self) -> Checked:
-        of, model = self._arguments, self._engine.calls.model
-
-        def check(steps: int | None, params: Any, states: Any, xs: Any, marks: Any) -> tuple[Any, ...]:
-            return of.params(params), of.states(states), of.alone(xs, steps, marks)
-
-        def predict(_: Any, params: Arrays, states: Arrays, given: tuple[Arrays, int]) -> tuple[Any, Any]:
-            inputs, length = given
-            states, outputs = jax.lax.scan(lambda now, x: model(params, now, x), states, inputs, length=length)
-            return jax.tree.unflatten(self._signature.states, states), self._outputs(outputs)
-
-        return self._checked(check, predict, 1, roles=ALONE, like=like_step)
-
-    def _checked(self, *functions: Any, **options: Any) -> Checked:
-        return Checked(*functions, **options, layout=self.layout)
-
-    def _warned_of(self, inputs: Arrays) -> Arrays:
-        """The inputs; a warning for each by which JAX differentiates, where credit would pass through states."""
-        if not self.transition.hidden:
-            return inputs
-        return [warn_of_input_credit(x, of.path) for x, of in zip(inputs, self.transition.inputs, strict=True)]
-
-    def _outputs(self, outputs: Arrays) -> Any:
-        return jax.tree.unflatten(self._signature.outputs, outputs)
 
 
 def _once() -> jax.Array:

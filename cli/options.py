@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from .. import api
+from ..frontend.marks import checked_marks
 from ..ir.diagnostics import error
+from ..ir.marks import MARKS
 from ..ir.step import Step
 from ..ir.transition import Transition
+from ..reports import refuse_unmarked
 from . import importing
 from .arrays import parse_inputs
 from .console import printing_aside
@@ -24,6 +27,7 @@ class Options:
     inputs: tuple[Any, ...]
     sites: str | list[str] | None
     frozen: list[str]
+    marks: dict[str, str]
     rule: str
     rules: dict[str, str]
     window: int | str
@@ -50,6 +54,10 @@ def add_target(parser: argparse.ArgumentParser) -> None:
         "modules of other libraries, else explicit)",
     )
     parser.add_argument("--frozen", metavar="GLOBS", help="weights that do not learn, by path, as 'base.*'")
+    for name, what in (("mask", "if it counts"), ("reset", "if a sequence begins with it")):
+        parser.add_argument(
+            f"--{name}", metavar="step|sample", help=f"each step, or each sample of it, is told {what} (default: not)"
+        )
 
 
 def add_rule(parser: argparse.ArgumentParser, *, window: int = 1) -> None:
@@ -85,6 +93,7 @@ def read(arguments: argparse.Namespace) -> Options:
         inputs=parse_inputs(arguments.input),
         sites=sites if sites in (None, "explicit", "auto") else sites.split(","),
         frozen=[glob for glob in (arguments.frozen or "").split(",") if glob],
+        marks=checked_marks(**{name: getattr(arguments, name) for name in MARKS}),
         rule=getattr(arguments, "rule", None) or "d_rtrl",
         rules=_rules(getattr(arguments, "rules", ())),
         window=getattr(arguments, "window", 1),
@@ -103,35 +112,44 @@ def _rules(texts: Sequence[str]) -> dict[str, str]:
 
 def analysed(arguments: argparse.Namespace) -> Transition:
     """The target as a transition, analysed but not planned unless it was saved so."""
+    loaded, options = _loaded(arguments)
+    return analyse(lower(loaded, options), options) if isinstance(loaded, Program) else loaded
+
+
+def _loaded(arguments: argparse.Namespace) -> tuple[Program | Transition, Options]:
+    """What the target is, and the options; EtirError where marks are asked for of what has been lowered before."""
     options = read(arguments)
     loaded = load(arguments.target, options.inputs)
-    return analyse(loaded, options) if isinstance(loaded, Program) else loaded
+    if options.marks and not isinstance(loaded, Program):
+        raise no_bodies(arguments.target, "mark steps")
+    return loaded, options
 
 
 @printing_aside()
-def lower(program: Program) -> Step:
-    """The step of a model, as a Jaxpr."""
-    step = importing.call(lambda: _lower(program), f"the step of '{program.name}'")
+def lower(program: Program, options: Options | None = None) -> Step:
+    """The step of a model, as a Jaxpr; with the marks of the options."""
+    marks = {} if options is None else options.marks
+    step = importing.call(lambda: _lower(program, marks), f"the step of '{program.name}'")
     return replace(step, name=program.name)
 
 
-def _lower(program: Program) -> Step:
+def _lower(program: Program, marks: Mapping[str, Any]) -> Step:
     if program.module is not None:
-        return api.lower(replace(program.module, params=program.params, states=program.states), *program.inputs)
-    return api.lower(program.step, program.params, program.states, *program.inputs, buffers=program.buffers)
+        module = replace(program.module, params=program.params, states=program.states)
+        return api.lower(module, *program.inputs, **marks)
+    return api.lower(program.step, program.params, program.states, *program.inputs, buffers=program.buffers, **marks)
 
 
-def analyse(program: Program, options: Options) -> Transition:
-    """The transition of a model, analysed as its rules want it."""
-    return api.analyse_for(lower(program), options.sites, options.rule, options.rules, options.frozen)
+def analyse(step: Step, options: Options) -> Transition:
+    """The transition of a model's step, analysed as its rules want it."""
+    return api.analyse_for(step, options.sites, options.rule, options.rules, options.frozen)
 
 
 def planned(arguments: argparse.Namespace) -> Transition:
     """The target as a transition with certificate and plan; one that has them keeps them if no rule is asked for."""
-    options = read(arguments)
-    loaded = load(arguments.target, options.inputs)
+    loaded, options = _loaded(arguments)
     if isinstance(loaded, Program):
-        return plan(analyse(loaded, options), options)
+        return plan(analyse(lower(loaded, options), options), options)
     if loaded.certificate is not None and arguments.rule is None:
         return loaded
     if not has_bodies(loaded):
@@ -140,15 +158,11 @@ def planned(arguments: argparse.Namespace) -> Transition:
 
 
 def plan(transition: Transition, options: Options) -> Transition:
-    """The transition with the certificate and the plan of a learning rule."""
-    return api.plan(
-        transition,
-        options.rule,
-        options.window,
-        rules=options.rules,
-        credit=options.credit,
-        memory=options.memory,
-    )
+    """The transition with the certificate and the plan of a learning rule; EtirError where marks cannot hold it."""
+    own: dict[str, Any] = {"rules": options.rules, "credit": options.credit, "memory": options.memory}
+    planned = api.plan(transition, options.rule, options.window, **own)
+    refuse_unmarked(planned)
+    return planned
 
 
 def has_bodies(transition: Transition) -> bool:

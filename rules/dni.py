@@ -48,8 +48,8 @@ class Dni(Rule):
     The rule's own predictor is a network on the last axis of the states; leading axes are samples. Hidden states whose
     leading axes are the same are seen, and predicted, together. It begins by saying zero, which is truncation. Where a
     sequence ends there is no later credit, and the predictor adds its guess all the same: a state that counts, and a
-    predictor of your own, can do otherwise. To begin another sequence with what was learned: `carry._replace(states=
-    ...)`. A `trace_dtype` holds for the predictor as well, and loses small steps where it is coarser than float32.
+    predictor of your own, can do otherwise. `learner.reset(carry)` begins another sequence with what was learned. A
+    `trace_dtype` holds for the predictor as well, and loses small steps where it is coarser than float32.
     """
 
     name: ClassVar[str] = "dni"

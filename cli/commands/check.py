@@ -8,7 +8,7 @@ import textwrap
 import jax
 
 from ... import api
-from ...judgement import HEAD, Outcome, check_learner, check_values
+from ...judgement import HEAD, Outcome, check_learner, check_values, program_of
 from ...program import in_float64
 from .. import options
 from ..console import printing_aside, table, width
@@ -40,10 +40,11 @@ def run(arguments: argparse.Namespace) -> int:
     options.lower(given)
     with printing_aside():
         program = in_float64(given)
-    step = options.lower(program)
-    transition = options.plan(api.analyse_for(step, chosen.sites, chosen.rule, chosen.rules, chosen.frozen), chosen)
-    learner = api.emit(transition, arguments.backend, signature=step)
+    step = options.lower(program, chosen)
+    learner = api.emit(options.plan(options.analyse(step, chosen), chosen), arguments.backend, signature=step)
     with printing_aside():
+        if chosen.marks:
+            program, learner = program_of(learner, program.draw)
         found = check_learner(program, learner, steps=arguments.steps, seed=arguments.seed)
     print(found.title)
     if found.note:

@@ -16,6 +16,7 @@ from ..diagnostics import error
 from ..loc import Loc
 from ..types import TensorType
 from ..values import Value
+from .apply import Apply
 from .cost import Cost
 from .operation import Operation
 
@@ -85,6 +86,12 @@ class Plan:
     def operations(self) -> tuple[Operation, ...]:
         """Every operation, in program order."""
         return (*self.step, *self.at_window)
+
+    @property
+    def of_sequence(self) -> tuple[Trace, ...]:
+        """The traces that are zeros where a sequence begins; what is drawn, and what is learned by windows, goes on."""
+        learned = {value for op in self.at_window if isinstance(op, Apply) for value in op.results}
+        return tuple(trace for trace in self.traces if trace.start is None and trace.after not in learned)
 
     def only(self, kind: type[T]) -> T:
         """The one operation of a class at a window's end. Raises EtirError where there is not one.

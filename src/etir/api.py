@@ -187,7 +187,7 @@ def emit(
     check(transition)
     tree = signature.signature if isinstance(signature, Step) else signature
     labelled = Certify().run(transition) if transition.plan is not None else transition
-    refuse_unmarked(labelled, tree)
+    refuse_unmarked(labelled)
     return emit_transition(labelled, backend, tree, trace_dtype)
 
 
@@ -234,7 +234,7 @@ def compile(
     def planned_for(step: Step, window: Window) -> Transition:
         planned = plan(analyse_for(step, sites, rule, rules, frozen), rule, window, **options)
         check(planned)
-        refuse_unmarked(planned, step.signature)
+        refuse_unmarked(planned)
         return planned
 
     def of_another_size(step: Step) -> Learner:

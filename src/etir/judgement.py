@@ -11,13 +11,14 @@ from typing import Any
 
 import jax
 
+from .arrays import draw
 from .backends import Learner
 from .comparison import Comparison, compare
 from .ir import jaxpr as jx
 from .ir.diagnostics import Diagnostic, EtirError, error
 from .ir.plan import Vjp
 from .ir.transition import Certificate, Label, Transition, Verdict
-from .program import Program
+from .program import Draw, Program
 
 
 class Outcome(StrEnum):
@@ -167,8 +168,11 @@ def check_values(program: Program) -> None:
         )
 
 
-def program_of(learner: Learner) -> tuple[Program, Learner]:
-    """The program that a learner was compiled from, as far as it is known, and the learner in that program's trees."""
+def program_of(learner: Learner, drawn: Draw | None = None) -> tuple[Program, Learner]:
+    """The program that a learner was compiled from, as far as it is known, and the learner in that program's trees.
+
+    `drawn` draws the inputs that the learner was compiled with, which are without its marks.
+    """
     whole = learner.whole
     transition, trees = whole.transition, whole.signature
     body = transition.region("step").body
@@ -182,7 +186,14 @@ def program_of(learner: Learner) -> tuple[Program, Learner]:
 
     kinds = [jax.ShapeDtypeStruct(i.value.type.shape, i.value.type.dtype) for i in transition.inputs]
     inputs = jax.tree.unflatten(trees.inputs, kinds)
-    return Program(name=transition.name, step=step, params=whole.params, states=whole.states, inputs=inputs), whole
+
+    def with_marks(key: jax.Array, steps: int) -> Any:
+        assert drawn is not None
+        return *drawn(key, steps), *draw(key, steps, inputs[-1:])
+
+    given: dict[str, Any] = {"params": whole.params, "states": whole.states, "inputs": inputs}
+    draws = None if drawn is None else with_marks if learner.signature.marks else drawn
+    return Program(name=transition.name, step=step, draw=draws, **given), whole
 
 
 def read_at_exit(transition: Transition) -> set[str]:

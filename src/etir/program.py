@@ -12,6 +12,9 @@ import jax.numpy as jnp
 from .arrays import widened
 from .frontend import Functional
 
+Draw = Callable[[jax.Array, int], Any]
+"""`(key, steps) -> inputs` with a leading time axis."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
@@ -26,7 +29,7 @@ class Program:
     """Globs of states that are declared not hidden."""
     module: Functional | None = None
     """The module that the step was made from: it knows what its states are."""
-    draw: Callable[[jax.Array, int], Any] | None = None
+    draw: Draw | None = None
     """Inputs that drive the model well, with a leading time axis, from a key and a number of steps."""
 
 
@@ -44,5 +47,5 @@ def in_float64(program: Program) -> Program:
     return wide if all(jax.tree.leaves(keeps)) else program
 
 
-def _wide_draw(function: Callable[[jax.Array, int], Any]) -> Callable[[jax.Array, int], Any]:
+def _wide_draw(function: Draw) -> Draw:
     return lambda key, steps: widened(function(key, steps))

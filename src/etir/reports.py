@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from .ir.dataflow import Crossing
 from .ir.diagnostics import Diagnostic, error, warn
-from .ir.step import Signature
 from .ir.transition import Transition, Verdict
 from .passes.analyses.held import Marked
 from .passes.analyses.silence import STOPPED
@@ -48,14 +47,14 @@ def _finding(crossings: tuple[Crossing, ...], paths: list[str]) -> Diagnostic:
     )
 
 
-def refuse_unmarked(transition: Transition, signature: Signature) -> None:
+def refuse_unmarked(transition: Transition) -> None:
     """Raise EtirError where steps are marked, and some trace of the plan is not bound to what states do.
 
     A step that does not count, or that begins a sequence, is one whose states stay or start; a trace that moves by the
     derivative of the step alone stays or starts with them.
     """
-    plan = transition.plan
-    if plan is None or not signature.marks:
+    plan, marks = transition.plan, [given.path for given in transition.inputs if given.mark]
+    if plan is None or not marks:
         return
     marked = Marked(transition)
     if (path := marked.open_signal()) is not None:
@@ -68,7 +67,7 @@ def refuse_unmarked(transition: Transition, signature: Signature) -> None:
             "is not to count",
         )
     if free := marked.free():
-        names = " and ".join(f"{name}=" for name in signature.marks)
+        names = " and ".join(f"{name}=" for name in marks)
         raise error(
             "mark-rule",
             f"{names} cannot hold rule '{plan.rule}' still: its trace '{free[0].label}' does not move by the "

@@ -170,10 +170,7 @@ class OnlineLearner(Module):
         learning = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(params))
         self._check_states(states, held["cut"], learning)
         carry, outputs = method(params, _carry(states, held), *inputs, **signals)
-        after = carry.states
-        if learning:
-            after, outputs = _guarded(_equal(states, held["cut"]), (after, outputs))
-        for path, value in after.items():
+        for path, value in carry.states.items():
             bindings[path].value = value
         self.traces.value = _kept(carry)
         return outputs
@@ -182,7 +179,7 @@ class OnlineLearner(Module):
         """Raise EtirError for states that are not those which the traces belong to, where they can be compared.
 
         Numbers are compared where a gradient is taken and they are known; in a program that was compiled before, such
-        a gradient is NaN (`_guarded`).
+        a gradient is NaN, as of any carry.
         """
         for path, value in states.items():
             if not same_types(value, before[path]):
@@ -228,38 +225,6 @@ def _pairs(value: Any, before: Any) -> list[tuple[Any, Any]]:
     """The leaves of two trees that carry credit."""
     pairs = zip(jax.tree.leaves(value), jax.tree.leaves(before), strict=True)
     return [(a, b) for a, b in pairs if jnp.issubdtype(a.dtype, jnp.inexact) and a.shape == b.shape]
-
-
-def _equal(value: Any, before: Any) -> jax.Array:
-    """Whether the numbers of two trees are the same."""
-    same = [jnp.array_equal(a, b, equal_nan=True) for a, b in _pairs(*jax.lax.stop_gradient((value, before)))]
-    return jnp.stack(same).all() if same else jnp.bool_(True)
-
-
-def _guarded(same: jax.Array, results: Any) -> Any:
-    """What a call gives, its gradient NaN unless `same`: traces of other states would give another number silently."""
-    leaves, structure = jax.tree.flatten(results)
-    places = [k for k, x in enumerate(leaves) if jnp.issubdtype(jnp.result_type(x), jnp.inexact)]
-    for k, x in zip(places, _with_gradient_where(same, [leaves[k] for k in places]), strict=True):
-        leaves[k] = x
-    return jax.tree.unflatten(structure, leaves)
-
-
-@jax.custom_vjp
-def _with_gradient_where(same: jax.Array, results: list[Any]) -> list[Any]:
-    # Chosen by `same`, so that under vmap there is a cotangent for each sample wherever there is one of `same`.
-    return [jnp.where(same, x, x) for x in results]
-
-
-def _forward(same: jax.Array, results: list[Any]) -> tuple[list[Any], jax.Array]:
-    return _with_gradient_where(same, results), same
-
-
-def _reverse(same: jax.Array, gradient: Any) -> tuple[None, Any]:
-    return None, jax.tree.map(lambda g: jnp.where(same, g, jnp.asarray(jnp.nan, g.dtype)), gradient)
-
-
-_with_gradient_where.defvjp(_forward, _reverse)
 
 
 def _differ(value: Any, before: Any) -> bool:

@@ -29,9 +29,13 @@ def scaled(own, x):
     return x * own[0] if jnp.issubdtype(x.dtype, jnp.inexact) else x
 
 
+def with_states(carry, own):
+    return carry._replace(states=carry.states | own, traces=carry.traces)
+
+
 EDITS = {
-    "replaced": lambda carry, own: carry._replace(states=carry.states | {"h": own}),
-    "scaled": lambda carry, own: carry._replace(states=carry.states | {"h": own * carry.states["h"]}),
+    "replaced": lambda carry, own: with_states(carry, {"h": own}),
+    "scaled": lambda carry, own: with_states(carry, {"h": own * carry.states["h"]}),
     "built": lambda carry, own: etir.Carry(carry.states | {"h": own}, carry.traces),
     "a_plain_pair": lambda carry, own: (carry.states | {"h": own}, carry.traces),
     "mapped": lambda carry, own: jax.tree.map(lambda x: scaled(own, x), carry),
@@ -93,9 +97,7 @@ def test_a_carry_is_edited_between_steps_under_one_gradient():
 
     assert refusal(jax.grad(chained), OWN, PARAMS, EDITS["replaced"]) == REFUSED.format("step")
     assert refusal(jax.grad(chained, 1), OWN, PARAMS, EDITS["scaled"]) == REFUSED.format("step")
-    held = jax.grad(chained, (0, 1))(
-        OWN, PARAMS, lambda now, own: now._replace(states=jax.lax.stop_gradient(now.states | {"h": own}))
-    )
+    held = jax.grad(chained, (0, 1))(OWN, PARAMS, lambda now, own: with_states(now, {"h": jax.lax.stop_gradient(own)}))
     assert not np.any(held[0])
     assert np.any(held[1]["W"])
 
@@ -145,7 +147,7 @@ def test_the_carry_of_learned_initial_states_is_refused_too():
 
     def edited(own):
         carry = learner.init()
-        return one_window(learner, carry._replace(states=carry.states | {"h": own}))
+        return one_window(learner, with_states(carry, {"h": own}))
 
     def begun(own):
         return one_window(learner, learner.init(None, learner.states | {"h": own}))
@@ -160,7 +162,7 @@ def test_a_carry_of_ones_own_may_be_donated():
     taken, _ = jax.jit(learner.step, donate_argnums=1)(PARAMS, carry, XS[0])
     assert int(taken.states["count"]) == 4
     assert carry.cut["h"].is_deleted()
-    again = taken._replace(states=taken.states | {"count": jnp.int32(0)})
+    again = with_states(taken, {"count": jnp.int32(0)})
     assert int(jax.jit(learner.step, donate_argnums=1)(PARAMS, again, XS[1])[0].states["count"]) == 1
 
 

@@ -32,7 +32,7 @@ DRIVER = (
     "  help: jax.lax.stop_gradient what it is given or closes over; learner.step and learner.window have derivatives"
 )
 INITIAL = (
-    "error: the states given to learner.init are differentiated, and no gradient by them is computed"
+    "error: the states that a sequence begins with are differentiated, and no gradient by them is computed"
     " [initial-derivative]\n"
     "  help: compile with initial='*', which carries their influence; or give it jax.lax.stop_gradient(states)"
 )

@@ -24,10 +24,6 @@ PARAMS = {
     "readout": 0.5 * jax.random.normal(jax.random.key(5), (4, 3)),
 }
 STATES = {"h": jnp.full((2, 4), 0.1), "steps": jnp.int32(0)}
-RULES = (
-    "d_rtrl", "pp_prop", "rtrl", "snap", "cascade", "e_prop", "rflo", "ottt", "three_factor", "uoro", "kf_rtrl", "dni",
-    "bptt",
-)  # fmt: skip
 
 
 def step(params: Any, states: Any, x: Any) -> Any:
@@ -48,17 +44,13 @@ def begun(learner: Any) -> Any:
     return learner.init(key=jax.random.key(6))
 
 
-def signals_of(rule: str) -> dict[str, jax.Array]:
-    return {"modulator": TARGETS[:, 0, 0]} if rule == "three_factor" else {}
-
-
-def trained(learner: Any, cuts: list[int], signals: dict[str, Any], ends: bool) -> Any:
+def trained(learner: Any, cuts: list[int], ends: bool) -> Any:
     """What training over the steps between the cuts gives, one call after the other, each from a saved carry."""
     train = learner.train(loss, OPTIMIZER, resumable=True)
     now, losses = (PARAMS, OPTIMIZER.init(PARAMS), begun(learner)), list[Any]()
     for start, stop in itertools.pairwise(cuts):
-        part = jax.tree.map(lambda a, start=start, stop=stop: a[start:stop], (XS, TARGETS, signals))
-        found = train(*now, *part[:2], **part[2], ends=ends and len(losses) + 2 == len(cuts))
+        part = jax.tree.map(lambda a, start=start, stop=stop: a[start:stop], (XS, TARGETS))
+        found = train(*now, *part, ends=ends and len(losses) + 2 == len(cuts))
         now = jax.tree.map(lambda a: jnp.asarray(np.asarray(a)), found[:3])
         losses.append((found.losses, found.aux))
     return *now, jax.tree.map(lambda *parts: np.concatenate(parts), *losses)
@@ -70,23 +62,15 @@ def assert_same(found: Any, wanted: Any) -> None:
     assert all(np.array_equal(a, b) for a, b in pairs)
 
 
-@pytest.mark.parametrize("rule", RULES)
-def test_training_that_is_cut_at_every_step_is_the_whole_run(rule: str):
-    learner, signals = compiled(rule), signals_of(rule)
-    whole = trained(learner, [0, LENGTH], signals, ends=False)
-    assert_same(trained(learner, list(range(LENGTH + 1)), signals, ends=False), whole)
-    assert whole[2].place == LENGTH % WINDOW
-
-
 def test_a_run_that_ends_is_that_of_calls_which_know_of_no_cuts():
     learner = compiled()
     plain = learner.train(loss, OPTIMIZER)(PARAMS, OPTIMIZER.init(PARAMS), begun(learner), XS, TARGETS)
     wanted = (*plain[:3], (plain.losses, plain.aux))
-    whole = trained(learner, [0, LENGTH], {}, ends=True)
+    whole = trained(learner, [0, LENGTH], ends=True)
     assert jax.tree.structure(whole) == jax.tree.structure(wanted)
     assert max(jax.tree.leaves(jax.tree.map(relative_error, whole, wanted))) < 1e-12
     for cuts in ([0, 1, 5, LENGTH], [0, 7, LENGTH, LENGTH]):  # the second ends when there are no more steps
-        assert_same(trained(learner, cuts, {}, ends=True), whole)
+        assert_same(trained(learner, cuts, ends=True), whole)
 
 
 def test_gradients_of_pieces_are_added_window_by_window():

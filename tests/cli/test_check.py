@@ -38,6 +38,16 @@ def test_check_takes_options(irdump, options):
     assert irdump("check", "model.py:model", *options).status == 0
 
 
+def test_check_of_marked_steps(irdump, monkeypatch):
+    """With inputs that drive the model as without marks; and what is not true is found."""
+    marks = ("--mask", "step", "--reset", "step")
+    ran = irdump("check", "zoo:lif_delta_vjp", *marks)
+    assert (ran.status, ran.out.splitlines()[-1]) == (0, "every label holds")
+    _labelled(monkeypatch, Verdict.EXACT)
+    ran = irdump("check", "model.py:model", *marks)
+    assert (ran.status, ran.out.splitlines()[-1]) == (1, "1 of 3 labels is a lie")
+
+
 def test_check_widens_a_model_in_single_precision(irdump):
     ran = irdump("check", "zoo:rnn_leaky")
     assert ran.status == 0

@@ -78,6 +78,37 @@ def test_a_rule_that_cannot_be(irdump, arguments, text):
     assert (ran.status, ran.out, ran.err) == (2, "", text)
 
 
+# marks.
+
+
+def test_steps_that_are_marked_are_shown(irdump):
+    marks = ("--mask", "step", "--reset", "step")
+    plan = irdump("show", "model.py:exact", "--rule", "pp_prop", *marks).out
+    assert '  input  %mask  : bool[]  "mask"  mark\n  input  %reset : bool[]  "reset"  mark\n' in plan
+    assert "%X_W_next     : f64[3] = select(mark=%mask, on=%X_W_next_moved, off=%X_W_begun)" in plan
+    jaxpr = irdump("show", "model.py:exact", "--stage", "jaxpr", *marks).out
+    assert [line.partition("  ")[2] for line in jaxpr.splitlines()[3:5]] == ["input mask", "input reset"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("--mask", "samples"), "error: mask='samples'; wanted one of 'step', 'sample', or None [unknown-option]"),
+        (("--mask", "step", "--rule", "dni"), "error: mask= cannot hold rule 'dni' still"),
+    ],
+)
+def test_marks_that_cannot_be(irdump, arguments, text):
+    ran = irdump("explain", "model.py:exact", *arguments)
+    assert (ran.status, ran.out) == (2, "")
+    assert ran.err.startswith(text)
+
+
+def test_marks_come_before_a_transition_is_saved(irdump, here):
+    (here / "saved.etir").write_text(irdump("show", "model.py:exact", "--mask", "step").out)
+    assert irdump("show", "saved.etir").status == 0
+    assert irdump("show", "saved.etir", "--mask", "step").err.startswith("error: cannot mark steps for 'saved.etir'")
+
+
 # graph.
 
 

@@ -37,6 +37,30 @@ fold 128: the pass over traces is cheap by then, and the history is small
     )
 
 
+def test_cost_of_marked_steps(irdump):
+    """What holds the traces is in it: choices, which are done for several weights at once or for one."""
+    marks = ("--mask", "sample", "--reset", "sample")
+    ran = irdump("cost", "model.py:batched", "--rule", "pp_prop", *marks, "--device", "device.json")
+    assert (ran.status, ran.err) == (0, "")
+    assert (
+        ran.out
+        == """\
+batched: pp_prop, window 1, credit full, backend xla; a step takes
+weight     held   flops  read   written  label
+W          112 B  106    112 B  112 B    approximate
+U          128 B  120    128 B  128 B    approximate
+(several)  0 B    16     0 B    0 B
+total      240 B  242    240 B  240 B
+predicted on a device that multiplies: 496 us a step of the gradient
+  forward  144 us
+  reverse  240 us
+  traces  112 us
+window 1: as asked for
+fold 16: no trace is passed over; products are done together
+"""
+    )
+
+
 def test_cost_says_why_the_window_was_chosen(irdump, here, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(here))
     kept.keep_model(kept.model_path(), MOVES)
