@@ -180,3 +180,19 @@ def test_shard_refuses_what_does_not_fit():
         etir.shard(model.compiled(batch=3), mesh, batch="data")
     with pytest.raises(etir.EtirError, match="of type NoneType for a mesh"):
         etir.shard(learner, None)
+
+
+def test_a_run_that_is_cut_inside_windows():
+    """Whole on each host and put on the mesh again, the carry goes on to the bit, and lies as it did."""
+    kind = (AxisType.Explicit,) * 2
+    learner = etir.shard(
+        model.compiled(window=3), jax.make_mesh((2, 4), ("data", "model"), kind), batch="data", weights="model"
+    )
+    train, (xs, ys) = learner.train(model.loss, model.OPTIMIZER, resumable=True), model.sequences()
+    begun = model.params(), model.OPTIMIZER.init(model.params()), learner.init()
+    whole = now = train(*begun, xs, ys)[:3]
+    for k, given in enumerate([begun, *[None] * (model.STEPS - 1)]):
+        now = train(*(given or jax.tree.map(np.asarray, now)), xs[k : k + 1], ys[k : k + 1])[:3]
+    assert whole[2].place == model.STEPS % 3 == 1
+    jax.tree.map(np.testing.assert_array_equal, now, whole)
+    assert jax.tree.map(lambda x: x.sharding, now) == jax.tree.map(lambda x: x.sharding, whole)
