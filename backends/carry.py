@@ -126,7 +126,8 @@ def refuse_unfinished(unfinished: Unfinished, what: str) -> EtirError:
     return error(
         "carry-unfinished",
         f"the carry is inside a window (steps so far: {unfinished.place}), and {what}",
-        help="go on as it was begun, by grad or train with resumable=True; ends=True in such a call ends the window",
+        help="go on as it was begun, by grad or train with resumable=True; ends=True in such a call ends the window, "
+        "with xs[:0] and targets[:0] where there are no more steps",
     )
 
 

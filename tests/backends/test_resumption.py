@@ -172,7 +172,8 @@ def onto_something() -> Any:
 CALLS = {
     "error: the carry is inside a window (steps so far: 2), and this call knows nothing of that window "
     "[carry-unfinished]\n"
-    "  help: go on as it was begun, by grad or train with resumable=True; ends=True in such a call ends the window":
+    "  help: go on as it was begun, by grad or train with resumable=True; ends=True in such a call ends the window, "
+    "with xs[:0] and targets[:0] where there are no more steps":
         stepped,
     "error: the carry is inside a window (steps so far: 2), and its states are replaced [carry-unfinished]": edited,
     "error: the carry is inside a window (steps so far: 2), and its steps were given inputs or targets of other "
