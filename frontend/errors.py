@@ -260,6 +260,16 @@ def written_attributes(paths: Iterable[str], loc: Loc | None) -> EtirError:
     )
 
 
+def written_variables(names: Iterable[str], loc: Loc | None) -> EtirError:
+    """The step changes variables of Python that it does not own."""
+    return error(
+        "attribute-written",
+        f"the step changes {_quoted(names)}, which is a value of Python outside it: its first one would be compiled in",
+        loc=loc,
+        help="keep it in the states, as an array, or take it in as an input",
+    )
+
+
 def written_weights(weights: Sequence[tuple[str, State, Loc | None]]) -> EtirError:
     """Parameters are written in the step."""
     return EtirError(

@@ -15,7 +15,9 @@ from ..ir.finite import not_finite
 from ..ir.loc import Loc, definition
 from ..ir.step import Leaf, Signature, Step, StepFunction, leaf_paths
 from ..ir.types import TensorType
+from . import errors
 from .adapters.braintrace import adopted
+from .attributes import closed_over, rewritten_values
 from .examples import as_arrays, check_call
 from .marks import with_marks
 
@@ -69,7 +71,10 @@ def lower(
         result.append((returned[0], returned[1]))
         return [*jax.tree.leaves(returned[0]), *jax.tree.leaves(returned[1])]
 
+    seen = closed_over(function)
     closed, shapes = jx.trace(flat_step, *jax.tree.leaves(structs))
+    if written := rewritten_values(seen, closed_over(function)):
+        raise errors.written_variables(written, loc)
     closed = adopted(closed)
     new_states, outputs = result[-1]
     declared = _declared(leaf_paths(states, "state"), buffers)

@@ -94,7 +94,7 @@ def failing_line(fault: BaseException) -> Loc | None:
     What is installed, and Python's own library, is no user's.
     """
     for cause in chain(fault):
-        passed = [(frame.f_code, offset) for frame, offset in _passed(cause) if not _is_installed(frame)]
+        passed = [(frame.f_code, offset) for frame, offset in _passed(cause) if not _is_others(frame)]
         if passed:
             return instruction(*passed[-1])
     return None
@@ -115,10 +115,13 @@ def _passed(fault: BaseException) -> Iterator[tuple[FrameType, int]]:
         trace = trace.tb_next
 
 
-def _is_installed(frame: FrameType) -> bool:
-    file = frame.f_code.co_filename
-    inside = any(file.startswith(folder) for folder in _INSTALLED) or file.startswith("<frozen")
-    return inside or _is_machinery(frame.f_globals.get("__name__", ""))
+def _is_others(frame: FrameType) -> bool:
+    return is_installed(frame.f_code.co_filename) or is_machinery(frame.f_globals.get("__name__", ""))
+
+
+def is_installed(file: str) -> bool:
+    """Whether a file of source is of an installed package, or of Python itself."""
+    return any(file.startswith(folder) for folder in _INSTALLED) or file.startswith("<frozen")
 
 
 def calling_frame() -> FrameType | None:
@@ -127,12 +130,13 @@ def calling_frame() -> FrameType | None:
     JAX decorates its own functions by means of functools and contextlib, whose frames are no user's either.
     """
     frame = inspect.currentframe()
-    while frame is not None and _is_machinery(frame.f_globals.get("__name__", "")):
+    while frame is not None and is_machinery(frame.f_globals.get("__name__", "")):
         frame = frame.f_back
     return frame
 
 
-def _is_machinery(module: str) -> bool:
+def is_machinery(module: str) -> bool:
+    """Whether a module is this package's (but its zoo's), JAX's, or one by which they decorate their functions."""
     if module.startswith(f"{_PACKAGE}.zoo"):
         return False
     return any(module == name or module.startswith(f"{name}.") for name in _MACHINERY)

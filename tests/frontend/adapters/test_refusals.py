@@ -264,7 +264,7 @@ CASES = {
         model.py:5:1: error: haiku: 'model' fails on the example input f32[2,2] [model-call]
           etir.compile(net, net.init(key, x, jnp.zeros((2, 4))), x[:, :2])
           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-          note: ValueError: 'vanilla_rnn/input_to_hidden/w' with retrieved shape (3, 4) does not match shape=[2, 4] dtype=dtype('float32')
+          note: ValueError: 'vanilla_rnn/linear/w' with retrieved shape (3, 4) does not match shape=[2, 4] dtype=dtype('float32')
           help: give inputs, and states that are passed by hand, of the sizes that the model was made for
         """,  # noqa: E501
     ),
