@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from ..coupling import Coupling
 from . import jaxpr as jx
 from .loc import Loc
+from .tails import Tail
 
 HIDDEN = "hidden"
 """The scope in which operations that mix positions are held, and the region of the step that is left of it."""
@@ -80,6 +81,8 @@ class Dataflow:
     """For each source, the held values that it feeds directly."""
     silenced: Mapping[int, tuple[Crossing, ...]]
     """The parameters, by their places, that outputs depend on and none with a derivative; and what sees to it."""
+    tails: Mapping[int, Sequence[Tail]]
+    """By the place of an equation, the held values of which it reads a part at each position."""
     scope: str = HIDDEN
     """What is held: operations that mix positions (`hidden`), or none of them (`open`)."""
 

@@ -77,6 +77,6 @@ class _Restricted:
         draft.run([eqn], stopped, hook)
         held = self.cut.intersection(eqn.outvars)
         if len(held) < len(eqn.outvars):
-            draft.run([eqn], env, hook)
+            draft.run([eqn], env, self.slicer.spreading(draft, env, stopped.__getitem__, hook))
         env.update({var: stopped[var] for var in held})
         split.update(var for var in eqn.outvars if var not in held)

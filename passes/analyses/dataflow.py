@@ -9,7 +9,7 @@ it is noted. So every value depends on few sources, and the cost is linear in eq
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
 from ...coupling import Coupling
@@ -18,12 +18,14 @@ from ...ir import jaxpr as jx
 from ...ir.dataflow import HIDDEN, OPEN, Crossing, Dataflow, Dependences, Held, Prologue
 from ...ir.operations.call import WEIGHT_OPERATIONS, body_of, is_unfolding
 from ...ir.regions import STEP
+from ...ir.tails import Tail
 from ...ir.transition import Transition
 from .credit import Credit
 from .derivatives import refuse_nonlinear_rules
 from .prologue import find_prologue
 from .reverse_mode import refuse_without_reverse_mode
 from .silence import find_silenced
+from .tails import Tails
 
 Live: TypeAlias = list[tuple[Any, Dependences, Coupling]]
 """An equation's operands that credit flows from, each with what it depends on, and how a result depends on it."""
@@ -70,6 +72,7 @@ def _analyse(transition: Transition, scope: str) -> Dataflow:
                 depends=walk.depends,
                 held=walk.held,
                 readers=walk.readers(),
+                tails=walk.tails(),
                 silenced=find_silenced(body, params, states, credit, prologue.frozen),
                 scope=scope,
             )
@@ -114,6 +117,14 @@ class _Walk:
                 readers.setdefault(source, []).append(item)
         return readers
 
+    def tails(self) -> dict[int, list[Tail]]:
+        """By the place of an equation, what it reads of held values position by position."""
+        found: dict[int, list[Tail]] = {}
+        known = (self.depends, self.summed, self.followed, self.held, self.must_hold)
+        for tail in Tails(self.credit, self.prologue, *known).found():
+            found.setdefault(tail.reader, []).append(tail)
+        return found
+
     def _visit(self, place: int, eqn: Any) -> None:
         operands = [{} if jx.is_literal(atom) else self.depends.get(atom, {}) for atom in eqn.invars]
         site = eqn.primitive.name == "etp"
@@ -140,7 +151,7 @@ class _Walk:
         self.depends[var] = {} if crossing else self._combine(pairs)
         if summed := self._summed(eqn, live):
             self.summed[var] = summed
-        if crossing is None and not is_unfolding(eqn) and self._is_spread(self.depends[var], summed):
+        if crossing is None and not is_unfolding(eqn) and self._spreads(eqn, var, live):
             crossing = Crossing(operation=describe(eqn), why="mixes positions", loc=jx.location(eqn))
             blamed = self._blame(eqn, live, crossing)
             if blamed:
@@ -171,17 +182,63 @@ class _Walk:
 
         Not where the operation itself is what spreads them: it may have other results, which it spreads no operand in.
         """
-        through = {item[0]: (self._combine([item[1:]]), self._summed(eqn, [item])) for item in live}
-        spread = [a for a, deps, c in live if self._is_spread(*through[a]) and a not in deps and not c.mixes]
+        through = self._through(eqn, live)
+        wide = self._wide_sums(through)
+        spread = [
+            a for a, deps, c in live if (a in wide or self._is_spread(*through[a])) and a not in deps and not c.mixes
+        ]
         clean = [
             atom
             for atom, (found, summed) in through.items()
-            if not self._is_spread(found, summed) and not self.followed.isdisjoint(found)
+            if atom not in spread and not self._is_spread(found, summed) and not self.followed.isdisjoint(found)
         ]
         if not spread or not clean:
             return []
-        self.culprits.update({atom: self._origin(atom) or crossing for atom in spread})
+        outer = {atom: coupling for atom, _, coupling in live}
+        apart = [(atom, self._apart(atom, outer[atom]) or [atom]) for atom in spread]
+        self.culprits.update({part: self._origin(part) or crossing for _, parts in apart for part in parts})
         return spread
+
+    def _through(self, eqn: Any, live: Live) -> dict[Any, tuple[Dependences, frozenset[Any]]]:
+        """What a result depends on by each operand, and on which of that through a sum."""
+        return {item[0]: (self._combine([item[1:]]), self._summed(eqn, [item])) for item in live}
+
+    def _spreads(self, eqn: Any, var: Any, live: Live) -> bool:
+        summed = self.summed.get(var, frozenset())
+        if self._is_spread(self.depends[var], summed):
+            return True
+        return bool(summed) and len(live) > 1 and bool(self._wide_sums(self._through(eqn, live)))
+
+    def _wide_sums(self, through: Mapping[Any, tuple[Dependences, frozenset[Any]]]) -> set[Any]:
+        """The operands that repeat sums, over more than a few positions, of what another has position by position.
+
+        The mean of a group is one where the group has axes of its own: no axis of what it sums feeds all of another.
+        """
+        wide = {
+            atom: {s for s, c in deps.items() if s in summed and s in self.followed and c.repeats and c.fan_in > SPREAD}
+            for atom, (deps, summed) in through.items()
+        }
+        each = [(deps.keys() & self.followed) - wide[atom] for atom, (deps, _) in through.items()]
+        narrow = set[Any]().union(*each)
+        return {atom for atom, of in wide.items() if not of.isdisjoint(narrow)}
+
+    def _apart(self, atom: Any, outer: Coupling) -> list[Any]:
+        """Of what a spread value is made of, as a sum is, that which alone makes it spread; none where all does."""
+        if atom in self.followed or atom not in self.credit.maker:
+            return []
+        place, result = self.credit.maker[atom]
+        parts: dict[Any, Coupling | None] = {}
+        for operand, c in zip(self.credit.equations[place].invars, self.credit.couplings(place)[result], strict=True):
+            if c is not None and not jx.is_literal(operand) and self.depends.get(operand):
+                parts[operand] = None if c.mixes else self._compose(outer, c)
+        through = {part: self._combine([(self.depends[part], c)]) for part, c in parts.items() if c is not None}
+        if len(through) < len(parts):
+            return []
+        spread = [a for a, deps in through.items() if self._is_spread(deps, self.summed.get(a, frozenset()))]
+        found = {a: self._apart(a, c) for a in spread if (c := parts[a]) is not None}
+        if any(a not in spread and not self.followed.isdisjoint(deps) for a, deps in through.items()):
+            return [part for a, inner in found.items() for part in inner or [a]]
+        return [part for inner in found.values() for part in inner] if all(found.values()) else []
 
     def _origin(self, var: Any) -> Crossing | None:
         """The operation that summed the positions up that `var` then spreads: the nearest one before it."""

@@ -21,6 +21,7 @@ from .dataflow import analyse_dataflow, describe
 from .reach import Reach
 from .recalled import Recalled
 from .rounding import Roundings
+from .tails import kept_sources
 from .variables import site_variable, state_variables
 from .ways_onward import WaysOnward
 
@@ -66,6 +67,7 @@ class Evidence:
         for association in (a for a in transition.every_association if a.group.region == scope):
             self.associations_of.setdefault(association.site, []).append(association)
         self._of_group: dict[Any, tuple[Reason, ...]] = {}
+        self._diagonals: dict[Any, frozenset[Any]] = {}
         self.roundings = Roundings(transition, self.flow, self.read_states)
 
     def of(
@@ -172,7 +174,11 @@ class Evidence:
     @cached_property
     def _toward_hidden(self) -> set[Any]:
         """The variables from which some hidden state is reached that outputs depend on."""
-        return Credit(self.transition.region(STEP).body).leading_to(self.after_hidden)
+        return self._credit.leading_to(self.after_hidden)
+
+    @cached_property
+    def _credit(self) -> Credit:
+        return Credit(self.transition.region(STEP).body)
 
     def _beside_the_traces(
         self,
@@ -205,7 +211,7 @@ class Evidence:
                 continue
             only = "" if also.startswith("also") else "only "
             text = f"{also} {self._targets(held)} {only}through {self._crossed(held)}"
-            yield Reason(text=text, loc=held.crossing.loc)
+            yield Reason(text=text if only else text + self._kept_of(held, var), loc=held.crossing.loc)
 
     def _crossed(self, held: Held) -> str:
         """What credit would have to cross, with the weight that it crosses by where there is one."""
@@ -219,6 +225,15 @@ class Evidence:
         if not paths or describe(eqn) != crossing.operation:
             return str(crossing)
         return f"{crossing.operation} with {' and '.join(dict.fromkeys(paths))} ({crossing.why})"
+
+    def _kept_of(self, held: Held, source: Any) -> str:
+        """What is followed of the way from a source through a held value, in words; nothing where nothing is."""
+        if held.var not in self._diagonals:
+            self._diagonals[held.var] = kept_sources(
+                self._credit, held.var, self.flow.held, self.flow.tails, self.after_hidden
+            )
+        known = source in self._diagonals[held.var]
+        return ": its diagonal is kept, the off-diagonal part, rank one, is dropped" if known else ""
 
     def _useful(self, source: Any) -> list[Held]:
         return [held for held in self.flow.readers.get(source, ()) if held.var in self.to_hidden]
@@ -265,7 +280,8 @@ class Evidence:
             reached = self._reached(held)
             elsewhere = bool(reached) and not set(reached) & set(group.states)
             what = f"path from '{state.path}' to {_names(reached)}" if elsewhere else f"recurrence of '{state.path}'"
-            yield Reason(text=f"{what} through {self._crossed(held)} is dropped", loc=held.crossing.loc)
+            rest = self._kept_of(held, before) or " is dropped"
+            yield Reason(text=f"{what} through {self._crossed(held)}{rest}", loc=held.crossing.loc)
         for other in self._readers_of.get(before, ()):
             if other not in group.states and (state, other) not in taken:
                 yield Reason(text=f"'{state.path}' feeds '{other.path}', a state of another group", loc=other.loc)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -11,11 +11,13 @@ import jax
 from ...ir import jaxpr as jx
 from ...ir.observable import Observable
 from ...ir.regions import EXIT, SEEN, SHOWN, make_region
+from ...ir.tails import Tail, operands_with
 from ...ir.transition import Region, Site, State, Transition
 from ...ir.values import Value
 from .credit import Credit
 from .observables import Paths, observables
 from .onward import Onward
+from .slicer import Slicer
 
 Run = Callable[[dict[Any, Any], Sequence[Any]], list[Any]]
 """What a region computes: from an environment and the shifts to the region's results."""
@@ -55,7 +57,7 @@ class Exits:
 
         def run(env: dict[Any, Any], shifts: Sequence[Any]) -> list[Any]:
             for eqn in chosen:
-                jx.run_equations([eqn], env)
+                jx.run_equations([eqn], env, _spreading(slicer, env, lambda _, end: jax.lax.stop_gradient(env[end])))
                 env.update({v: jax.lax.stop_gradient(env[v]) for v in eqn.outvars if v in slicer.flow.held})
                 env.update({v: env[v] + shifts[places[v]] for v in eqn.outvars if v in places})
             return [jx.read(env, atom) for atom in results]
@@ -99,6 +101,17 @@ class Exits:
         return make_region(name, closed, inputs, [Value(type=jx.type_of(atom), hint="y") for atom in results])
 
 
+def _spreading(slicer: Slicer, env: dict[Any, Any], still: Callable[[Tail, Any], Any]) -> jx.Hook:
+    """A hook by which what reads held values of many positions has the derivative by each reader's own position."""
+
+    def hook(eqn: Any, operands: list[Any]) -> list[Any] | None:
+        tails = slicer.tails.get(eqn.outvars[0], ()) if eqn.outvars else ()
+        spread = lambda tail: tail.spread(*tail.taken(env, partial(still, tail)))  # noqa: E731
+        return jx.apply(eqn, operands_with(tails, eqn, operands, spread)) if tails else None
+
+    return hook
+
+
 class _Instant:
     """Two evaluations of a step side by side: a live one, and one without the credit of old states and of sites."""
 
@@ -106,6 +119,8 @@ class _Instant:
         self.paths = paths
         self.places = {var: k for k, var in enumerate(paths.slicer.sites)}
         self.equations = jx.reaching(paths.equations, paths.outputs)
+        self.without = set[Any]()
+        """The held values that are made without the credit of old states and of sites."""
 
     def __call__(self, env: dict[Any, Any], shifts: Sequence[Any]) -> list[Any]:
         paths, split = self.paths, set(self.paths.old)
@@ -135,13 +150,20 @@ class _Instant:
             if not jx.is_literal(atom)
         }
         if len(held) < len(eqn.outvars):
-            jx.run_equations([eqn], env)
+            jx.run_equations([eqn], env, _spreading(paths.slicer, env, partial(self._still, env, stopped)))
             jx.run_equations([eqn], stopped)
             split.update(var for var in eqn.outvars if var not in held)
         if held:
+            if any(value is not env[atom] for atom, value in mixed.items()):
+                self.without.update(held)
             jx.run_equations([eqn], mixed)
             for now in (env, stopped):
                 now.update({var: mixed[var] for var in held})
+
+    def _still(self, env: dict[Any, Any], stopped: dict[Any, Any], tail: Tail, end: Any) -> Any:
+        """An end without the credit that what a tail reads was made without."""
+        flow = self.paths.slicer.flow
+        return (stopped if self.without.issuperset(v for v in flow.of(tail.read) if v in flow.held) else env)[end]
 
 
 class _Seen:

@@ -6,11 +6,14 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
+
 from ...ir import jaxpr as jx
 from ...ir.dataflow import Dataflow
 from ...ir.draft import Draft, Hook
 from ...ir.operations.call import source_of
 from ...ir.regions import FORWARD, HIDDEN, OPEN, STEP, WEIGHTS, make_region
+from ...ir.tails import operands_with
 from ...ir.transition import Region, Transition
 from ...ir.values import Value
 from .dataflow import analyse_dataflow
@@ -44,6 +47,8 @@ class Slicer:
             if site.data is not None:
                 self.value_of.setdefault(self.equations[site.equation].invars[0], site.data)
         self.shifts = tuple(Value(type=site.output.type, hint=f"d{site.output.hint}") for site in transition.sites)
+        self.tails = {self.equations[place].outvars[0]: tails for place, tails in self.flow.tails.items()}
+        """By the result of an equation, what it reads of held values position by position."""
         self.slices = {flow.scope: self._hidden_slice(flow) for flow in self._flows_of(transition)}
         self.records = self._records()
 
@@ -108,6 +113,19 @@ class Slicer:
 
         return hook
 
+    def spreading(self, draft: Draft, env: dict[Any, Any], still: Callable[[Any], Any], then: Hook) -> Hook:
+        """A hook by which what reads held values of many positions has the derivative by each reader's own position.
+
+        `still` has the value of an end of theirs without the credit that is to be kept.
+        """
+
+        def hook(eqn: Any, operands: list[Any]) -> list[Any] | None:
+            tails = self.tails.get(eqn.outvars[0], ()) if eqn.outvars else ()
+            spread = lambda tail: draft.call(tail.spread, *tail.taken(env, still), of=eqn)  # noqa: E731
+            return draft.copy(eqn, operands_with(tails, eqn, operands, spread)) if tails else then(eqn, operands)
+
+        return hook
+
     def hidden(self, scope: str = HIDDEN) -> Region:
         """What lies between hidden states, sites and new hidden states, what a scope holds held."""
         equations, needed = self.slices[scope]
@@ -122,7 +140,8 @@ class Slicer:
                     env[var] = draft.call(operator.add, env[var], shift, of=eqn)
             held, hook = {var: env[var] for var in needs}, self.shifting(draft, shifts, env)
             for eqn in equations:
-                draft.run([eqn], env, hook)
+                still = lambda end: draft.call(jax.lax.stop_gradient, env[end])  # noqa: E731
+                draft.run([eqn], env, self.spreading(draft, env, still, hook) if scope == HIDDEN else hook)
                 env.update({var: held[var] for var in eqn.outvars if var in held})
 
         body = self._drafted([*states, *needs], run, after)
@@ -142,6 +161,7 @@ class Slicer:
                 chosen.append(eqn)
                 made.update(flowing)
                 wanted.update(atom for atom in eqn.invars if not jx.is_literal(atom))
+                wanted.update(atom for tail in flow.tails.get(k, ()) for atom in tail.operands)
         order: dict[Any, int] = {
             var: k for k, var in enumerate([*self.arguments, *(v for e in self.equations for v in e.outvars)])
         }

@@ -28,7 +28,8 @@ def summed_apart(body: Any) -> Any:
 
         def hook(eqn: Any, operands: list[Any]) -> list[Any] | None:
             del operands
-            return [sums.value(eqn.invars[0], eqn.params["axes"], env)] if id(eqn) in chosen else None
+            with jx.made_by(eqn):
+                return [sums.value(eqn.invars[0], eqn.params["axes"], env)] if id(eqn) in chosen else None
 
         jx.run_equations(jx.equations(body), env, hook)
         return [jx.read(env, atom) for atom in jx.outvars(body)]

@@ -52,11 +52,13 @@ def test_what_one_layer_sends_to_the_next_is_no_recurrence():
         ("0.5 * s['h'] + y", '"W" exact "every path from it to a hidden state is traced"'),
         (
             "0.5 * s['h'] + y - jnp.mean(jnp.tanh(y))",
-            '"W" approximate "also reaches \'h\' through reduce_sum (mixes positions)" loc(model.py:3:28)',
+            '"W" approximate "also reaches \'h\' through reduce_sum (mixes positions)'
+            ': its diagonal is kept, the off-diagonal part, rank one, is dropped" loc(model.py:3:28)',
         ),
         (
             "0.5 * s['h'] + y - jnp.mean(s['h'])",
-            '"W" approximate "recurrence of \'h\' through reduce_sum (mixes positions) is dropped" loc(model.py:3:28)',
+            '"W" approximate "recurrence of \'h\' through reduce_sum (mixes positions)'
+            ': its diagonal is kept, the off-diagonal part, rank one, is dropped" loc(model.py:3:28)',
         ),
         (
             "0.5 * s['h'] + jnp.sort(y)",
