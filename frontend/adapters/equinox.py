@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from ...ir.step import leaf_paths
+from ..attributes import changed_values, plain_values
 from ..cell import strong_array
 from ..examples import check_call
 from ..functional import Functional, Values, check_paths
@@ -114,7 +115,12 @@ def _functional(
     weights, fixed = eqx.partition(model, eqx.is_inexact_array)
 
     def run(params: Values, states: Values, *inputs: Any) -> tuple[Any, Any, Any]:
-        return params, *call(eqx.combine(_weights(weights, params), fixed), states, *inputs)
+        whole = eqx.combine(_weights(weights, params), fixed)
+        before = plain_values(_attributes(whole, ()))
+        after, outputs = call(whole, states, *inputs)
+        if changed := changed_values(before, plain_values(_attributes(whole, ()))):
+            raise refusals.written_attributes(LIBRARY, changed, "keep it in the state, as an array")
+        return params, after, outputs
 
     name = type(model).__name__
     return functional(
@@ -129,6 +135,15 @@ def _functional(
         write=partial(_write, state),
         stateless=partial(refusals.stateless, LIBRARY, name, _MAKE),
     )
+
+
+def _attributes(module: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """The attributes of a module and of those in it, with their paths: what is static may be a list, or a dict."""
+    for name, value in vars(module).items():
+        if isinstance(value, eqx.Module):
+            yield from _attributes(value, (*path, name))
+        else:
+            yield (*path, name), value
 
 
 def _weights(tree: Any, params: Values) -> Any:

@@ -291,6 +291,19 @@ def test_a_number_that_the_step_counts_up_is_refused():
     """)
 
 
+def test_a_list_that_a_module_of_equinox_counts_in_is_refused():
+    class Counting(eqx.Module):
+        w: jax.Array
+        log: list[int] = eqx.field(static=True)
+
+        def __call__(self, x, state):
+            self.log[0] += 1
+            return x, 0.9 * state + self.log[0] * self.w * x
+
+    with pytest.raises(etir.EtirError, match=r"equinox: the step changes 'log.0', .* \[attribute-written\]"):
+        etir.compile(etir.from_equinox(Counting(jnp.ones((2, 3)), [0]), jnp.zeros((2, 3))), x)
+
+
 def test_a_written_weight_is_refused():
     class Plastic(brainstate.nn.Module):
         def __init__(self):
