@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ..ir.diagnostics import Diagnostic, EtirError, did_you_mean, error
 from ..ir.finite import not_finite
@@ -146,6 +147,10 @@ class Arguments:
     def masks_steps(self) -> bool:
         """Whether each step is told if it counts, all samples alike."""
         return any(path == "mask" and not kind.shape for path, kind in self._marks)
+
+    def counted_steps(self, keywords: dict[str, Any], length: int) -> int:
+        """Of a sequence of this length how many steps count, or one for none, where arrays have numbers."""
+        return max(int(np.sum(np.asarray(keywords["mask"]))), 1) if self.masks_steps else length
 
     def with_targets(
         self, xs: Any, targets: Any, keywords: dict[str, Any], *, empty: bool = False

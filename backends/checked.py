@@ -29,11 +29,13 @@ class Checked:
         totals: int = 0,
         roles: Roles = (),
         layout: Layout | None = None,
+        donated: tuple[int, ...] = (),
     ) -> None:
         """Prepare; the first `static` arguments are hashed instead of traced, and are given to both.
 
         `like` and `totals` are `Method`'s; `run` is given its `Total` last, as `total`, where it has `totals`. With a
-        `layout`, arguments are put where it says, by their `roles`, and what results are like them stays there.
+        `layout`, arguments are put where it says, by their `roles`, and what results are like them stays there. Those
+        at the places in `donated` may be overwritten.
         """
         self._check, self._layout, self._roles, self._static = check, layout, roles, static
 
@@ -50,7 +52,7 @@ class Checked:
             return layout.keep(like(*map(layout.shardings, roles, traced)), results)
 
         method.__name__ = run.__name__
-        self._compiled = jax.jit(method, static_argnums=range(static))
+        self._compiled = jax.jit(method, static_argnums=range(static), donate_argnums=donated)
 
     def __call__(self, *given: Any) -> Any:
         """What `run` returns. Raises EtirError for wrong arguments: what JAX cannot trace is looked at as it is."""
@@ -58,8 +60,12 @@ class Checked:
             return self._compiled(*self._put(given))
         except (EtirError, TypeError) as found:
             wrong = found
-        self._check(*given)
+        self.refuse(*given)
         raise wrong
+
+    def refuse(self, *given: Any) -> None:
+        """Raise EtirError for wrong arguments, and run nothing."""
+        self._check(*given)
 
     def _put(self, given: tuple[Any, ...]) -> tuple[Any, ...]:
         """The arguments, where a layout says that they belong."""

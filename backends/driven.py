@@ -19,7 +19,8 @@ from .calls import Arrays
 from .carry import Carry, Unfinished
 from .checked import Checked
 from .compiled import Compiled
-from .drivers import Update, Windowed, resumed_windows, steps_of, train_by_windows
+from .drivers import Update, Windowed, counted_windows, steps_of, train_by_windows
+from .folds.schedule import Portion
 from .guards import refuse_through_driver, seal_of, sealed
 from .losses import Key, StepLoss, check_targets
 from .meshes import Total
@@ -110,10 +111,74 @@ class Driven(Compiled):
         return self._checked(check, train, 3, **options), self._checked(check, watching, 3, **options)
 
     @cached_property
+    def portion_gradient(self) -> Checked:
+        """`(loss, unit, params, carry, xs, targets, signals, steps, onto) -> Result`, of so many units of the steps.
+
+        The carry and `onto`, to which the gradient is added, are overwritten.
+        """
+        of = self.arguments
+
+        def check(
+            loss: Key, unit: int, params: Any, carry: Any, xs: Any, targets: Any, signals: Any, steps: Any, onto: Any
+        ) -> tuple[Any, ...]:
+            del loss, unit
+            flat, (seal, now) = of.params(params), self._entering(carry)
+            return seal, flat, *now, *of.with_targets(xs, targets, signals), steps, self._onto(onto, flat)
+
+        def gradient(loss: Key, unit: int, seal: Any, *checked: Any, total: Total) -> Result:
+            *given, steps, onto = checked
+            of_whole = self._total(loss, "sum", total, seal, Portion(steps, unit))
+            grads, losses, states, traces, aux = of_whole(*given)
+            return self._result(jax.tree.map(jnp.add, onto, grads), losses, self.carry(states, traces, seal), aux)
+
+        options: dict[str, Any] = {"roles": RESUMED, "like": self._like_gradient, "totals": 1, "donated": (3, 8)}
+        return self._checked(check, gradient, 2, **options)
+
+    @cached_property
+    def portion_train(self) -> Checked:
+        """`(loss, optimizer, reduction, unit, params, opt_state, carry, xs, targets, signals, steps) -> Trained`.
+
+        It is of so many windows of `unit` steps. The optimiser's state and the carry are overwritten.
+        """
+        of = self.arguments
+
+        def check(
+            loss: Key, optimizer: Key, reduction: str, unit: int, params: Any, opt_state: Any, carry: Any, *rest: Any
+        ) -> tuple[Any, ...]:
+            del loss, reduction, unit
+            *given, steps = rest
+            flat, (seal, now) = of.params(params), self._entering(carry)
+            self.trainable.check_state(optimizer.value, flat, opt_state)
+            return seal, flat, (opt_state, *now), of.with_targets(*given), steps
+
+        def train(
+            loss: Key,
+            optimizer: Key,
+            reduction: str,
+            unit: int,
+            seal: Any,
+            flat: Arrays,
+            now: Any,
+            arrays: Any,
+            steps: Any,
+            *,
+            total: Total,
+        ) -> Trained:
+            gradient, update = self._training(loss, optimizer, reduction, flat, total, seal)
+            before, room = (self.trainable.moving(flat), *now), jax.tree.leaves(arrays)[0].shape[0]
+            all_of = arrays, 0, room
+            found = counted_windows(gradient, update, self.engine.lag.ready, before, all_of, unit, steps // unit)
+            (moving, opt_state, states, traces), losses, aux = found
+            return self._trained(flat, moving, opt_state, self.carry(states, traces, seal), losses, aux)
+
+        options: dict[str, Any] = {"roles": RESUMED_TRAINING, "like": like_training, "totals": 2, "donated": (5, 6)}
+        return self._checked(check, train, 4, **options)
+
+    @cached_property
     def resumed_gradient(self) -> Checked:
         """`(loss, ends, params, carry, xs, targets, signals, once, onto) -> Result`, window by window.
 
-        `once` is 1, of which XLA is not to know: see `resumed_windows`.
+        `once` is 1, of which XLA is not to know: see `counted_windows`.
         """
         of = self.arguments
 
@@ -193,9 +258,11 @@ class Driven(Compiled):
         """
         length, ready = jax.tree.leaves(arrays)[0].shape[0], self.engine.lag.ready
         rest = length % self.window
-        now, *found = resumed_windows(gradient, update, ready, now, (arrays, 0, length - rest), self.window, once)
+        count, steps = length // self.window * once, (arrays, 0, length - rest)
+        now, *found = counted_windows(gradient, update, ready, now, steps, self.window, count)
         if rest and ends:
-            now, *last = resumed_windows(gradient, update, ready, now, (arrays, length - rest, length), rest, once)
+            steps = (arrays, length - rest, length)
+            now, *last = counted_windows(gradient, update, ready, now, steps, rest, once)
             found = jax.tree.map(lambda *parts: jnp.concatenate(parts), found, last)
         unfinished = Unfinished(steps_of(arrays, length - rest, length)) if rest and not ends else None
         *moved, states, traces = now
@@ -232,6 +299,11 @@ class Driven(Compiled):
         tree = jax.tree.unflatten(self.signature.params, self.trainable.whole(moving, flat))
         return refuse_through_driver(Trained(tree, *rest), "train")
 
+    def no_gradient(self) -> Any:
+        """The gradient of no steps: zeros, None where a parameter is frozen."""
+        kinds = [param.value.type for param in self.engine.transition.params]
+        return self.trainable.only([jnp.zeros(kind.shape, kind.dtype) for kind in kinds])
+
     def _onto(self, onto: Any, flat: Arrays) -> list[Any]:
         """The gradient so far, None where a parameter is frozen; zeros where none is given."""
         wanted = self.trainable.only(flat)
@@ -259,12 +331,14 @@ class Driven(Compiled):
     def _like_gradient(self, params: Any, *rest: Any) -> tuple[Any, ...]:
         return like_gradient(self.trainable.of(params), *rest)
 
-    def _total(self, loss: Key, reduction: str, total: Total, seal: Any) -> Callable[..., Any]:
+    def _total(
+        self, loss: Key, reduction: str, total: Total, seal: Any, portion: Portion | None = None
+    ) -> Callable[..., Any]:
         """The engine's gradient of a loss, over all devices, of a carry with this seal."""
         of_step = StepLoss(loss.value, self.signature.outputs, self.arguments.masks_steps)
 
         def gradient(seal: Any, *given: Any) -> tuple[Any, ...]:
-            grads, *others = self.engine.gradient(of_step, *given)
+            grads, *others = self.engine.gradient(of_step, *given, portion=portion)
             return sealed(grads, seal), *others
 
         return partial(of_step.of(total(gradient), reduction), seal)

@@ -118,21 +118,21 @@ def train_by_windows(
     return now, losses, aux
 
 
-def resumed_windows(
+def counted_windows(
     gradient: Windowed,
     update: Update,
     ready: Enter,
     carry: Any,
     steps: tuple[Any, int, int],
     window: int,
-    once: jax.Array,
+    count: Any,
 ) -> tuple[Any, jax.Array, Any]:
     """Update at the end of every window, each of which gives the same bits however many there are.
 
-    The loop goes `once` times the number of windows, and `once` is 1, an argument of the compiled program: XLA compiles
-    a loop whose length it does not know, however short, as it compiles a long one, and mixes nothing of what is in it
-    with what is around it. What a window reads, and what it leaves beside the carry, is held `apart` from arrays of all
-    steps: were there one window, it would be the same at every turn, and XLA would compute with it before the loop.
+    How many there are only the running program knows: XLA compiles a loop whose length it does not know, however short,
+    as it compiles a long one, and mixes nothing of what is in it with what is around it. What a window reads, and what
+    it leaves beside the carry, is held apart from arrays of all steps: were there one window, it would be the same at
+    every turn, and XLA would compute with it before the loop.
 
     Args:
         gradient: of one window.
@@ -141,13 +141,12 @@ def resumed_windows(
         carry: parameters, what updates carry, states and traces.
         steps: arrays with a leading time axis, the first step of them and the one after the last: whole windows.
         window: steps of a window.
-        once: 1.
+        count: the windows that are run, the first ones; an argument of the compiled program.
 
     Returns:
-        The carry after the last window, the losses, and the auxiliary results.
+        The carry after the last window, the losses, and the auxiliary results, zero of windows that are not run.
     """
-    arrays, start, stop = steps
-    count = (stop - start) // window
+    _, start, stop = steps
 
     def one(now: Any, xt: Any) -> tuple[Any, Any]:
         params, own, states, traces = now
@@ -155,21 +154,32 @@ def resumed_windows(
         return (*update(grads, own, params), states, traces), (losses, aux)
 
     now = (*carry[:3], ready(carry[3], window))
-    piece = jax.tree.map(lambda a: jax.ShapeDtypeStruct((window, *a.shape[1:]), a.dtype), arrays)
-    kinds = jax.eval_shape(one, now, piece)[1]
-    found = jax.tree.map(lambda x: jnp.zeros((count * window, *x.shape[1:]), x.dtype), kinds)
-    if not count:
-        return carry, *found
+    now, found = counted(one, now, steps, window, count)
+    return (now if stop > start else carry), *found
+
+
+def counted(
+    body: Callable[[Any, Any], Any], carry: Any, steps: tuple[Any, int, int], size: int, count: Any
+) -> tuple[Any, Any]:
+    """`body` of the first `count` pieces, `[size, ...]` each, of arrays from one step up to another.
+
+    Its results are of all these steps, zeros of those that are not taken.
+    """
+    arrays, start, stop = steps
+    piece = jax.tree.map(lambda a: jax.ShapeDtypeStruct((size, *a.shape[1:]), a.dtype), arrays)
+    kinds = jax.eval_shape(body, carry, piece)[1]
+    found = jax.tree.map(lambda x: jnp.zeros((stop - start, *x.shape[1:]), x.dtype), kinds)
+    if start == stop:
+        return carry, found
 
     def apart(tree: Any, k: Any) -> Any:
         return jax.lax.optimization_barrier((tree, k))[0]
 
-    def body(k: Any, given: Any) -> Any:
+    def one(k: Any, given: Any) -> Any:
         now, found = given
-        xt = jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, start + k * window, window), arrays)
-        now, new = one(now, apart(xt, k))
+        xt = jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, start + k * size, size), arrays)
+        now, new = body(now, apart(xt, k))
         new, put = apart(new, k), jax.lax.dynamic_update_slice_in_dim
-        return now, jax.tree.map(lambda whole, part: put(whole, part, k * window, 0), found, new)
+        return now, jax.tree.map(lambda whole, part: put(whole, part, k * size, 0), found, new)
 
-    now, found = jax.lax.fori_loop(0, count * once, body, (now, found))
-    return now, *found
+    return jax.lax.fori_loop(0, count, one, (carry, found))

@@ -18,6 +18,8 @@ from .backend import Backend
 from .calls import Arrays, Calls
 from .folds.lag import Lag, Traces
 from .folds.longest import Longest, longest_fold
+from .folds.one_scan import OneScan
+from .folds.schedule import Portion, near_divisor
 from .guards import refuse_second_derivatives, sealed
 from .program import Program
 from .reverse import ByDefinition, BySites, Reverse, Run
@@ -236,7 +238,30 @@ class Engine:
         return [scene[found[k]] if k in found else None for k, _ in enumerate(run.params)]
 
     def gradient(
-        self, loss: Any, params: Arrays, states: Arrays, traces: Traces, inputs: Arrays, signals: Arrays, targets: Any
+        self,
+        loss: Any,
+        params: Arrays,
+        states: Arrays,
+        traces: Traces,
+        inputs: Arrays,
+        signals: Arrays,
+        targets: Any,
+        *,
+        portion: Portion | None = None,
     ) -> tuple[Any, ...]:
-        """Gradients, losses, states, traces and auxiliary results of a sequence, with the parameters held."""
-        return SequenceGradient(self, loss, params).run(Given(states, traces, inputs, signals, targets))
+        """Gradients, losses, states, traces and auxiliary results of a sequence, with the parameters held.
+
+        Or of a portion of its steps, where losses and auxiliary results of the others mean nothing.
+        """
+        return SequenceGradient(self, loss, params).run(Given(states, traces, inputs, signals, targets), portion)
+
+    def units(self, room: int) -> tuple[int, ...]:
+        """Of what `gradient` takes whole numbers where its arrays have room for so many steps: longer ones, then less.
+
+        One where it takes any number.
+        """
+        window = self.calls.plan.window
+        if room > 1 and OneScan.takes(self.program, self.windows.reverse):
+            return (1,)
+        fold = window * near_divisor(room // window, max(1, self.longest_fold.steps // window))
+        return (fold, window) if fold > window else (window,)

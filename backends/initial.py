@@ -88,12 +88,19 @@ class InitialLearner(Learner):
         return WithInitial(params, zeros.initial)
 
     def predict(
-        self, params: Any = None, states: Any = None, xs: Any = None, *, steps: int | None = None, **marks: Any
+        self,
+        params: Any = None,
+        states: Any = None,
+        xs: Any = None,
+        *,
+        steps: int | None = None,
+        piece: int | None = None,
+        **marks: Any,
     ) -> Any:
         """The model alone: the states after the inputs, and stacked outputs. Differentiable by the states as well."""
         initial, begun = self._beginning(self.states if states is None else states)
         whole = WithInitial(self.params if params is None else params, initial)
-        after, outputs = super().predict(whole, begun, xs, steps=steps, **marks)
+        after, outputs = super().predict(whole, begun, xs, steps=steps, piece=piece, **marks)
         return after.given, outputs
 
     def traces(self, carry: Any) -> tuple[jax.Array, ...]:
@@ -110,12 +117,14 @@ class InitialLearner(Learner):
         after, outputs = super().window(WithInitial(params, _initial(carry)), _plain(carry), xs, **signals)
         return _carried(after, carry.initial), outputs
 
-    def grad(self, loss: Callable[..., Any], *, reduction: str = "sum", resumable: bool = False) -> Callable[..., Any]:
+    def grad(
+        self, loss: Callable[..., Any], *, reduction: str = "sum", resumable: bool = False, piece: int | None = None
+    ) -> Callable[..., Any]:
         """A function `(params, carry, xs, *targets) -> InitialResult`: the gradient over a sequence.
 
         Of one that is `resumable`, `onto=` is a pair: gradients, and those by the initial states.
         """
-        of_whole = super().grad(loss, reduction=reduction, resumable=resumable)
+        of_whole = super().grad(loss, reduction=reduction, resumable=resumable, piece=piece)
 
         def gradient(params: Any, carry: Any, xs: Any, *targets: Any, **signals: Any) -> InitialResult:
             if resumable and signals.get("onto") is not None:
@@ -134,11 +143,12 @@ class InitialLearner(Learner):
         reduction: str = "sum",
         resumable: bool = False,
         on_nonfinite: str = "ignore",
+        piece: int | None = None,
     ) -> Callable[..., Trained]:
         """A function as `Learner.train`'s. Parameters are updated; initial states are left as they are."""
         check_optimizer(optimizer)
         options: dict[str, Any] = {"reduction": reduction, "resumable": resumable, "on_nonfinite": on_nonfinite}
-        of_whole = super().train(loss, _OfParams(optimizer), **options)
+        of_whole = super().train(loss, _OfParams(optimizer), piece=piece, **options)
 
         def train(params: Any, opt_state: Any, carry: Any, xs: Any, *targets: Any, **signals: Any) -> Trained:
             whole = WithInitial(params, _initial(carry))

@@ -21,11 +21,12 @@ from .beginning import started
 from .carry import Carry
 from .communication import on_a_device
 from .driven import Driven
+from .driving import Driving, check_sums
 from .engine import Engine
 from .guards import refuse_by_initial_states
 from .layout import Layout, layout
-from .losses import Key, check_loss, check_optimizer, check_order, check_reduction
-from .nonfinite import Call, check_choice, trained_while_finite
+from .losses import Key, check_loss, check_optimizer, check_order
+from .piecewise import check_piece, predict_by_pieces
 from .results import Result, Trained
 from .sizes import Sizes
 from .stepped import Stepped
@@ -159,7 +160,14 @@ class Learner:
         return self._of_carry(carry)._stepped.windows(params, carry, xs, signals)
 
     def predict(
-        self, params: Any = None, states: Any = None, xs: Any = None, *, steps: int | None = None, **marks: Any
+        self,
+        params: Any = None,
+        states: Any = None,
+        xs: Any = None,
+        *,
+        steps: int | None = None,
+        piece: int | None = None,
+        **marks: Any,
     ) -> Any:
         """The model alone over inputs with a leading time axis, no traces: the states after them and stacked outputs.
 
@@ -167,14 +175,18 @@ class Learner:
         of `beginning(xs)`; a carry has its states in `carry.states`. `xs` is a tuple where the step takes several
         inputs; `steps` says how long the sequence is where it takes none. Differentiable by all that it is given, as
         the plain model: `jax.grad` through it is BPTT. Raises EtirError for arguments that do not fit.
+
+        `piece`, a number of steps, is as in `grad`: one program for sequences of all lengths, not inside `jax.jit`.
         """
         check_steps(steps)
+        check_piece(piece, 1)
         params = self.params if params is None else params
         states = self.beginning(xs) if states is None else states
-        return self.for_batch(states)._stepped.predict(steps, params, states, xs, marks)
+        own, given = self.for_batch(states)._stepped, (steps, params, states, xs, marks)
+        return own.predict(*given) if piece is None else predict_by_pieces(own, piece, given)
 
     def grad(
-        self, loss: Callable[..., Any], *, reduction: str = "sum", resumable: bool = False
+        self, loss: Callable[..., Any], *, reduction: str = "sum", resumable: bool = False, piece: int | None = None
     ) -> Callable[..., Result]:
         """A function `(params, carry, xs, *targets) -> Result`: the gradient over a sequence.
 
@@ -189,28 +201,19 @@ class Learner:
         from the call that ends the window. The function then takes `onto=`, the gradient so far, to which that of each
         window is added, and `ends=True`, which ends the last window with the last step. Outside `jax.jit`, all pieces
         together give, bit for bit, what one such call on all steps gives. `reduction` is `sum`.
+
+        `piece`, steps of whole windows, drives a sequence piece by piece, by a program that is compiled once for
+        sequences of all lengths. The numbers are the same, but for the rounding of sums. Not inside `jax.jit`.
         """
-        check_reduction(reduction)
         check_loss(loss)
+        driving = Driving(window=self.window_size, reduction=reduction, resumable=resumable, piece=piece)
+        check_sums(driving)
         key = Key(loss)
 
         def gradient(params: Any, carry: Carry, xs: Any, *targets: Any, **signals: Any) -> Result:
-            own = self._of_carry(carry)._driven
-            return own.gradient(key, reduction, params, carry, xs, targets, signals)
+            return driving.gradient(self._of_carry(carry)._driven, key, (params, carry, xs, targets), signals)
 
-        def resumed(
-            params: Any, carry: Carry, xs: Any, *targets: Any, onto: Any = None, ends: bool = False, **signals: Any
-        ) -> Result:
-            own = self._of_carry(carry)._driven
-            return own.resumed_gradient(key, bool(ends), params, carry, xs, targets, signals, _once(), onto)
-
-        if resumable and reduction != "sum":
-            raise error(
-                "option-pair",
-                "reduction='mean' is over the steps of a call, resumable=True is for gradients that calls share",
-                help="leave reduction= out, and divide the sum by the number of steps",
-            )
-        return resumed if resumable else gradient
+        return gradient
 
     def train(
         self,
@@ -220,6 +223,7 @@ class Learner:
         reduction: str = "sum",
         resumable: bool = False,
         on_nonfinite: str = "ignore",
+        piece: int | None = None,
     ) -> Callable[..., Trained]:
         """A function `(params, opt_state, carry, xs, *targets) -> Trained`: an update at the end of every window.
 
@@ -230,29 +234,24 @@ class Learner:
 
         A sequence's last window may be shorter, and has its update too. Not so where it is `resumable`: as in `grad`,
         the steps of a window that is not full yet are held in the carry, unless `ends=True` is given to the function.
+        `piece` is as in `grad`; a last window that is shorter is compiled for its length.
 
         `on_nonfinite` says what to do where a state, a trace, a gradient, a loss or a parameter is NaN or infinite:
         `raise` a `NonFiniteError`, which names it and the step at which it began, and holds as `trained` what the
         windows before gave; `stop` there, with an EtirWarning that says so, and return that; or `ignore` it.
         """
-        check_choice(on_nonfinite, resumable)
-        check_reduction(reduction)
         check_loss(loss)
         check_optimizer(optimizer)
-        options = Key(loss), Key(optimizer), reduction
+        options: dict[str, Any] = {"resumable": resumable, "on_nonfinite": on_nonfinite, "piece": piece}
+        driving = Driving(window=self.window_size, reduction=reduction, **options)
+        keys = Key(loss), Key(optimizer)
 
         def train(params: Any, opt_state: Any, carry: Carry, xs: Any, *targets: Any, **signals: Any) -> Trained:
             check_order(opt_state, carry, Carry)
             if callable(opt_state):  # jit would refuse it before the check that is made once, when training is traced
                 refuse_state(optimizer, params, opt_state)
-            own = self._of_carry(carry)._driven
             given = params, opt_state, carry, xs, targets
-            if on_nonfinite != "ignore":
-                return trained_while_finite(own, options, Call(*given, signals), on_nonfinite)
-            if not resumable:
-                return own.train(*options, *given, signals)
-            ends = bool(signals.pop("ends", False))
-            return own.resumed_train(*options, ends, *given, signals, _once())
+            return driving.train(self._of_carry(carry)._driven, *keys, given, signals)
 
         return train
 
@@ -322,8 +321,3 @@ class Learner:
 
     def _of_carry(self, carry: Any) -> Learner:
         return self if self._sizes is None else self.for_batch(getattr(carry, "states", ()))
-
-
-def _once() -> jax.Array:
-    """One, given to a compiled program as an argument."""
-    return jnp.ones((), jnp.int32)

@@ -46,7 +46,7 @@ class StepLoss:
         def mean(*given: Any) -> Any:
             grads, losses, *rest = gradient(*given)
             steps = jnp.maximum(jnp.sum(given[-1][0]), 1) if self.masked else losses.shape[0]
-            return [None if g is None else _divided(g, steps) for g in grads], losses, *rest
+            return [None if g is None else divided(g, steps) for g in grads], losses, *rest
 
         return mean
 
@@ -82,7 +82,7 @@ class StepLoss:
         return value
 
 
-def _divided(grad: jax.Array, steps: Any) -> jax.Array:
+def divided(grad: jax.Array, steps: Any) -> jax.Array:
     """A sum over steps as a mean; the zeros of integer parameters stay as they are."""
     return (grad / steps).astype(grad.dtype) if jnp.issubdtype(grad.dtype, jnp.inexact) else grad
 

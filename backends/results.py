@@ -38,6 +38,7 @@ class Trained(NamedTuple):
 STEP: Roles = ("params", "carry", "now", "now")
 SEQUENCE: Roles = ("params", "carry", "time", "time", "time")
 ALONE: Roles = ("params", "states", "time", "time")
+PORTION_ALONE: Roles = (*ALONE, "now")
 RESUMED: Roles = (*SEQUENCE, "now", "params")
 TRAINING: Roles = ("params", "optimizer", *SEQUENCE[1:])
 RESUMED_TRAINING: Roles = (*TRAINING, "now")

@@ -19,13 +19,13 @@ import jax.numpy as jnp
 from ..ir.plan import LatestProduct, Product, Trace
 from ..ir.values import Value
 from .calls import Arrays
-from .drivers import merged, scan_pieces, steps_of
+from .drivers import counted, merged, scan_pieces, steps_of
 from .folds.close import Closed
 from .folds.filters import filters
 from .folds.lag import Traces
 from .folds.one_scan import OneScan
 from .folds.rows import Back
-from .folds.schedule import Stretch, Way, schedule
+from .folds.schedule import Portion, Stretch, Way, schedule
 from .program import Action
 from .reverse import Run, stacked_product
 from .shared import Shared
@@ -91,8 +91,8 @@ class SequenceGradient:
         once = len(readers) == 1 and readers[0] is self.pullback and op.results[0] in self.weight_of
         return once and self.weight_of[op.results[0]] is op.site.weight and self.reverse.takes_rows(op.site)
 
-    def run(self, given: Given) -> tuple[Any, ...]:
-        """Gradients, losses, states, traces and auxiliary results."""
+    def run(self, given: Given, portion: Portion | None = None) -> tuple[Any, ...]:
+        """Gradients, losses, states, traces and auxiliary results; of a portion of the steps where it is given."""
         sums = Sums(self.reverse.zeros(self.run_), [self._zero(v) for v in self.operands])
         length = _leading((given.inputs, given.signals, given.targets))
         pieces: list[Any] = []
@@ -100,10 +100,13 @@ class SequenceGradient:
         carry: Any = (given.states, given.traces, sums)
         lag, longest = self.engine.lag, self.engine.longest_fold.steps
         if self.one_scan is not None and length > 1:
-            way = Way.through(length, self.program.plan.window, longest)
+            steps = None if portion is None else portion.steps
+            way = Way.through(length, self.program.plan.window, longest, steps)
             traces = lag.ready(given.traces, length)
             found = self.one_scan.run(given.states, traces, sums, arrays, way, self._end)
             states, traces, sums, (losses, aux) = found
+        elif portion is not None:
+            (states, traces, sums), (losses, aux) = self._portion(portion, carry, arrays)
         else:
             for stretch in schedule(length, self.program.plan.window, longest):
                 states, traces, sums = carry
@@ -127,6 +130,17 @@ class SequenceGradient:
 
     def _zero_of(self, value: Value) -> Any:
         return jnp.zeros(value.type.shape, value.type.dtype)
+
+    def _portion(self, portion: Portion, carry: Any, arrays: Any) -> tuple[Any, Any]:
+        """Folds of one unit each, one after the other."""
+        states, traces, sums = carry
+        window = min(portion.unit, self.program.plan.window)
+
+        def fold(carry: Any, xt: Any) -> tuple[Any, Any]:
+            return self._fold(carry, xt, portion.unit // window, window)
+
+        carry = states, self.engine.lag.ready(traces, portion.unit), sums
+        return counted(fold, carry, (arrays, 0, _leading(arrays)), portion.unit, portion.steps // portion.unit)
 
     def _stretch(self, stretch: Stretch, carry: Any, arrays: Any) -> tuple[Any, Any]:
         """Equal folds, one after the other."""

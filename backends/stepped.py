@@ -13,9 +13,9 @@ from .calls import Arrays
 from .carry import Carry
 from .checked import Checked
 from .compiled import Compiled
-from .drivers import scan_windows
+from .drivers import counted, scan_windows
 from .guards import refuse_by_carry, warn_of_input_credit
-from .results import ALONE, SEQUENCE, STEP, like_step
+from .results import ALONE, PORTION_ALONE, SEQUENCE, STEP, like_step
 
 
 class Stepped(Compiled):
@@ -78,17 +78,42 @@ class Stepped(Compiled):
     @cached_property
     def predict(self) -> Checked:
         """`(steps, params, states, xs, marks) -> (states, outputs)`: the model alone."""
-        of, model = self.arguments, self.engine.calls.model
-
-        def check(steps: int | None, params: Any, states: Any, xs: Any, marks: Any) -> tuple[Any, ...]:
-            return of.params(params), of.states(states), of.alone(xs, steps, marks)
+        model = self.engine.calls.model
 
         def predict(_: Any, params: Arrays, states: Arrays, given: tuple[Arrays, int]) -> tuple[Any, Any]:
             inputs, length = given
             states, outputs = jax.lax.scan(lambda now, x: model(params, now, x), states, inputs, length=length)
             return jax.tree.unflatten(self.signature.states, states), self._outputs(outputs)
 
-        return self._checked(check, predict, 1, roles=ALONE, like=like_step)
+        return self._checked(self._alone, predict, 1, roles=ALONE, like=like_step)
+
+    @cached_property
+    def portion_predict(self) -> Checked:
+        """`(room, params, states, xs, marks, steps)`: the same of so many of the steps that there is room for.
+
+        The states are overwritten.
+        """
+        model = self.engine.calls.model
+
+        def check(room: int, *given: Any) -> tuple[Any, ...]:
+            *arrays, steps = given
+            return *self._alone(room, *arrays), steps
+
+        def predict(
+            room: int, params: Arrays, states: Arrays, given: tuple[Arrays, int], steps: Any
+        ) -> tuple[Any, Any]:
+            def one(states: Arrays, xt: Arrays) -> tuple[Arrays, Arrays]:
+                states, outputs = model(params, states, [x[0] for x in xt])
+                return states, [y[None] for y in outputs]
+
+            states, outputs = counted(one, states, (given[0], 0, room), 1, steps)
+            return jax.tree.unflatten(self.signature.states, states), self._outputs(outputs)
+
+        return self._checked(check, predict, 1, roles=PORTION_ALONE, like=like_step, donated=(2,))
+
+    def _alone(self, steps: int | None, params: Any, states: Any, xs: Any, marks: Any) -> tuple[Any, ...]:
+        of = self.arguments
+        return of.params(params), of.states(states), of.alone(xs, steps, marks)
 
     def _warned_of(self, inputs: Arrays) -> Arrays:
         """The inputs; a warning for each by which JAX differentiates, where credit would pass through states."""

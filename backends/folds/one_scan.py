@@ -136,7 +136,7 @@ class OneScan:
 
         kept = tape.blank(only(read, kinds), way.rows)
         rows = [tape.blank(of, ahead + way.rows) for of in (others[0], tape.joined(backwards.kinds[1]))]
-        now = (states, held, left, sums, kept, *rows, tape.blank(others[1], way.length))
+        now = (states, held, left, sums, kept, *rows, tape.blank(others[1], way.room))
         states, held, left, sums, _, _, _, out = jax.lax.fori_loop(0, way.folds, fold, now)
         return states, self.handed_on.released(traces, held, left), sums, out
 

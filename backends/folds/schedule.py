@@ -37,7 +37,7 @@ def schedule(length: int, window: int, longest: int | None = None) -> Iterator[S
     """
     whole, rest = divmod(length, window)
     per_fold = max(1, (FOLD if longest is None else longest) // window)
-    per_fold = _near_divisor(whole, per_fold)
+    per_fold = near_divisor(whole, per_fold)
     folds, left = divmod(whole, per_fold)
     start = 0
     for count, windows in ((folds, per_fold), (1 if left else 0, left)):
@@ -49,34 +49,52 @@ def schedule(length: int, window: int, longest: int | None = None) -> Iterator[S
         yield Stretch(start=start, folds=1, windows=1, window=rest)
 
 
-def _near_divisor(whole: int, wanted: int) -> int:
+def near_divisor(whole: int, wanted: int) -> int:
     """The largest divisor of `whole` from half of `wanted` up to `wanted`; `wanted` where there is none."""
     wanted = min(wanted, max(1, whole))
     divisors = (d for d in range(wanted, (wanted + 1) // 2 - 1, -1) if whole % d == 0)
     return next(divisors, wanted)
 
 
+class Portion(NamedTuple):
+    """Of arrays that have room for more steps, how many there are, which only the running program knows."""
+
+    steps: Any
+    unit: int
+    """They are a multiple of this."""
+
+
 class Way(NamedTuple):
     """How a sequence is cut into folds: all alike, but for the last, which may be shorter."""
 
-    length: int
-    folds: int
+    room: int
+    """The steps that its arrays have room for."""
+    length: Any
+    """Its steps; a number where all are taken."""
     windows: int
     window: int
 
     @classmethod
-    def through(cls, length: int, window: int, longest: int) -> Way:
-        """The fewest folds of at most `longest` steps, or of a window, and these as equal as they can be."""
-        windows = -(-length // window)
+    def through(cls, room: int, window: int, longest: int, steps: Any = None) -> Way:
+        """The fewest folds of at most `longest` steps, or of a window, and these as equal as they can be.
+
+        It is cut so for all that there is room for, and ends after so many `steps` where they are given.
+        """
+        windows = -(-room // window)
         folds = -(-windows // max(1, longest // window))
-        return cls(length, folds, -(-windows // folds), window)
+        return cls(room, room if steps is None else steps, -(-windows // folds), window)
+
+    @property
+    def folds(self) -> Any:
+        """How many folds; a number where all steps are taken."""
+        return -(-self.length // self.rows)
 
     @property
     def rows(self) -> int:
         """The steps of a fold that is not shorter."""
-        return min(self.length, self.windows * self.window)
+        return min(self.room, self.windows * self.window)
 
     def steps(self, fold: Any) -> Any:
         """The steps of one fold: a number where all are alike."""
-        alike = self.folds * self.rows == self.length
+        alike = isinstance(self.length, int) and self.folds * self.rows == self.length
         return self.rows if alike else jnp.minimum(self.rows, self.length - fold * self.rows)
