@@ -140,6 +140,11 @@ def with_bodies(eqn: Equation, change: Callable[[Any], Any]) -> Equation:
     return eqn.replace(params={name: changed(value) for name, value in eqn.params.items()})
 
 
+def with_parameters(eqn: Equation, **changed: Any) -> Equation:
+    """An equation with some of its parameters replaced."""
+    return eqn.replace(params={**eqn.params, **changed})
+
+
 def is_namesake(primitive: Any) -> bool:
     """Whether a primitive has the name of one of JAX's public ones, and is another."""
     return _BY_NAME.get(primitive.name, primitive) is not primitive

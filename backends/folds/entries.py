@@ -5,23 +5,32 @@ The barriers keep XLA from copying the whole trace.
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from ...ir.plan.placement import as_type_of
 from .algebra import Held, Passed
 from .one_pass import Operands, Pass, advanced
 from .tape import put, taken
 
 
-def entry_by_entry(of: Pass, placed: Operands) -> Passed:
-    """The new trace and the contraction, of a trace that has a batch axis."""
+def entry_by_entry(of: Pass, placed: Operands, sent: Any = None) -> Passed:
+    """The new trace and the contraction, of a trace that has a batch axis.
+
+    `sent` are cotangents of the site's output, `[time, *output]`, of a pass that is of matrices: their product with the
+    data is added to the contraction. One product makes all that an entry takes, and the data are transposed once.
+    """
     algebra, sweep, axis = of.algebra, of.sweep, of.batch
     layout, (held, pairs, factors, data, chosen) = sweep.placement, placed
     place = layout.trace.index(axis)
     output = layout.output.index(axis)
     in_data = layout.data is not None and axis in layout.data
+    lines: Any = None
+    if of.is_matrix and data is not None and layout.data:
+        lines = jax.lax.optimization_barrier(jnp.moveaxis(data, (layout.data.index(axis) + 1, 0), (0, -1)))
 
     def entry(b: jax.Array, carry: tuple[Held, Any]) -> tuple[Held, Any]:
         whole, read = carry
@@ -33,7 +42,15 @@ def entry_by_entry(of: Pass, placed: Operands) -> Passed:
             pick(data, layout.data.index(axis) + 1) if in_data and layout.data else data,
             None if chosen is None else {k: algebra.entry(sweep, x, axis, b) for k, x in chosen.items()},
         )
-        new, more = advanced(of, own, axis)
+        fed, made = None, list[Any]()
+        if lines is not None:
+            fed = {k: x for k, x in own.factors.items() if k in whole}
+            every = list(fed.values()) if sent is None else [*fed.values(), pick(sent, output + 1)]
+            made = _products(pick(lines, 0), every)
+            fed = dict(zip(fed, made[: len(fed)], strict=True))
+        new, more = advanced(of, own, axis, fed)
+        if sent is not None:
+            more = more + as_type_of(made[-1], weight.dtype)
         new, read = jax.lax.optimization_barrier((new, None if more is None else read + more))
         updated = {k: jax.lax.dynamic_update_index_in_dim(whole[k], new[k], b, place) for k in whole}
         return updated, read
@@ -41,6 +58,19 @@ def entry_by_entry(of: Pass, placed: Operands) -> Passed:
     weight = sweep.site.weight.value.type
     start = None if chosen is None else jnp.zeros(weight.shape, weight.dtype)
     return jax.lax.fori_loop(0, layout.sizes[axis], entry, (held, start))
+
+
+def _products(lines: Any, rows: list[Any]) -> list[Any]:
+    """The products of data `[*data, time]` with arrays `[time, *output]`: one product of those of one element type."""
+    found = dict[int, Any]()
+    for dtype in dict.fromkeys(x.dtype for x in rows):
+        chosen = [k for k, x in enumerate(rows) if x.dtype == dtype]
+        flat = [rows[k].reshape(len(rows[k]), -1) for k in chosen]
+        whole = jnp.tensordot(lines, jnp.concatenate(flat, -1), 1)
+        cuts = list(accumulate(x.shape[1] for x in flat))[:-1]
+        for k, part in zip(chosen, jnp.split(whole, cuts, -1), strict=True):
+            found[k] = part.reshape(*lines.shape[:-1], *rows[k].shape[1:])
+    return [found[k] for k in range(len(rows))]
 
 
 def member_by_member(of: Pass, placed: Operands) -> Passed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -44,6 +45,19 @@ class Pass:
     """How many sweeps alike it is for: arrays have a leading axis then, or one after that of time."""
 
     @property
+    def is_matrix(self) -> bool:
+        """Whether an entry of the trace is a matrix product of the data, time last, and of the factors, time first."""
+        place, batch = self.sweep.placement, self.batch
+        if not batch or place.slot or place.data is None or batch not in place.data:
+            return False
+        return place.trace.replace(batch, "") == (place.data + place.output).replace(batch, "")
+
+    @property
+    def takes_own(self) -> bool:
+        """Whether the site's own product, of the same data, may be done with what an entry of the trace takes."""
+        return self.is_matrix and self.members is None and len(self.sweep.placement.batch) == 1
+
+    @property
     def batch(self) -> str:
         """The first of the output's axes that the weight lacks, where it has several entries; else nothing."""
         axis = self.sweep.placement.batch[:1]
@@ -57,15 +71,18 @@ class Pass:
         return given._replace(product=pairs, cotangents=credit)
 
 
-def advanced(of: Pass, placed: Operands, without: str = "") -> Passed:
-    """The new trace and the contraction of the old one, of one member's placed arrays that may lack an axis."""
+def advanced(of: Pass, placed: Operands, without: str = "", fed: Held | None = None) -> Passed:
+    """The new trace and the contraction of the old one, of one member's placed arrays that may lack an axis.
+
+    `fed` is what is added to the trace, where that is known.
+    """
     held, pairs, factors, data, credit = placed
-    layout = of.sweep.placement
+    if fed is None:
+        outer = partial(of.sweep.placement.outer, time=True, without=without)
+        fed = {k: outer(x, data) for k, x in factors.items() if k in held}
     new: Held = {}
     moved, read = of.algebra.passed(of.sweep, held, pairs, credit, without)
     for k, old in held.items():
-        terms = [moved[k]] if k in moved else []
-        if k in factors:
-            terms.append(layout.outer(factors[k], data, time=True, without=without))
+        terms = [of_one[k] for of_one in (moved, fed) if k in of_one]
         new[k] = added(terms).astype(old.dtype) if terms else jnp.zeros_like(old)
     return new, read

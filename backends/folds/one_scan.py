@@ -30,7 +30,6 @@ from .history import no_steps, swept_step
 from .keeping import Keeping
 from .lag import Lag
 from .one_pass import Operands, Pass
-from .pattern import Unit
 from .replay import Replay, Slopes
 from .rows import Back, Found, Kept
 from .schedule import Way
@@ -60,7 +59,7 @@ class OneScan:
         alone = [(v,) for v in reverse.needs if v not in together]
         self.data = list(dict.fromkeys(bundle for bundle in [*self.bundles, *alone] if bundle))
         """What is kept of the data of sites and traces: values, or many units' together."""
-        self.actions = [program.slice(program.early, _derivatives_of(f.unit)) for f in self.families]
+        self.actions = [program.slice(program.early, f.unit.linear) for f in self.families]
         self.together = self._together()
         self.computed = {v for action in program.early for v in action.results}
         self.handed_on = HandedOn(lag, self.families, self.data)
@@ -95,14 +94,16 @@ class OneScan:
         """
         first = tape.row(arrays, 0)
         fixed = {t.before: traces[self.program.place[t]] for t in self.program.fixed_traces}
-        forwards = Traced(self._forwards, states, first)
+        forwards = Traced(self._forwards, states, first, runs=way.length)
         _, kinds, *others = map(tape.joined, forwards.kinds)
 
         def backward_step(carry: Any, kept: Any, inputs: Arrays, signals: Arrays, begins: Any, last: Any) -> Any:
             return self._backwards(carry, kept, inputs, signals, begins, last, fixed, way)
 
         left = self.handed_on.pending(traces)
-        backwards = Traced(backward_step, self._start(states, left), kinds, *first[:2], jnp.bool_(0), jnp.bool_(0))
+        backwards = Traced(
+            backward_step, self._start(states, left), kinds, *first[:2], *[jnp.bool_(0)] * 2, runs=way.length
+        )
         read, ahead = backwards.reads[1], self.ahead
         held = self.handed_on.arrays(traces)
 
@@ -186,7 +187,7 @@ class OneScan:
         for bundle, rows in data.items():
             parts = [rows] if len(bundle) == 1 else apart(rows, len(bundle), 1)
             values |= dict(zip(bundle, parts, strict=True))
-        back = Back(plain=plain, data=values, sent=found.sent, products=[], reads={}, rows=[])
+        back = Back(plain=plain, data=values, sent=dict(found.sent), products=[], reads={}, rows=[])
         for (family, place), sent in zip(self.together, found.together, strict=True):
             x, site = data.get(self._data_of(family, place)), family.unit.sweeps[place].site
             axes = (None if x is None else 1, 1)
@@ -202,12 +203,19 @@ class OneScan:
                 sweeps = [unit.sweeps[place] for unit in family.units]
                 new[-1].append(old)
                 if old:
-                    new[-1][-1], read = trace_pass(of, Operands(old, product, factors[place], x, credit))
+                    own = self._own(family, place, of, back.sent)
+                    new[-1][-1], read = trace_pass(of, Operands(old, product, factors[place], x, credit), own)
                     back.reads.update(zip((s.contract.results[0] for s in sweeps), family.apart(read), strict=True))
                 if rows[place] is not None:
                     credits = zip(sweeps, family.apart(rows[place], 1), strict=True)
                     back.rows.extend((s.site, None if s.data is None else values[s.data], c) for s, c in credits)
         return new, back
+
+    def _own(self, family: Family, place: int, of: Pass, sent: dict[int, Any]) -> Any:
+        """What is taken out of `sent` because the pass over a trace does its product too; None for nothing."""
+        sites = self._own_sites(family, place) if of.takes_own else []
+        own = [sent.pop(k) for k in sites if k in sent and self.transition.sites[k] not in self.calls.sources]
+        return own[0] if own else None
 
     def _of_hidden(self, entering: Arrays) -> Arrays:
         """Of the cotangents of states that carry credit, those of hidden states."""
@@ -387,8 +395,3 @@ def _inside(entering: Arrays, begins: Any, way: Way) -> Arrays:
     if way.window == 1:
         return [jnp.zeros_like(x) for x in entering]
     return [jnp.where(begins, jnp.zeros_like(x), x) for x in entering]
-
-
-def _derivatives_of(unit: Unit) -> list[Value]:
-    """The Jacobians and the sensitivities of a unit."""
-    return [*unit.jacobians.values(), *(f for sweep in unit.sweeps for f in sweep.factors.values())]

@@ -3,29 +3,43 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import jax
 
+from ..reverse import stacked_product
 from .algebra import Passed
 from .entries import entry_by_entry, member_by_member
 from .one_pass import Operands, Pass, advanced
 from .pieces import in_pieces
 
 
-def trace_pass(of: Pass, given: Operands) -> Passed:
+def trace_pass(of: Pass, given: Operands, sent: Any = None) -> Passed:
     """`E <- P E + sum_t s_t (x) x_t`, and the contraction with the old trace, by what the backend has chosen.
 
-    Returns the new trace, and the contraction, of the weight's shape; None where nothing is contracted.
+    Returns the new trace, and the contraction, of the weight's shape; None where nothing is contracted. The site's own
+    product of the data with `sent`, cotangents of its output, is added to that.
     """
     choice = of.sweep.choice
-    return (xla_pass if choice is None or choice.run is None else choice.run)(of, given)
+    if choice is None or choice.run is None:
+        return xla_pass(of, given, sent)
+    return _plus_own(of, choice.run(of, given), given.data, sent)
 
 
-def xla_pass(of: Pass, given: Operands) -> Passed:
+def xla_pass(of: Pass, given: Operands, sent: Any = None) -> Passed:
     """`trace_pass` as XLA code, for every sweep; how a large trace is walked over is chosen by platform at lowering."""
     placed = of.placed(given)
     if of.members is not None:
         return jax.lax.platform_dependent(placed, cpu=partial(member_by_member, of), default=partial(in_pieces, of))
     if not of.batch or placed.nbytes < of.algebra.in_place_from:
-        return advanced(of, placed)
-    return jax.lax.platform_dependent(placed, cpu=partial(entry_by_entry, of), default=partial(in_pieces, of))
+        return _plus_own(of, advanced(of, placed), placed.data, sent)
+
+    def apart(placed: Operands, sent: Any) -> Passed:
+        return _plus_own(of, in_pieces(of, placed), placed.data, sent)
+
+    return jax.lax.platform_dependent(placed, sent, cpu=partial(entry_by_entry, of), default=apart)
+
+
+def _plus_own(of: Pass, found: Passed, data: Any, sent: Any) -> Passed:
+    """What a pass has found, the site's own product added."""
+    return found if sent is None else (found[0], found[1] + stacked_product(of.sweep.site, data, sent))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from .. import lif, models, speed
+from ..alif_windowed import by_hand
 from ..harness import Program, compare
 from ..lif_windowed import d_rtrl_windowed
 from ..problem import Problem, bptt, checkpointed, jacfwd_rtrl, online
@@ -58,6 +60,16 @@ def _by_hand(settings: Settings) -> Sequence[Record]:
     return records
 
 
+def _coupled(settings: Settings) -> Sequence[Record]:
+    """Two coupled states beside the same estimator by hand, which takes five products where BPTT takes three."""
+    n, batch, steps = settings.size(256, 32), settings.size(16, 4), settings.size(512, 64)
+    of = models.alif(n, batch, steps)
+    hand = by_hand(of, window=WINDOW, fold=settings.size(128, 32))
+    programs = [bptt(of), hand, replace(online(of, "d_rtrl", WINDOW), same_as=hand.name)]
+    rows = compare(programs, steps=steps, rounds=settings.rounds)
+    return time_records(f"ALIF by hand, n={n}, B={batch}, T={steps}", rows, bandwidth=settings.bandwidth)
+
+
 def _rtrl(settings: Settings) -> Sequence[Record]:
     """Exact RTRL of a dense recurrence beside `jacfwd` at every step."""
     n, window = settings.size(64, 8), settings.size(32, 8)
@@ -86,6 +98,9 @@ CASES = (
     _layer("LSTM", models.lstm, (256, 16)),
     _layer("LSTM, four weights", partial(models.lstm, fused=False), (256, 16)),
     Case("LIF by hand", _by_hand, about="the same estimator by hand in plain JAX, and D-RTRL as in the literature"),
+    Case(
+        "ALIF by hand", _coupled, about="two coupled states: the same estimator by hand, five products for BPTT's three"
+    ),
     Case("RTRL", _rtrl, about="exact RTRL beside jacfwd at every step"),
     _shape(
         "stack of LSTM",

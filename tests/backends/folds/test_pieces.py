@@ -1,4 +1,4 @@
-"""The pass over a trace in pieces, as a GPU takes it: what it gives is that of the pass at once."""
+"""The pass over a trace in pieces, as a GPU takes it, and by entries, as a CPU does: what it gives is that at once."""
 
 from typing import Any
 
@@ -9,7 +9,9 @@ import pytest
 
 import etir
 from etir.backends.folds import pieces
+from etir.backends.folds.entries import entry_by_entry
 from etir.backends.folds.one_pass import Operands, Pass, advanced
+from etir.backends.reverse import stacked_product
 from etir.rules import SnAp
 
 BATCH, INPUTS, UNITS, STEPS = 5, 3, 4, 2
@@ -84,3 +86,22 @@ def test_without_credit_nothing_is_read(monkeypatch: pytest.MonkeyPatch):
     of, placed = passed("two states", None)
     monkeypatch.setattr(pieces, "PIECE", 1)
     assert pieces.in_pieces(of, placed._replace(cotangents=None))[1] is None
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_entries_make_up_the_pass(name: str):
+    of, placed = passed(name, None)
+    found = jax.jit(lambda given: entry_by_entry(of, given))(placed)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(advanced(of, placed)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_entries_take_the_sites_own_product_where_an_entry_is_a_matrix():
+    assert {name: passed(name, None)[0].takes_own for name in CASES} == {name: name == "two states" for name in CASES}
+    of, placed = passed("two states", None)
+    sent = jnp.asarray(np.random.default_rng(1).normal(size=(STEPS, BATCH, UNITS)))
+    new, read = jax.jit(lambda given, sent: entry_by_entry(of, given, sent))(placed, sent)
+    wanted, without = advanced(of, placed)
+    np.testing.assert_allclose(read, without + stacked_product(of.sweep.site, placed.data, sent), rtol=1e-10)
+    for k, trace in wanted.items():
+        np.testing.assert_allclose(new[k], trace, rtol=1e-10)
