@@ -20,7 +20,7 @@ from .tape import put, taken
 def entry_by_entry(of: Pass, placed: Operands, sent: Any = None) -> Passed:
     """The new trace and the contraction, of a trace that has a batch axis.
 
-    `sent` are cotangents of the site's output, `[time, *output]`, of a pass that is of matrices: their product with the
+    `sent` are cotangents of the site's output, `[time, *output]`, of a pass that takes its own product: that with the
     data is added to the contraction. One product makes all that an entry takes, and the data are transposed once.
     """
     algebra, sweep, axis = of.algebra, of.sweep, of.batch
@@ -29,7 +29,7 @@ def entry_by_entry(of: Pass, placed: Operands, sent: Any = None) -> Passed:
     output = layout.output.index(axis)
     in_data = layout.data is not None and axis in layout.data
     lines: Any = None
-    if of.is_matrix and data is not None and layout.data:
+    if sent is not None and data is not None and layout.data:
         lines = jax.lax.optimization_barrier(jnp.moveaxis(data, (layout.data.index(axis) + 1, 0), (0, -1)))
 
     def entry(b: jax.Array, carry: tuple[Held, Any]) -> tuple[Held, Any]:
@@ -42,15 +42,13 @@ def entry_by_entry(of: Pass, placed: Operands, sent: Any = None) -> Passed:
             pick(data, layout.data.index(axis) + 1) if in_data and layout.data else data,
             None if chosen is None else {k: algebra.entry(sweep, x, axis, b) for k, x in chosen.items()},
         )
-        fed, made = None, list[Any]()
-        if lines is not None:
-            fed = {k: x for k, x in own.factors.items() if k in whole}
-            every = list(fed.values()) if sent is None else [*fed.values(), pick(sent, output + 1)]
-            made = _products(pick(lines, 0), every)
-            fed = dict(zip(fed, made[: len(fed)], strict=True))
-        new, more = advanced(of, own, axis, fed)
-        if sent is not None:
-            more = more + as_type_of(made[-1], weight.dtype)
+        if sent is None:
+            new, more = advanced(of, own, axis)
+        else:
+            rows = {k: x for k, x in own.factors.items() if k in whole}
+            *made, product = _products(pick(lines, 0), [*rows.values(), pick(sent, output + 1)])
+            new, more = advanced(of, own, axis, dict(zip(rows, made, strict=True)))
+            more = more + as_type_of(product, weight.dtype)
         new, read = jax.lax.optimization_barrier((new, None if more is None else read + more))
         updated = {k: jax.lax.dynamic_update_index_in_dim(whole[k], new[k], b, place) for k in whole}
         return updated, read

@@ -45,17 +45,16 @@ class Pass:
     """How many sweeps alike it is for: arrays have a leading axis then, or one after that of time."""
 
     @property
-    def is_matrix(self) -> bool:
-        """Whether an entry of the trace is a matrix product of the data, time last, and of the factors, time first."""
-        place, batch = self.sweep.placement, self.batch
-        if not batch or place.slot or place.data is None or batch not in place.data:
-            return False
-        return place.trace.replace(batch, "") == (place.data + place.output).replace(batch, "")
-
-    @property
     def takes_own(self) -> bool:
-        """Whether the site's own product, of the same data, may be done with what an entry of the trace takes."""
-        return self.is_matrix and self.members is None and len(self.sweep.placement.batch) == 1
+        """Whether one product makes what is added to an entry of the trace, and the site's own, of the same data.
+
+        An entry then is a matrix product of the data, time last, and of the factors, time first.
+        """
+        place, batch = self.sweep.placement, self.batch
+        alone = self.members is None and not place.slot and batch == place.batch
+        if not alone or not batch or batch not in (place.data or ""):
+            return False
+        return place.trace.replace(batch, "") == f"{place.data}{place.output}".replace(batch, "")
 
     @property
     def batch(self) -> str:
