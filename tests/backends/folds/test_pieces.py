@@ -88,7 +88,7 @@ def test_without_credit_nothing_is_read(monkeypatch: pytest.MonkeyPatch):
     assert pieces.in_pieces(of, placed._replace(cotangents=None))[1] is None
 
 
-@pytest.mark.parametrize("name", ["two states", "no data", "slots, and matrices that entries share"])
+@pytest.mark.parametrize("name", ["two states", "slots, and matrices that entries share"])
 def test_entries_make_up_the_pass(name: str):
     """Of each case whose trace has a batch axis."""
     of, placed = passed(name, None)
