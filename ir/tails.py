@@ -65,7 +65,7 @@ class Tail:
         of_held = {var: env[var] for var, _ in self.held}
         env = {atom: env[atom] for atom in self.also}
         for (var, value), own in zip(of_held.items(), slopes, strict=True):
-            parts = (slope * by for slope, by in zip(own, moved, strict=True))
+            parts = ((slope * by).astype(value.dtype) for slope, by in zip(own, moved, strict=True))
             env[var] = sum(parts, jnp.broadcast_to(value, self.shape))
         jx.run_equations(self.after, env, self._at_positions)
         return env[self.read]

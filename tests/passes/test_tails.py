@@ -138,6 +138,15 @@ def test_a_masked_softmax_has_no_infinite_shift():
         assert relative_error(found, by_hand(masked, params["w"], xs, at)) < 1e-12
 
 
+def test_a_norm_may_be_rounded_before_it_is_read():
+    def rounded(a: jax.Array) -> jax.Array:
+        scale = jnp.mean(a * a, keepdims=True).astype(jnp.bfloat16)
+        return (a.astype(jnp.bfloat16) / (1 + scale)).astype(a.dtype)
+
+    learner, _ = gradient(rounded, rule="d_rtrl")
+    assert any(reason.text.endswith(DROPPED) for reason in learner.certificate["w"].reasons)
+
+
 def test_a_mean_is_kept_beside_one_that_is_not():
     """Of `mean(h + x w)` the weight's part is a product of its own, and exact; that of the state is held."""
     with jax.enable_x64(True):
