@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import Field, fields
 from functools import lru_cache
 from inspect import get_annotations
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeAlias, Union, cast, get_args, get_origin, get_type_hints
 
 from .. import plan, transition
 from ..dataflow import Crossing
@@ -42,6 +42,10 @@ _NODES = (
 )  # fmt: skip
 
 
+Check: TypeAlias = Callable[[Any], bool]
+"""Whether a value is of some annotation."""
+
+
 def fields_hold_their_types(t: Transition, sheet: Sheet) -> Iterator[Diagnostic]:
     """Every field of every node holds a value of the annotated type."""
     for where, found, wanted, loc in _misfits(t, "", set()):
@@ -51,23 +55,29 @@ def fields_hold_their_types(t: Transition, sheet: Sheet) -> Iterator[Diagnostic]
 
 def _misfits(node: Any, where: str, seen: set[int]) -> Iterator[tuple[str, Any, Any, Loc | None]]:
     """Each misfit in `node` and below: its place, what is there, what was wanted, and the node's location."""
-    if id(node) in seen:
-        return
     seen.add(id(node))
-    hints = annotations_of(type(node))
-    for f in fields(node):
-        item, hint = getattr(node, f.name), hints[f.name]
-        place = f"{where}.{f.name}" if where else f.name
-        if not fits(item, hint):
+    for name, (hint, fitting) in _checks(type(node)).items():
+        item = getattr(node, name)
+        if not fitting(item):
             loc = getattr(node, "loc", None)
-            yield place, item, hint, loc if isinstance(loc, Loc) else None
-        for below, entry in [(place, item)] if not isinstance(item, tuple) else _numbered(place, item):
-            if isinstance(entry, _NODES):
-                yield from _misfits(entry, below, seen)
+            yield f"{where}{name}", item, hint, loc if isinstance(loc, Loc) else None
+        if isinstance(item, tuple):
+            for k, entry in enumerate(cast("tuple[Any, ...]", item)):
+                if _is_node(type(entry)) and id(entry) not in seen:
+                    yield from _misfits(entry, f"{where}{name}[{k}].", seen)
+        elif _is_node(type(item)) and id(item) not in seen:
+            yield from _misfits(item, f"{where}{name}.", seen)
 
 
-def _numbered(place: str, items: tuple[Any, ...]) -> list[tuple[str, Any]]:
-    return [(f"{place}[{k}]", item) for k, item in enumerate(items)]
+@lru_cache(maxsize=256)
+def _is_node(cls: type) -> bool:
+    return issubclass(cls, _NODES)
+
+
+@lru_cache(maxsize=256)
+def _checks(cls: type) -> dict[str, tuple[Any, Check]]:
+    """Of each field of a dataclass the annotation, and whether a value is of it."""
+    return {name: (hint, check_of(hint)) for name, hint in annotations_of(cls).items()}
 
 
 @lru_cache(maxsize=256)
@@ -93,25 +103,34 @@ def _annotation(cls: type, field: Field[Any]) -> Any:
 
 def fits(item: Any, hint: Any) -> bool:
     """Whether a value is of an annotated type; tuples are opened, and a whole number will do for a `float`."""
+    return check_of(hint)(item)
+
+
+def check_of(hint: Any) -> Check:
+    """`fits`, of one annotation."""
     origin, arguments = get_origin(hint), get_args(hint)
-    if hint is Any:
-        return True
     if origin in (types.UnionType, Union):
-        return any(fits(item, option) for option in arguments)
+        options = tuple(map(check_of, arguments))
+        return lambda item: any(option(item) for option in options)
     if origin is tuple:
-        return isinstance(item, tuple) and _fit_tuple(item, arguments)
+        return _check_of_tuple(arguments)
     kind = origin or hint
-    if not isinstance(kind, type):
-        return True
-    if isinstance(item, bool) and kind in (int, float):
-        return False
-    return isinstance(item, (int, float) if kind is float else kind)
+    if hint is Any or not isinstance(kind, type):
+        return lambda item: True
+    if kind in (int, float):
+        kinds = (int, float) if kind is float else kind
+        return lambda item: isinstance(item, kinds) and not isinstance(item, bool)
+    return lambda item: isinstance(item, kind)
 
 
-def _fit_tuple(item: tuple[Any, ...], arguments: tuple[Any, ...]) -> bool:
+def _check_of_tuple(arguments: tuple[Any, ...]) -> Check:
     if len(arguments) == 2 and arguments[1] is Ellipsis:
-        return all(fits(entry, arguments[0]) for entry in item)
-    return len(item) == len(arguments) and all(map(fits, item, arguments))
+        of_entry = check_of(arguments[0])
+        return lambda item: isinstance(item, tuple) and all(map(of_entry, item))
+    each = tuple(map(check_of, arguments))
+    return lambda item: (
+        isinstance(item, tuple) and len(item) == len(each) and all(c(x) for c, x in zip(each, item, strict=True))
+    )
 
 
 def _describe(item: Any) -> str:
