@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ..ir import jaxpr as jx
 from ..ir.diagnostics import error
@@ -16,6 +17,7 @@ from ..ir.transition import Transition
 from ..ir.types import TensorType
 from .backend import Backend
 from .calls import Arrays, Calls
+from .filling import Filled, filled_with
 from .folds.lag import Lag, Traces
 from .folds.longest import Longest, longest_fold
 from .folds.one_scan import OneScan
@@ -25,6 +27,9 @@ from .program import Program
 from .reverse import ByDefinition, BySites, Reverse, Run
 from .sequence import SequenceGradient
 from .window import Forward, Given, Windows
+
+SMALL = 1 << 22
+"""Bytes of traces that are sent from the host rather than made by a program of their own."""
 
 
 class Engine:
@@ -77,14 +82,33 @@ class Engine:
         return [TensorType(held, t.before.type.shape).bytes if carried else 0 for t, carried, held in pairs]
 
     @cached_property
+    def _beginning(self) -> tuple[Any, Any]:
+        """`start` from some key, as a closed jaxpr, and the tree of its results' kinds."""
+        return jx.trace(lambda: self.start(jax.random.key(0)))
+
+    @property
     def kinds(self) -> Any:
         """The shapes and element types of the traces at the beginning of a sequence, as a carry holds them."""
-        return jax.eval_shape(lambda: self.start(jax.random.key(0)))
+        return self._beginning[1]
 
     @cached_property
-    def started(self) -> Callable[..., Traces]:
-        """`start`, all traces compiled as one program, once."""
+    def _compiled_start(self) -> Callable[..., Traces]:
         return jax.jit(self.start)
+
+    @cached_property
+    def _filled(self) -> Filled | None:
+        """What the traces are full of at the beginning, where each is one number throughout, and all are small."""
+        found = None if self.needs_key else filled_with(self._beginning[0])
+        return (
+            found if found is not None and sum(kind.size * kind.dtype.itemsize for kind, _ in found) <= SMALL else None
+        )
+
+    def started(self, key: jax.Array | None) -> Traces:
+        """`start`: of small traces arrays from the host, of others one program, compiled once."""
+        if self._filled is None or jx.current_trace() != jx.eager_trace():
+            return self._compiled_start(key)
+        arrays = [np.full(kind.shape, fill, kind.dtype) for kind, fill in self._filled]
+        return jax.tree.unflatten(jax.tree.structure(self.kinds), jax.device_put(arrays, may_alias=False))
 
     def start(self, key: jax.Array | None = None) -> Traces:
         """The traces at the beginning of a sequence, from a key where some trace is drawn.

@@ -12,9 +12,7 @@ about n times, not 2^n.
 
 from __future__ import annotations
 
-import functools
 import itertools
-import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -24,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import jax
 from jax.core import Tracer
 
-from ..ir.jaxpr import current_trace
+from ..ir.jaxpr import current_trace, eager_trace
 from ..ir.loc import Loc, calling_line
 from . import errors
 from .cell import Cell, Writes
@@ -215,7 +213,7 @@ def write(state: State, cell: Cell) -> None:
     if frame is not None and frame.trace == now:
         frame.write(state, cell)
         return
-    if now != _eager_trace() and not (state.home == now and _is_local(state, frame)):
+    if now != eager_trace() and not (state.home == now and _is_local(state, frame)):
         raise errors.foreign_transform(state)
     state.base, state.home = cell, now
 
@@ -281,7 +279,7 @@ def _changed(before: Any, after: Any) -> bool:
 
 def holds_dead_tracer(value: Any) -> bool:
     """Whether `value` holds a value of a transform, and none is active."""
-    return _has_tracer(value) and current_trace() == _eager_trace()
+    return _has_tracer(value) and current_trace() == eager_trace()
 
 
 def _is_local(state: State, frame: Frame | None) -> bool:
@@ -293,13 +291,3 @@ def _is_local(state: State, frame: Frame | None) -> bool:
 
 def _has_tracer(tree: Any) -> bool:
     return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(tree))
-
-
-@functools.cache
-def _eager_trace() -> object:
-    """The trace of plain, untraced code; asked for in a new thread, where no transform can be active."""
-    found: list[object] = []
-    thread = threading.Thread(target=lambda: found.append(current_trace()))
-    thread.start()
-    thread.join()
-    return found[0]

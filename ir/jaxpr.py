@@ -11,6 +11,7 @@ import contextlib
 import functools
 import os
 import sysconfig
+import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -328,6 +329,16 @@ def reads_arguments(jaxpr: Any) -> bool:
 def current_trace() -> object:
     """The trace that JAX records into now: two results are equal where they are the same trace, or both are eager."""
     return core.get_opaque_trace_state()
+
+
+@functools.cache
+def eager_trace() -> object:
+    """The trace of plain, untraced code; asked for in a new thread, where no transform can be active."""
+    found: list[object] = []
+    thread = threading.Thread(target=lambda: found.append(current_trace()))
+    thread.start()
+    thread.join()
+    return found[0]
 
 
 class Producers:

@@ -20,6 +20,7 @@ from .diagnostics import error
 from .expression import LABELS, Expression
 from .loc import calling_line
 from .mesh_types import said_of, says_more, struct_of
+from .product import product_of
 
 etp = core.Primitive("etp")
 
@@ -145,6 +146,8 @@ def evaluate_expression(
         return jnp.asarray(operands[0])
     if _is_elementwise(expression) and len(operands) == 2:
         return jnp.multiply(*operands)
+    if len(operands) == 2:
+        return product_of(str(expression), *operands, precision=precision, preferred=preferred)
     return jnp.einsum(str(expression), *operands, precision=precision, preferred_element_type=preferred)
 
 
@@ -194,12 +197,36 @@ def _transpose(cotangent: Any, *operands: Any, **params: Any) -> list[Any]:
     if isinstance(cotangent, ad.Zero):
         return [ad.Zero(x.aval) if on else None for x, on in zip(operands, linear, strict=True)]
     index = linear.index(True)
+    direct = _transposed(cotangent, index, operands, **params)
+    if direct is not None:
+        return [direct if on else None for on in linear]
 
     def partial(x: Any) -> jax.Array:
         return _implementation(*(x if i == index else v for i, v in enumerate(operands)), **params)
 
     (result,) = jax.linear_transpose(partial, struct_of(operands[index].aval))(cotangent)
     return [result if on else None for on in linear]
+
+
+def _transposed(
+    cotangent: Any, index: int, operands: Any, name: str, expression: Expression, precision: Any, preferred: Any
+) -> Any:
+    """The transpose by one of two operands as a product of its own; None where JAX had better take it."""
+    del name
+    kind, terms = operands[index].aval, expression.operands
+    if len(operands) != 2 or _is_elementwise(expression) or precision is not None or says_more(kind):
+        return None
+    other, kinds = (
+        operands[1 - index],
+        {kind.dtype, cotangent.dtype, operands[1 - index].dtype, preferred or kind.dtype},
+    )
+    if (
+        len(kinds) > 1
+        or says_more(jax.typeof(other))
+        or not set(terms[index]) <= {*expression.output, *terms[1 - index]}
+    ):
+        return None
+    return product_of(f"{expression.output},{terms[1 - index]}->{terms[index]}", cotangent, other)
 
 
 def _batch(operands: Any, axes: Any, *, expression: Expression, **params: Any) -> tuple[Any, int]:

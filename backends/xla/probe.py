@@ -17,7 +17,6 @@ import numpy as np
 from ...coupling import Coupling
 from ...ir import jaxpr as jx
 from ...ir.plan import Jacobian, Placement, Plan, Scene, Sensitivity
-from ...ir.plan.jacobian import hidden_operands
 from ...ir.plan.links import pick, positions_of
 from ...ir.transition import Group, State, Transition
 
@@ -81,9 +80,9 @@ class GroupProbe:
     ) -> None:
         """Prepare for `group`, the sensitivities that are wanted, and the Jacobians by states of other groups."""
         region, sites = transition.region(group.region), transition.sites
-        self.transition, self.group, self.wanted = transition, group, tuple(wanted)
+        self.group, self.wanted = group, tuple(wanted)
         self.sites = list(dict.fromkeys(op.association.site for op in wanted))
-        self.variables = jx.argument_vars(region.body)
+        self.variables = variables = jx.argument_vars(region.body)
         self.consts = dict(zip(jx.all_invars(region.body), jx.consts_of(region.body), strict=False))
         inputs = region.inputs
         place = {value: k for k, value in enumerate(inputs)}
@@ -94,19 +93,28 @@ class GroupProbe:
         results = jx.outvars(region.body)
         self.results = [results[transition.hidden.index(state)] for state in group.states]
         self.equations = [producers.reaching([atom]) for atom in self.results]
+        read = {atom for eqns in self.equations for eqn in eqns for atom in eqn.invars if not jx.is_literal(atom)}
+        read |= {atom for atom in self.results if not jx.is_literal(atom)}
+        chosen = {*self.state_places, *self.shift_places}
+        self.operands = {
+            place: value
+            for place, value in enumerate(inputs[:first_shift])
+            if place in chosen or variables[place] in read
+        }
+        """What it is linearised at, by place."""
+        self.shifts = [k for k in range(first_shift, len(inputs)) if k in chosen or variables[k] in read]
 
     def __call__(self, scene: Scene) -> dict[int, _Linearised]:
         """The pull-backs of ones through each new state."""
-        t = self.transition
-        shifts = [jnp.zeros(site.output.type.shape, site.output.type.dtype) for site in t.sites]
-        arguments = [*map(jax.lax.stop_gradient, scene.read(hidden_operands(t, self.group.region))), *shifts]
+        arguments = {place: jax.lax.stop_gradient(scene[value]) for place, value in self.operands.items()}
+        arguments |= {k: jnp.zeros(jx.shape_of(self.variables[k]), jx.dtype_of(self.variables[k])) for k in self.shifts}
         return {of: self._pull_back(of, state, arguments) for of, state in enumerate(self.group.states)}
 
-    def _pull_back(self, of: int, state: State, arguments: list[Any]) -> _Linearised:
+    def _pull_back(self, of: int, state: State, arguments: dict[int, Any]) -> _Linearised:
         places = [*self.state_places, *self.shift_places]
 
         def run(*chosen: jax.Array) -> jax.Array:
-            env: dict[Any, Any] = {**self.consts, **dict(zip(self.variables, arguments, strict=True))}
+            env: dict[Any, Any] = {**self.consts, **{self.variables[place]: x for place, x in arguments.items()}}
             env.update({self.variables[place]: x for place, x in zip(places, chosen, strict=True)})
             jx.run_equations(self.equations[of], env, located=False)
             return jnp.asarray(jx.read(env, self.results[of]), state.after.type.dtype)

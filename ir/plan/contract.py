@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 
 from ...coupling import Coupling
+from ..product import product_of
 from ..types import TensorType
 from ..values import Value
 from .cost import Cost
@@ -62,10 +63,8 @@ def contraction(place: Placement, trace: list[Any], gathered: list[Any], without
     """`<c, E>` of cotangents `[slots?, *output]` that lack the axis `without`, as the weight's type."""
     output, labels = place.output.replace(without, ""), place.trace.replace(without, "")
     kept = "".join(label for label in output if label not in place.summed)
-    terms = [
-        jnp.einsum(f"{kept},{labels}->{place.weight}", align(c, output, kept), e)
-        for c, e in zip(gathered, trace, strict=True)
-    ]
+    spec = f"{kept},{labels}->{place.weight}"
+    terms = [product_of(spec, align(c, output, kept), e) for c, e in zip(gathered, trace, strict=True)]
     return as_type_of(sum(terms[1:], terms[0]), place.association.site.weight.value.type.dtype)
 
 
@@ -151,4 +150,5 @@ def product(site: Site, data: Any, cotangent: Any, lead: str = "", without: str 
     if data is not None:
         spec, operands = f"{lead}{site.data_labels},{spec}", [data, cotangent]
     kept = "".join(label for label in spec if label not in without)
-    return as_type_of(jnp.einsum(kept, *operands), site.weight.value.type.dtype)
+    found = product_of(kept, *operands) if len(operands) == 2 else jnp.einsum(kept, *operands)
+    return as_type_of(found, site.weight.value.type.dtype)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...coupling import Coupling, Targets
+from ..product import product_of
 from .links import collapsed, pick, places_in, positions_of
 
 if TYPE_CHECKING:
@@ -195,7 +196,7 @@ class Placement:
             if time
             else ""
         )
-        return jnp.einsum(f"{step}{output},{step}{labels}->{trace}", factor, data)
+        return product_of(f"{step}{output},{step}{labels}->{trace}", factor, data)
 
 
 def placement_faults(association: Association, reach: Coupling | None = None) -> Iterator[str]:
