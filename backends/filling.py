@@ -20,5 +20,5 @@ def filled_with(body: Any) -> Filled | None:
         eqn = producers.producer(atom)
         if eqn is None or eqn.primitive.name != "broadcast_in_dim" or not jx.is_literal(eqn.invars[0]):
             return None
-        found.append((jx.struct_of(atom), eqn.invars[0].val))
+        found.append((jx.struct_of(atom), jx.read({}, eqn.invars[0])))
     return found
