@@ -64,8 +64,9 @@ def contraction(place: Placement, trace: list[Any], gathered: list[Any], without
     output, labels = place.output.replace(without, ""), place.trace.replace(without, "")
     kept = "".join(label for label in output if label not in place.summed)
     spec = f"{kept},{labels}->{place.weight}"
-    terms: list[Any] = [product_of(spec, align(c, output, kept), e) for c, e in zip(gathered, trace, strict=True)]
-    return as_type_of(sum(terms[1:], terms[0]), place.association.site.weight.value.type.dtype)
+    terms = [product_of(spec, align(c, output, kept), e) for c, e in zip(gathered, trace, strict=True)]
+    total: Any = sum(terms[1:], terms[0])
+    return as_type_of(total, place.association.site.weight.value.type.dtype)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
