@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 
+from ...coupling.primitives.picked import picked_data
 from ...ir import jaxpr as jx
 from ...ir.dataflow import Dataflow
 from ...ir.draft import Draft, Hook
@@ -169,12 +170,16 @@ class Slicer:
         return chosen[::-1], needs
 
     def _records(self) -> list[Any]:
-        """Variables that the forward region hands out: sites' data, unfolded and not, and the hidden regions' needs."""
+        """Variables that the forward region hands out: sites' data, what they are made of, the hidden regions' needs.
+
+        Data are made of what they were unfolded from, or picked of.
+        """
         data = [self.equations[s.equation].invars[0] for s in self.transition.sites if s.data is not None]
         needed = [var for _, needs in self.slices.values() for var in needs]
         producers = jx.Producers(self.body)
         found = [source_of(self.equations[s.equation], producers) for s in self.transition.sites]
         sources = [source.data for source in found if source is not None and not jx.is_literal(source.data)]
+        sources += [picked.array for picked in picked_data(self.body, data).values()]
         wanted = [var for var in dict.fromkeys([*data, *sources, *needed]) if var not in self.given]
         for var in wanted:
             self.value_of.setdefault(var, Value(type=jx.type_of(var), hint="r"))
