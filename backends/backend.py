@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..ir.diagnostics import error
 from ..ir.plan import Operation, Plan, Scene
-from ..ir.transition import Transition
+from ..ir.transition import Site, Transition
 from ..ir.values import Value
 
 if TYPE_CHECKING:
+    from ..coupling.primitives.picked import Picked
     from .folds.pattern import Sweep, Unit
 
 Override = Callable[[Any, Scene], tuple[Any, ...]]
@@ -62,7 +63,8 @@ class Choice:
     emitted: str = ""
     """What the kernel does, for people."""
     run: Callable[..., Any] | None = None
-    """A function like `folds.trace_pass.xla_pass`, or `Stretch -> Carried` (`folds.history`); None for XLA code."""
+    """A function like `folds.trace_pass.xla_pass`, `Stretch -> Carried` (`folds.history`), or like
+    `PickedSource.by_steps`; None for XLA code."""
     remakes: bool = False
     """Of a history, whether it has what Jacobians and sensitivities follow from, and these are made again from it."""
 
@@ -95,6 +97,8 @@ class Backend:
     """Whether reverse mode takes one product for each weight operation over stacked steps, instead of one a step."""
     folds: ClassVar[bool] = False
     """Whether positional traces are advanced and contracted in one pass for many steps."""
+    reads_picked: ClassVar[bool] = False
+    """Whether data that a fixed index picks of a smaller array are read there, where a kernel takes the product."""
 
     def overrides(self, transition: Transition) -> Mapping[type[Operation], Override]:
         """Functions that run operations of these classes in the place of their definitions."""
@@ -110,6 +114,11 @@ class Backend:
         """What runs the sweep over a stored history of one unit; None for XLA code, with nothing to say of it."""
         del unit
         return None
+
+    def choose_product(self, site: Site, picked: Picked) -> Choice:
+        """What runs the product of a site whose data are picked, where the backend reads these where they lie."""
+        del site, picked
+        return Choice(kernel="xla", reason=f"backend '{self.name}' has no kernel for it")
 
     def kernels(self, transition: Transition) -> Sequence[Kernel]:
         """Kernels for patterns, tried in order."""

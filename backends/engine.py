@@ -13,7 +13,7 @@ import numpy as np
 from ..ir import jaxpr as jx
 from ..ir.diagnostics import error
 from ..ir.plan import Trace
-from ..ir.transition import Transition
+from ..ir.transition import Site, Transition
 from ..ir.types import TensorType
 from .backend import Backend
 from .calls import Arrays, Calls
@@ -23,6 +23,7 @@ from .folds.longest import Longest, longest_fold
 from .folds.one_scan import OneScan
 from .folds.schedule import Portion, near_divisor
 from .guards import refuse_second_derivatives, sealed
+from .picked import AnySource
 from .program import Program
 from .reverse import ByDefinition, BySites, Reverse, Run
 from .sequence import SequenceGradient
@@ -43,6 +44,7 @@ class Engine:
         self.transition, self.backend = transition, backend
         self.calls = Calls(transition)
         self.program = Program(transition, self.calls.plan, backend)
+        self.sources: Mapping[Site, AnySource] = {**self.calls.sources, **self.program.sources}
         self.windows = Windows(self.calls, self.program, self._reverse())
         hidden = [state.before.type for state in transition.hidden]
         self.held = [trace.held_as(trace_dtype).dtype for trace in self.calls.plan.traces]
@@ -52,7 +54,7 @@ class Engine:
         vjp = self.program.vjp
         if not self.backend.by_sites or self.program.reverse_results_read:
             return ByDefinition(self.calls, vjp)
-        return BySites(self.calls, vjp, self.program.pullback.takers)
+        return BySites(self.calls, vjp, self.program.pullback.takers, self.sources)
 
     @property
     def name(self) -> str:

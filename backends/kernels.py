@@ -31,6 +31,11 @@ def kernels(transition: Transition, backend: str | Backend = "auto") -> str:
             rows.append((f"history of {labels}", unit.choice.kernel, unit.choice.reason))
             if unit.choice.emitted:
                 rows.append(("", "", unit.choice.emitted))
+    for site, source in program.picked.items():
+        labels = ", ".join(site.weight.paths)
+        rows.append((f"product of {labels}", source.choice.kernel, source.choice.reason))
+        if source.choice.emitted:
+            rows.append(("", "", source.choice.emitted))
     for trace in plan.traces:
         if not program.sweeps.carries(trace) and trace not in program.exits.traces:
             rows.append((trace.label, "xla", "the plan's operations advance it, one by one"))

@@ -16,6 +16,7 @@ from ..ir.values import Value
 from .backend import Backend, Fused, Override, Table, Uses
 from .folds.exits import FROM, Exits
 from .folds.pattern import Sweeps
+from .picked import picked_sources
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +49,10 @@ class Program:
         self.hidden_bars = self.vjp.results[: len(transition.hidden)]
         self.constants = {p.value for p in transition.params} | {w.value for w in transition.weights}
         self.signals = [signal.value for signal in plan.signals]
+        self.picked = picked_sources(transition, backend)
+        """What the data of sites are picked of, where the backend reads that."""
+        self.sources = {site: found for site, found in self.picked.items() if found.choice.run is not None}
+        """Of these what is read in the data's place, by sites' products and by sweeps."""
         self.sweeps = self._sweeps(backend)
         taken = self.sweeps.operations
         step = self._actions([op for op in plan.step if op not in taken])
@@ -79,7 +84,7 @@ class Program:
         """What whole folds run at once: nothing where the backend overrides an operation that a sweep stands for."""
         found = Sweeps.none()
         if backend.folds:
-            found = Sweeps.of(self.transition, self.plan, self.uses, backend, self.overrides)
+            found = Sweeps.of(self.transition, self.plan, self.uses, backend, self.overrides, self.sources)
         return found if self.overrides.keys().isdisjoint(map(type, found.operations)) else Sweeps.none()
 
     def _exits(self, backend: Backend) -> Exits:

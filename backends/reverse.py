@@ -17,6 +17,7 @@ from ..ir.plan.reverse import pull_back
 from ..ir.transition import Site, Transition, Weight
 from ..ir.values import Value
 from .calls import Arrays, Calls
+from .picked import AnySource
 from .sums import receivers
 
 Totals = list[Any]
@@ -141,9 +142,10 @@ class BySites(Reverse):
     added up share one shift.
     """
 
-    def __init__(self, calls: Calls, vjp: Vjp, takers: Sequence[Any]) -> None:
-        """Find the sites to shift."""
+    def __init__(self, calls: Calls, vjp: Vjp, takers: Sequence[Any], sources: Mapping[Site, AnySource]) -> None:
+        """Find the sites to shift. Where a site has a source, its product takes the data of that."""
         super().__init__(calls, vjp)
+        self.sources = sources
         sites = self.transition.sites
         self.product_sites = [k for k, s in enumerate(sites) if calls.is_credited(s.weight) and s not in vjp.detached]
         self.shifted, self.shift_of = self._shifts()
@@ -154,8 +156,8 @@ class BySites(Reverse):
         self.needs = tuple(dict.fromkeys(v for v in data if v is not None))
 
     def _data_of(self, site: Site) -> Value | None:
-        """What a site's product takes: its data, those that were unfolded for it before they were."""
-        source = self.calls.sources.get(site)
+        """What a site's product takes: its data, or what they were unfolded from."""
+        source = self.sources.get(site)
         return site.data if source is None else source.data
 
     def _shifts(self) -> tuple[list[int], dict[int, int]]:
@@ -223,7 +225,7 @@ class BySites(Reverse):
             for _, y in [pair for pair in own if pair[0] is data]:
                 cotangent = cotangent + y
             more = [pair for pair in own if pair[0] is not data]
-            source = self.calls.sources.get(site)
+            source = self.sources.get(site)
             if source is not None:
                 totals = plus(totals, self.calls.site_weights[k], source.cotangent(data, cotangent))
                 for x, y in more:

@@ -27,7 +27,7 @@ from .folds.one_scan import OneScan
 from .folds.rows import Back
 from .folds.schedule import Portion, Stretch, Way, schedule
 from .program import Action
-from .reverse import Run, stacked_product
+from .reverse import Run
 from .shared import Shared
 from .window import Given, Windows
 
@@ -72,7 +72,7 @@ class SequenceGradient:
         self.weight_of = dict(zip(self.pullback.on_weights, self.pullback.weights, strict=True))
         products = [action for action in self.program.at_window if self._is_deferred(action)]
         found: list[Any] = [action.operation for action in products]
-        self.filters = filters(self.program, found, engine.calls.sources) if engine.backend.folds else ()
+        self.filters = filters(self.program, found, engine.sources) if engine.backend.folds else ()
         self.filter_of = {product: f for f in self.filters for product in f.products}
         self.products = [
             a for a, op in zip(products, found, strict=True) if type(op) is Product or op in self.filter_of
@@ -276,9 +276,10 @@ class SequenceGradient:
         """The sums with what traces were read for, and the rows that are left to their sites' products."""
         sums = self._contributed(sums, reads)
         apart = [row for row in rows if not self.reverse.takes_rows(row[0])]
-        values = {sweep.site: sweep.contract.results[0] for sweep in self.program.sweeps.sweeps}
+        sweeps = {sweep.site: sweep for sweep in self.program.sweeps.sweeps}
         for site, data, credit in apart:
-            sums = self._contributed(sums, {values[site]: stacked_product(site, data, credit)})
+            sweep = sweeps[site]
+            sums = self._contributed(sums, {sweep.contract.results[0]: sweep.product(data, credit)})
         return sums, [row for row in rows if self.reverse.takes_rows(row[0])]
 
 

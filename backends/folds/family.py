@@ -187,7 +187,7 @@ class _Likeness:
             (place.output, place.trace, place.data, list(place.sizes.items())),
             (association.couplings, association.union),
             data if data is None else data.type,
-            sweep.data is sweep.site.data,
+            sweep.picked or sweep.data is sweep.site.data,
             (sweep.site.weight.value.type, sweep.site.output.type),
         )
 

@@ -17,9 +17,9 @@ import numpy as np
 from jax.lax import Precision
 
 from ...ir.plan import Advance, Latest, LatestProduct, Operation, Plain, Product, Scalar, Trace
-from ...ir.sources import Source
 from ...ir.transition import Site
 from ...ir.values import Value
+from ..picked import AnySource, PickedSource
 from ..program import Action, Program
 
 
@@ -74,7 +74,7 @@ class Sum(Filter):
     """A trace that is the filtered data."""
 
     data: Value
-    source: Source | None = None
+    source: AnySource | None = None
     """Where the data were unfolded for a weight operation, what they were unfolded from: that is stacked."""
 
     @property
@@ -122,14 +122,14 @@ def _summed(weights: Any, rows: Any) -> Any:
     return jnp.tensordot(weights, rows, 1, precision=Precision.HIGHEST)
 
 
-def filters(program: Program, products: Sequence[Product], sources: Mapping[Site, Source]) -> tuple[Filter, ...]:
+def filters(program: Program, products: Sequence[Product], sources: Mapping[Site, AnySource]) -> tuple[Filter, ...]:
     """The traces of a plan that are filtered data, and that nothing reads but some of these deferred `products`."""
     found = [_match(program, sources, action, products) for action in program.early]
     return tuple(f for f in found if f is not None)
 
 
 def _match(
-    program: Program, sources: Mapping[Site, Source], action: Action, products: Sequence[Product]
+    program: Program, sources: Mapping[Site, AnySource], action: Action, products: Sequence[Product]
 ) -> Filter | None:
     """The filter that an action advances; None where it is none."""
     op = action.operation
@@ -152,7 +152,7 @@ def _match(
 
 
 def _look_ups(
-    program: Program, sources: Mapping[Site, Source], op: Latest, products: Sequence[Product]
+    program: Program, sources: Mapping[Site, AnySource], op: Latest, products: Sequence[Product]
 ) -> Filter | None:
     """The filter of a trace of places, of sites that look up the very index; None where readers are others."""
     trace, readers = _read(program, op, op.trace, products, LatestProduct)
@@ -163,8 +163,8 @@ def _look_ups(
     return LookUps(trace=trace, factor=found[0].factor, latest=op, products=readers)
 
 
-def _same_rows(source: Source, op: Latest) -> bool:
-    rows = source.operation.rows(source.weight)
+def _same_rows(source: AnySource, op: Latest) -> bool:
+    rows = None if isinstance(source, PickedSource) else source.operation.rows(source.weight)
     return rows is not None and (rows.places, rows.fills) == (op.rows, op.fills)
 
 

@@ -195,6 +195,7 @@ def _element_wise(
     data: Any,
 ) -> Held:
     """`D E + s (x) x` of some states."""
+    data = None if data is None else sweep.unfolded(data)
     pairs = {p: algebra.placed(sweep, x) for p, x in here.items() if p[0] in states and p[1] in held}
     moved, _ = algebra.passed(sweep, held, pairs, None, "")
     new: Held = {}

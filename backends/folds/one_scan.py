@@ -337,7 +337,7 @@ class OneScan:
     def _own_sites(self, family: Family, place: int) -> list[int]:
         """The sites of one sweep of each unit, where what later windows send joins their cotangents; else none."""
         sweeps = [unit.sweeps[place] for unit in family.units]
-        own = all(s.data is s.site.data and self.reverse.takes_rows(s.site) for s in sweeps)
+        own = all(s.of_site and self.reverse.takes_rows(s.site) for s in sweeps)
         return [self.transition.sites.index(s.site) for s in sweeps] if own else []
 
     def _together(self) -> list[tuple[Family, int]]:

@@ -31,6 +31,8 @@ from ...ir.plan import (
 from ...ir.transition import Group, Site, Transition
 from ...ir.values import Value
 from ..backend import Backend, Choice, Override, Uses
+from ..picked import PickedSource
+from ..reverse import stacked_product
 from .algebra import Algebra, Cotangents, Jacobians, OnPositions, OnSlots, Pair
 from .derivatives import Derivatives
 
@@ -55,11 +57,26 @@ class Sweep:
     """Where the trace is followed from position to position, the couplings of the Jacobians."""
     choice: Choice | None = None
     """What the backend runs the pass over it by; None for XLA code."""
+    picked: PickedSource | None = None
+    """Where `data` are not the site's data but what these are picked of, how."""
 
     @property
     def site(self) -> Site:
         """The site whose weight the trace is of."""
         return self.placement.association.site
+
+    @property
+    def of_site(self) -> bool:
+        """Whether the data are the site's own, or what these are picked of."""
+        return self.picked is not None or self.data is self.site.data
+
+    def unfolded(self, data: Any) -> Any:
+        """The data as the trace takes them, from those of a step, or of many."""
+        return data if self.picked is None else self.picked.unfolded(data)
+
+    def product(self, data: Any, credit: Any) -> Any:
+        """The weight's cotangent from the data and cotangents of the site's output, both `[time, ...]`."""
+        return stacked_product(self.site, data, credit) if self.picked is None else self.picked.cotangent(data, credit)
 
     @property
     def of_a_step(self) -> int:
@@ -73,8 +90,11 @@ class Sweep:
 
     @property
     def is_sparse(self) -> bool:
-        """Whether a step's sensitivities or data are as large as an array of the trace, and larger than a state."""
-        return self.of_a_step >= self.placement.size and self.is_wide
+        """Whether a step's sensitivities or data are as large as an array of the trace, and larger than a state.
+
+        Or where data are read where they are picked of: then a trace is as large as a few steps' states.
+        """
+        return self.picked is not None or (self.of_a_step >= self.placement.size and self.is_wide)
 
     @property
     def trace_of(self) -> dict[int, Trace]:
@@ -176,11 +196,15 @@ class Sweeps:
         uses: Uses,
         backend: Backend,
         overrides: Mapping[type[Operation], Override],
+        picked: Mapping[Site, PickedSource],
     ) -> Sweeps:
-        """The sweeps of a plan, gathered into units; `backend`, whose are the overrides, says what each is run by."""
+        """The sweeps of a plan, gathered into units; `backend`, whose are the overrides, says what each is run by.
+
+        `picked` are the sources of sites whose data are read where they are picked of.
+        """
         matcher = Matcher(transition, plan, uses)
         matched = [sweep for op in plan.step if (sweep := matcher.match(op)) is not None]
-        found = [replace(sweep, choice=backend.choose(sweep)) for sweep in matched]
+        found = [chosen_for(sweep, backend, picked) for sweep in matched]
         units = tuple(chosen(unit, transition, uses, backend, overrides) for unit in _units(found))
         if any(unit.derived for unit in units):
             units = tuple(replace(unit, choice=_left_behind(unit.choice)) for unit in units)
@@ -205,6 +229,14 @@ class Sweeps:
     def sweeps(self) -> list[Sweep]:
         """Every sweep, unit by unit."""
         return [sweep for unit in self.units for sweep in unit.sweeps]
+
+
+def chosen_for(sweep: Sweep, backend: Backend, picked: Mapping[Site, PickedSource]) -> Sweep:
+    """A sweep with what the backend runs its pass by, which may be one that reads data where they are picked of."""
+    source = picked.get(sweep.site) if sweep.data is sweep.site.data else None
+    reading = sweep if source is None else replace(sweep, data=source.data, picked=source)
+    choice = backend.choose(reading)
+    return replace(sweep if choice.run is None else reading, choice=choice)
 
 
 def chosen(

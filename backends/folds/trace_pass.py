@@ -28,6 +28,7 @@ def trace_pass(of: Pass, given: Operands, sent: Any = None) -> Passed:
 
 def xla_pass(of: Pass, given: Operands, sent: Any = None) -> Passed:
     """`trace_pass` as XLA code, for every sweep; how a large trace is walked over is chosen by platform at lowering."""
+    given = given if given.data is None else given._replace(data=of.sweep.unfolded(given.data))
     placed = of.placed(given)
     if of.members is not None:
         return jax.lax.platform_dependent(placed, cpu=partial(member_by_member, of), default=partial(in_pieces, of))

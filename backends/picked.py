@@ -1,0 +1,80 @@
+"""Sites whose data a fixed index picks of a smaller array, where a backend reads that array in their place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jax.lax import Precision
+
+from ..coupling.primitives.picked import Picked, picked_data
+from ..ir import jaxpr as jx
+from ..ir.plan import Vjp
+from ..ir.plan.contract import product
+from ..ir.sources import Source
+from ..ir.transition import Site, Transition
+from ..ir.values import Value
+from .backend import Backend, Choice
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PickedSource:
+    """What one site's data are picked of, and what its product is run by; a `Source` like that of an unfolding."""
+
+    site: Site
+    data: Value
+    """The array that they are picked of."""
+    picked: Picked
+    choice: Choice
+
+    def unfolded(self, array: Any) -> Any:
+        """The site's data, `[*data]` or `[time, *data]`, of the array or of many steps' of it."""
+        one = array.ndim == len(self.data.type.shape)
+        return self.picked.of(array) if one else jax.vmap(self.picked.of)(array)
+
+    def cotangent(self, data: Any, cotangents: Any) -> Any:
+        """The weight's, from the array and cotangents of the site's output, both `[time, ...]`."""
+        assert self.choice.run is not None, "where XLA code runs, the site's own data are read"
+        return self.choice.run(self, data, cotangents)
+
+    def by_steps(self, data: Any, cotangents: Any) -> Any:
+        """The same as XLA code: what is picked at one step is gone before the next."""
+        kind = self.site.weight.value.type
+
+        def add(total: Any, at: Any) -> tuple[Any, None]:
+            x, y = at
+            return total + product(self.site, self.unfolded(x), y), None
+
+        return jax.lax.scan(add, jnp.zeros(kind.shape, kind.dtype), (data, cotangents))[0]
+
+    def summed(self, factors: Any, data: Any) -> Any:
+        """The site's data of many steps, each times a factor, added up; `data` is the array's, `[time, ...]`."""
+        return self.unfolded(jnp.tensordot(factors, data, 1, precision=Precision.HIGHEST))
+
+
+AnySource: TypeAlias = Source | PickedSource
+"""What a site's data are made of, where products and filters take that."""
+
+
+def picked_sources(transition: Transition, backend: Backend) -> dict[Site, PickedSource]:
+    """Of each site whose data are picked, by a backend that reads what they are picked of, the source."""
+    reverse = None if transition.plan is None else transition.plan.only(Vjp)
+    region = None if reverse is None else transition.region(reverse.region)
+    if region is None or region.body is None or not backend.reads_picked:
+        return {}
+    pairs = [*zip(jx.outvars(region.body), region.outputs, strict=True)]
+    pairs += zip(jx.argument_vars(region.body), region.inputs, strict=False)
+    weights = {weight.value for weight in transition.weights}
+    value_of = {var: value for var, value in pairs if not jx.is_literal(var) and value not in weights}
+    var_of = {value: var for var, value in value_of.items()}
+    sites = {site: var_of[site.data] for site in transition.sites if site.data in var_of}
+    found = picked_data(region.body, list(sites.values()))
+    sources: dict[Site, PickedSource] = {}
+    for site, var in sites.items():
+        if var in found and found[var].array in value_of:
+            array, picked = value_of[found[var].array], found[var]
+            choice = backend.choose_product(site, picked)
+            sources[site] = PickedSource(site=site, data=array, picked=picked, choice=choice)
+    return sources
