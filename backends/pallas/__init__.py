@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.util import find_spec
 from typing import Any, ClassVar
 
+from ...coupling.primitives.picked import Picked
+from ...ir.transition import Site
 from ..backend import Choice
 from ..folds.pattern import Sweep, Unit
 from ..xla import Xla
@@ -22,6 +25,7 @@ class Pallas(Xla):
     """Plans by kernels where there are any, by XLA code elsewhere."""
 
     name: ClassVar[str] = "pallas"
+    reads_picked: ClassVar[bool] = True
 
     forced: bool = True
     """Whether a kernel runs wherever it can; else where a win is recorded."""
@@ -31,14 +35,20 @@ class Pallas(Xla):
     """What is on record."""
 
     def choose(self, sweep: Sweep) -> Choice:
-        """Kernel 1 for traces that are matrices."""
+        """Kernel 1 for traces that are matrices, kernel 3 for those of edges."""
         refused = self._refused()
         if refused is not None:
             return refused
-        from .trace_pass import RankKPass, fault, outline
-
         size = sum(trace.before.type.bytes for trace in sweep.traces)
-        return self._chosen("rank-k", fault(sweep), size, lambda: outline(sweep), RankKPass)
+        if sweep.picked is not None:
+            from . import edge_traces
+
+            outline = partial(edge_traces.outline, sweep)
+            return self._chosen("edges", edge_traces.fault(sweep), size, outline, edge_traces.EdgePass)
+        from . import trace_pass
+
+        outline = partial(trace_pass.outline, sweep)
+        return self._chosen("rank-k", trace_pass.fault(sweep), size, outline, trace_pass.RankKPass)
 
     def choose_history(self, unit: Unit) -> Choice:
         """Kernel 2 for units whose Jacobians are diagonal; kernel 4 where what these follow from is no larger."""
@@ -53,6 +63,17 @@ class Pallas(Xla):
         kernel = "map-suffix" if remakes else "suffix"
         choice = self._chosen(kernel, wrong, size, lambda: outline(unit), SuffixSweep)
         return replace(choice, remakes=remakes and choice.run is not None)
+
+    def choose_product(self, site: Site, picked: Picked) -> Choice:
+        """Kernel 3, without a trace, for sites over edges."""
+        refused = self._refused()
+        if refused is not None:
+            return refused
+        from .edge_traces import EdgeProduct, product_fault, product_outline
+
+        assert site.data is not None
+        outline = partial(product_outline, site, picked)
+        return self._chosen("edge-product", product_fault(site, picked), site.data.type.bytes, outline, EdgeProduct)
 
     def _refused(self) -> Choice | None:
         """XLA code, where no kernel is to be thought of."""

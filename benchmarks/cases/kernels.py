@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .. import models
 from ..harness import Program, compare
@@ -33,6 +34,13 @@ PASSES = (
 """Samples, rows and columns of a trace; steps; element type."""
 HISTORIES = ((16, 16 * 64), (128, 16 * 64), (128, 64 * 1024))
 """Steps and positions of a unit's history."""
+GRAPHS = (
+    (131072, 8, 32, 8, "float32"),
+    (131072, 8, 32, 16, "float32"),
+    (16384, 64, 32, 16, "float32"),
+    (131072, 8, 32, 16, "bfloat16"),
+)
+"""Neurons, edges into each, samples, steps; element type."""
 
 
 def _random(key: int, *shape: int) -> Any:
@@ -120,6 +128,36 @@ def _suffix(settings: Settings) -> Sequence[Record]:
     return records
 
 
+def _edges(settings: Settings) -> Sequence[Record]:
+    """The pass over a trace of edges, and the product of a site over them."""
+    from etir.backends.pallas.edges import Edges
+
+    records: list[Record] = []
+    for neurons, degree, batch, steps, dtype in ((20, 2, 4, 3, "float32"),) if settings.dry else GRAPHS:
+        edges, kind = neurons * degree, jnp.dtype(dtype)
+        source = np.random.default_rng(0).integers(0, neurons, edges).astype(np.int32)
+        target = np.repeat(np.arange(neurons, dtype=np.int32), degree)
+        fixed: dict[str, Any] = {
+            "source": source, "target": target, "lanes": batch, "fed": (0,), "steps": steps, "reads": True,
+            "dtype": dtype,
+        }  # fmt: skip
+        arrays: dict[str, Any] = {
+            "jacobians": [_random(1, batch, neurons)],
+            "credit": [_random(2, batch, neurons)],
+            "sensitivities": [_random(3, steps, batch, neurons)],
+            "data": _random(4, steps, batch, neurons),
+        }
+        held, rows = [_random(0, batch, edges).astype(dtype)], 4 * steps * batch * edges
+        title = f"{neurons} neurons, {degree} edges into each, B={batch}, {dtype}, {steps} steps"
+        trace, size = Edges(**fixed, states=1, pairs=((0, 0),)), batch * edges * kind.itemsize
+        records += _beside_xla(settings, f"pass over {title}", "edges", trace, (held, arrays), rows + 2 * size, size)
+        product, arrays = Edges(**fixed, states=0, pairs=()), arrays | {"jacobians": [], "credit": []}
+        records += _beside_xla(
+            settings, f"product over {title}", "edge-product", product, ([], arrays), rows, 4 * batch * edges
+        )
+    return records
+
+
 def _learner(name: str, make: Callable[..., Problem], rule: str, full: tuple[int, int]) -> Case:
     """The gradient of a sequence by XLA code alone and with kernels, beside BPTT."""
 
@@ -137,9 +175,12 @@ def _learner(name: str, make: Callable[..., Problem], rule: str, full: tuple[int
 CASES = (
     Case("rank-k", _rank_k, GPU, "kernel 1 beside XLA's pass over the same trace"),
     Case("suffix", _suffix, GPU, "kernel 2 beside XLA's loop over the same history"),
+    Case("edges", _edges, GPU, "kernel 3 beside XLA's code for the same, step by step"),
     _learner("LIF", models.lif, "d_rtrl", (512, 16)),
     _learner("small LIF", models.lif, "d_rtrl", (64, 16)),
     _learner("LSTM", models.lstm, "d_rtrl", (256, 16)),
     _learner("LIF", models.lif, "e_prop", (512, 16)),
     _learner("ALIF", models.alif, "e_prop", (512, 16)),
+    _learner("sparse edges", models.sparse, "pp_prop", (131072, 32)),
+    _learner("sparse edges", models.sparse, "d_rtrl", (131072, 32)),
 )
