@@ -94,7 +94,7 @@ class OneScan:
         """
         first = tape.row(arrays, 0)
         fixed = {t.before: traces[self.program.place[t]] for t in self.program.fixed_traces}
-        forwards = Traced(self._forwards, states, first, runs=way.length)
+        forwards = Traced(self._forwards, states, first, runs=way.room)
         _, kinds, *others = map(tape.joined, forwards.kinds)
 
         def backward_step(carry: Any, kept: Any, inputs: Arrays, signals: Arrays, begins: Any, last: Any) -> Any:
@@ -102,7 +102,7 @@ class OneScan:
 
         left = self.handed_on.pending(traces)
         backwards = Traced(
-            backward_step, self._start(states, left), kinds, *first[:2], *[jnp.bool_(0)] * 2, runs=way.length
+            backward_step, self._start(states, left), kinds, *first[:2], *[jnp.bool_(0)] * 2, runs=way.room
         )
         read, ahead = backwards.reads[1], self.ahead
         held = self.handed_on.arrays(traces)

@@ -26,7 +26,7 @@ class Traced:
     """
 
     def __init__(self, function: Callable[..., Any], *examples: Any, runs: int = 1) -> None:
-        """Trace `function`, where what it closes over is known. It is to be run so many times."""
+        """Trace `function`, where what it closes over is known. It is to be run so many times, or fewer."""
         self.body, self.kinds = jx.trace(function, *examples)
         self.results = jx.outvars(self.body)
         equations = jx.reaching(jx.equations(self.body), self.results)
