@@ -46,8 +46,9 @@ class Traced:
         self.turned: dict[int, tuple[jx.Equation, Any]] = {}
         """By place among the equations, products with a matrix that is transposed once, and that matrix."""
         for k, eqn in enumerate(self.equations if runs >= TURNED_FROM else ()):
-            matrix = None if jx.is_literal(eqn.invars[-1]) else self.once.get(eqn.invars[-1])
-            if matrix is not None and _is_transposed(eqn) and matrix.nbytes <= TURNED:
+            known = _is_transposed(eqn) and not jx.is_literal(eqn.invars[1])
+            matrix = self.once.get(eqn.invars[1]) if known else None
+            if matrix is not None and matrix.nbytes <= TURNED:
                 product = jx.with_parameters(eqn, dimension_numbers=(((1,), (0,)), ((), ())))
                 self.turned[k] = product, jax.lax.optimization_barrier(matrix.T)
 

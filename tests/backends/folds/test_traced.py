@@ -41,3 +41,8 @@ def test_a_matrix_that_changes_is_not_transposed():
     own = Traced(lambda y, w: jnp.einsum("bj,ij->bi", y, w), jnp.zeros_like(Y), jnp.zeros_like(W), runs=TURNED_FROM)
     np.testing.assert_allclose(own(Y, W), Y @ W.T, rtol=1e-12)
     assert not own.turned
+
+
+def test_equations_without_operands_stay():
+    own = Traced(lambda y: y * jnp.arange(4), jnp.zeros_like(Y), runs=TURNED_FROM)
+    np.testing.assert_allclose(own(Y), Y * jnp.arange(4), rtol=1e-12)
