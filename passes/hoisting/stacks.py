@@ -144,8 +144,8 @@ def _trips(eqn: Any, body: Any, constants: Constants) -> list[Constants]:
 
 
 def _counted(var: Any, start: Any, moved: int) -> Any:
-    """A counter's value, in its own element type."""
-    return np.asarray(int(start) + moved, jx.dtype_of(var))
+    """A counter's value, in its own element type, beyond whose end it begins again."""
+    return np.asarray((int(start) + moved) % 2**64, np.uint64).astype(jx.dtype_of(var))
 
 
 def _picked(inner: Any, var: Any, trips: Sequence[Constants]) -> tuple[Entries, Any] | None:

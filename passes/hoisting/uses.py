@@ -21,6 +21,9 @@ Wanted: TypeAlias = Callable[[tuple[int, ...]], bool]
 Enter: TypeAlias = Callable[[Any, Sequence[Reached], Wanted], Any]
 """A jaxpr, what its arguments are made of, and what is wanted: the jaxpr with its own constructs' products outside."""
 
+_MOVES = {"add": 1, "sub": -1}
+"""What moves a counter, and the sign of its second operand."""
+
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Use:
@@ -129,18 +132,19 @@ def entering(eqn: Any, operands: Sequence[Reached]) -> list[Reached]:
 
 
 def counters(eqn: Any) -> dict[int, int]:
-    """The places of a scan's carried integers that a constant is added to in every trip, and these constants."""
+    """The places of a scan's carried integers that move by a constant in every trip, and these constants."""
     first, carry, _ = jx.scan_split(eqn)
     body = eqn.params["jaxpr"]
     arguments, producers = jx.argument_vars(body), jx.Producers(body)
     found: dict[int, int] = {}
     for k, after in enumerate(jx.outvars(body)[:carry], first):
         made = producers.producer(after)
-        if made is None or made.primitive.name != "add" or jx.shape_of(after) or "int" not in jx.dtype_of(after):
+        sign = None if made is None else _MOVES.get(made.primitive.name)
+        if made is None or sign is None or jx.shape_of(after) or "int" not in jx.dtype_of(after):
             continue
         value, by = made.invars
         if value is arguments[k] and isinstance(by, jx.Literal):
-            found[k] = int(by.val)
+            found[k] = sign * int(by.val)
     return found
 
 

@@ -54,7 +54,22 @@ def inside_another(params: Any, states: Any, x: Any) -> Any:
     return {"h": h}, h.sum(0)
 
 
-@pytest.mark.parametrize("step", [counted, down_the_second_axis, scanned_backwards, inside_another])
+def by_others_that_fall_and_begin_again(params: Any, states: Any, x: Any) -> Any:
+    """Of three counters one picks the weight from behind, and one is beyond its type's largest number at once."""
+
+    def trip(now: Any, _: None) -> Any:
+        i, j, k, h = now
+        own = (0.9 - k.astype(float) / 512) * h[i] + jnp.tanh(etir.matmul(x, params["W"][j]))
+        return (i + 1, j - 1, k + jnp.int8(1), h.at[i].set(own)), None
+
+    h = lax.scan(trip, (0, COUNT - 1, jnp.int8(126), states["h"]), None, length=COUNT)[0][3]
+    return {"h": h}, h.sum(0)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [counted, down_the_second_axis, scanned_backwards, inside_another, by_others_that_fall_and_begin_again],
+)
 def test_each_entry_is_followed_by_itself(step: Any):
     learner: Any = etir.compile(step, PARAMS, STATES, XS[0], rule="d_rtrl", window=2)
     assert str(learner.certificate["W"].label) == "exact"
