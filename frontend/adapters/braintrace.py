@@ -19,7 +19,7 @@ import numpy as np
 from ...ir import jaxpr as jx
 from ...ir.operations.call import call_operation
 from ...ir.operations.convolution import CONVOLUTION, convolve
-from ...ir.operations.lookup import Lookup
+from ...ir.operations.lookup import Lookup, from_the_end
 from ...ir.sparse import Pattern, sparse_product
 from ...ir.weight_operations import apply_expression, bias, einsum, identity, matmul
 
@@ -60,8 +60,8 @@ def _low_rank(x: Any, b: Any, a: Any, *rest: Any, params: Params) -> Any:
 
 def _embedding(ids: Any, table: Any, *, params: Params) -> Any:
     """`jnp.take(table, ids, 0)`: negative ids count from the end, and one beyond the table gives NaN."""
-    table, ids = _through(params["weight_fn"], table), ids.astype(jnp.promote_types(ids.dtype, jnp.int32))
-    return call_operation(Lookup(name="embedding", fills=True), jnp.where(ids < 0, ids + table.shape[0], ids), table)
+    table = _through(params["weight_fn"], table)
+    return call_operation(Lookup(name="embedding", fills=True), from_the_end(ids, table.shape[0]), table)
 
 
 def _convolution(x: Any, w: Any, *rest: Any, params: Params) -> Any:

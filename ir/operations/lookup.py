@@ -29,7 +29,7 @@ class Lookup(WeightOperation):
 
     def apply(self, x: Any, w: Any) -> Any:
         """The rows. Indices are wide enough to count the table's: JAX's own derivative clips them as what they are."""
-        x = x.astype(jnp.promote_types(x.dtype, jnp.int32))
+        x = counting(x)
         rest = tuple(range(x.ndim, x.ndim + w.ndim - 1))
         return jax.lax.gather(
             w,
@@ -42,7 +42,7 @@ class Lookup(WeightOperation):
     def unfold(self, x: Any, w: Struct) -> Any:
         """One-hot vectors; zeros for an index beyond the table that gives NaN."""
         size = w.shape[self.axis]
-        x = x.astype(jnp.promote_types(x.dtype, jnp.int32))
+        x = counting(x)
         x = x if self.fills else jnp.clip(x, 0, size - 1)
         return (x[..., None] == jnp.arange(size, dtype=x.dtype)).astype(w.dtype)
 
@@ -53,7 +53,7 @@ class Lookup(WeightOperation):
     def summed(self, factors: Any, x: Any, w: Struct) -> Any:
         """Each factor added where its index points."""
         size = w.shape[self.axis]
-        x = x.astype(jnp.promote_types(x.dtype, jnp.int32))
+        x = counting(x)
         x = jnp.where(x < 0, size, x) if self.fills else jnp.clip(x, 0, size - 1)
         rows = jnp.reshape(x, (len(x), -1))
         found = jnp.zeros((rows.shape[1], size), w.dtype)
@@ -67,6 +67,21 @@ class Lookup(WeightOperation):
         return Expression(operands=(of_index + of_table[self.axis], of_table), output=of_index + rest)
 
 
+def counting(ids: Any) -> Any:
+    """Indices of a signed type, wide enough to count a table's rows; those beyond it stay beyond any table."""
+    if not jnp.issubdtype(ids.dtype, jnp.unsignedinteger) or ids.dtype.itemsize < 4:
+        return ids.astype(jnp.promote_types(ids.dtype, jnp.int32))
+    widest = jnp.asarray(0).dtype  # of Python's integers
+    most = min(jnp.iinfo(widest).max, jnp.iinfo(ids.dtype).max)
+    return jnp.minimum(ids, jnp.asarray(most, ids.dtype)).astype(widest)
+
+
+def from_the_end(ids: Any, rows: int) -> Any:
+    """Indices, of which negative ones counted from the end."""
+    ids = counting(ids)
+    return jnp.where(ids < 0, ids + rows, ids)
+
+
 class Looked(NamedTuple):
     """An equation that looks rows of its first operand up."""
 
@@ -76,11 +91,18 @@ class Looked(NamedTuple):
     """The index, `[*batch]`, from the equation's operands."""
     arrange: Callable[[Any], Any]
     """From the rows, `[*batch, *rest]`, to the equation's result."""
+    fill: float | None = None
+    """What an index beyond the table gives in the place of NaN."""
 
     def by(self, call: Callable[[WeightOperation, Any, Any], Any], operands: list[Any], name: str = "gather") -> Any:
         """The equation's result by way of the operation."""
         operation = Lookup(name=name, axis=self.axis, fills=self.fills)
-        return self.arrange(call(operation, self.ids(operands), operands[0]))
+        ids, table = self.ids(operands), operands[0]
+        rows = call(operation, ids, table)
+        if self.fills and self.fill is not None:
+            outside = ((ids < 0) | (ids >= table.shape[self.axis])).reshape(*ids.shape, *[1] * (table.ndim - 1))
+            rows = jnp.where(outside, jnp.asarray(self.fill, rows.dtype), rows)
+        return self.arrange(rows)
 
 
 def looked_up(eqn: Any) -> Looked | None:
@@ -114,7 +136,7 @@ def looked_up(eqn: Any) -> Looked | None:
         return y if order == sorted(order) else jnp.transpose(y, order)
 
     column = numbers.start_index_map.index(axis)
-    return Looked(axis, fills, lambda o: o[1][..., column], arrange)
+    return Looked(axis, fills, lambda o: o[1][..., column], arrange, eqn.params["fill_value"])
 
 
 def embed(table: Any, ids: Any) -> jax.Array:
@@ -131,5 +153,4 @@ def embed(table: Any, ids: Any) -> jax.Array:
             loc=calling_line(),
             help="a table has one axis or more, and ids are integers",
         )
-    ids = jnp.where(ids < 0, ids + table.shape[0], ids)
-    return call_operation(Lookup(), ids, table)
+    return call_operation(Lookup(), from_the_end(ids, table.shape[0]), table)

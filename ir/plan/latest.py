@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..operations.lookup import Lookup
+from ..operations.lookup import Lookup, counting
 from ..types import TensorType
 from ..values import Value
 from .contract import Product
@@ -63,7 +63,8 @@ class Faded(NamedTuple):
             return total + lookup.cotangent(places, (weights * cotangent).astype(total.dtype), struct)
 
         whole, rest = divmod(len(self.places), AT_ONCE)
-        total = jax.lax.fori_loop(0, whole, lambda k, total: add(total, k * AT_ONCE, AT_ONCE), total)
+        if whole:
+            total = jax.lax.fori_loop(0, whole, lambda k, total: add(total, k * AT_ONCE, AT_ONCE), total)
         return add(total, whole * AT_ONCE, rest) if rest else total
 
 
@@ -94,8 +95,7 @@ class Latest(Operation):
     def moved(self, kept: Any, index: Any) -> Any:
         """What a trace holds after several steps, from their indices, `[time, *batch]`."""
         count = kept.shape[-1]
-        index = index[-count:]
-        index = index.astype(jnp.promote_types(index.dtype, jnp.int32))
+        index = counting(index[-count:])
         inside = (index >= 0) & (index < self.rows)
         places = jnp.where(inside, index, -1) if self.fills else jnp.clip(index, 0, self.rows - 1)
         new = jnp.moveaxis(places + 1, 0, -1).astype(kept.dtype)

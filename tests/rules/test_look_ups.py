@@ -37,7 +37,7 @@ def model(mode: str, axis: int = 0) -> Any:
     return step
 
 
-def by_hand(mode: str, window: int) -> Any:
+def by_hand(mode: str, window: int, decay: float = DECAY) -> Any:
     """The recursion with one-hot data, filtered as they are."""
     column, factor, h = np.zeros((BATCH, ROWS)), np.zeros((BATCH, FEATURES)), np.zeros((BATCH, FEATURES))
     found = np.zeros_like(TABLE)
@@ -59,7 +59,7 @@ def by_hand(mode: str, window: int) -> Any:
             credit = LEAK * credit
         found += column.T @ (factor * credit)
         for x, f, _ in kept:
-            column, factor = DECAY * column + x, DECAY * LEAK * factor + (1 - DECAY) * f
+            column, factor = decay * column + x, decay * LEAK * factor + (1 - decay) * f
     return found
 
 
@@ -80,6 +80,14 @@ def test_they_are_what_filtered_one_hot_data_are(mode: str, axis: int, window: i
     found = first.grads["table"] + driver({"table": TABLE}, first.carry, IDS[cut:], TS[cut:]).grads["table"]
     assert relative_error(found, by_hand(mode, window)) < EXACT
     assert str(learner.certificate["table"].label) == "approximate"
+
+
+def test_so_are_fewer_than_are_added_at_once():
+    learner: Any = etir.compile(
+        model("clip"), {"table": TABLE}, STATES, IDS[0].astype(np.uint64), rule=PpProp(decay=0), window=2, sites="auto"
+    )
+    found = learner.grad(loss, reduction="sum")({"table": TABLE}, learner.init(), IDS.astype(np.uint64), TS)
+    assert relative_error(found.grads["table"], by_hand("clip", 2, 0)) < EXACT
 
 
 def test_a_step_a_call_reads_them_too():

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from learners import differing
 from oracles import bptt, by_path, loss
@@ -68,3 +69,23 @@ def test_d_rtrl_is_bptt(form: str):
     found = learner.grad(loss, reduction="sum")(params, learner.init(), ids, ts)
     assert differing(by_path(found.grads), bptt(step, params, states, (ids,), ts).grads) == {}
     assert str(learner.certificate["table"].label) == "exact"
+
+
+def test_what_an_index_beyond_the_table_gives_is_kept():
+    def filled(table: Any, ids: Any) -> Any:
+        return table.at[ids].get(mode="fill", fill_value=0.5)
+
+    step, params, states = model(filled)
+    ids, ts = IDS[:4].at[1, 0].set(ROWS), jnp.zeros((4, BATCH, FEATURES))
+    learner = etir.compile(step, params, states, ids[0], rule="d_rtrl", window=2, sites="auto")
+    found = learner.grad(loss, reduction="sum")(params, learner.init(), ids, ts)
+    truth = bptt(step, params, states, (ids,), ts)
+    assert differing(by_path(found.grads), truth.grads) == {}
+    np.testing.assert_allclose(found.losses, truth.losses, rtol=1e-12)
+    assert str(learner.certificate["table"].label) == "exact"
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "uint32", "uint64"])
+def test_indices_of_any_integer_type_count_from_either_end(dtype: str):
+    ids = np.array([3, -1 if dtype == "int8" else 120], dtype)
+    np.testing.assert_array_equal(etir.embed(PARAMS["table"], ids), PARAMS["table"][np.array(ids, int)])
