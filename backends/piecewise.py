@@ -112,7 +112,7 @@ class Pieces:
                 help="call it outside jax.jit: it is compiled by itself; or leave piece= out",
             )
         *arrays, signals = over_time
-        over_time = *arrays, {name: x for name, x in signals.items() if x is not None}
+        over_time = *arrays, {name: _array(x) for name, x in signals.items() if x is not None}
         lengths = {np.shape(x)[:1] for x in jax.tree.leaves(over_time)} | ({(steps,)} if steps is not None else set())
         if len(lengths) != 1 or lengths <= {(), (0,)}:
             refuse()
@@ -149,6 +149,11 @@ class Pieces:
             refuse()
             raise
         return carried, found.whole()
+
+
+def _array(signal: Any) -> Any:
+    """A signal or mark, which is one array, or a list of a number for each step."""
+    return signal if isinstance(signal, jax.Array) else np.asarray(signal)
 
 
 def _cut(array: np.ndarray, turn: Turn) -> np.ndarray:

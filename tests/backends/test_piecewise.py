@@ -139,7 +139,7 @@ def of_marks() -> Any:
 
 
 def of_a_mask_of_steps() -> Any:
-    mask = np.arange(LENGTH) % 4 > 0
+    mask = [bool(k % 4) for k in range(LENGTH)]
     return compiled("d_rtrl", 5, mask="step"), {"mask": mask}, (np.asarray(XS), TARGETS)
 
 
