@@ -10,10 +10,12 @@ from pathlib import Path
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_ENABLE_X64", "true")
 # Level 0 of LLVM saves a quarter of the compile time and changes only rounding; buffers are assigned before it. Where
-# the flag is known (later versions abort), the older emitters take half the time of those through MLIR.
+# the flag is known (later versions abort), the older emitters take half the time of those through MLIR. By default XLA
+# deals a program's kernels out to 32 modules, and at level 0 LLVM simplifies those that hold a tanh, say: a kernel
+# would be rounded as its neighbours are, and equal loops of two programs not the same. So all go to one module.
 os.environ.setdefault(
     "XLA_FLAGS",
-    "--xla_backend_optimization_level=0"
+    "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
     + " --xla_cpu_use_fusion_emitters=false" * version("jaxlib").startswith("0.10."),
 )
 # Compiled programs are shared between workers and kept between runs.
