@@ -12,6 +12,7 @@ from ..ir.regions import STEP, make_region
 from ..ir.step import Leaf, Step
 from ..ir.transition import Input, Output, Param, State, StateKind, Transition
 from ..ir.values import Value
+from .asked_rules import with_asked_rules
 
 
 def ingest(step: Step) -> Transition:
@@ -33,7 +34,7 @@ def ingest(step: Step) -> Transition:
         Output(path=leaf.path, value=value) for leaf, value in zip(step.outputs, results[len(states) :], strict=True)
     )
     signature = [*(p.value for p in params), *(s.before for s in states), *(i.value for i in inputs)]
-    body = make_region(STEP, step.jaxpr, signature, results)
+    body = make_region(STEP, with_asked_rules(step.jaxpr), signature, results)
     return Transition(
         name=step.name, params=params, states=states, inputs=inputs, outputs=outputs, regions=(body,), loc=step.loc
     )

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any
 
+import jax
 import numpy as np
 
 from ...ir import jaxpr as jx
@@ -111,7 +112,25 @@ def _one(eqn: Any, operands: list[Kind]) -> Kind:
         places = _LINEAR_IN[name]
         others = [kind for k, kind in enumerate(operands) if k not in places]
         return _together([operands[k] for k in places]) if max(others, default=Kind.FREE) <= Kind.FREE else Kind.OTHER
-    return Kind.OTHER
+    smooth = [k for k, atom in enumerate(eqn.invars) if carries(atom)]
+    return _together([operands[k] for k in smooth]) if _is_transposable(eqn, smooth) else Kind.OTHER
+
+
+def _is_transposable(eqn: Any, places: Sequence[int]) -> bool:
+    """Whether JAX has the transpose of an operation by the operands at these places together: it is linear in them."""
+
+    def transposed(operands: list[Any], cotangents: list[Any]) -> Any:
+        def apply(*moved: Any) -> list[Any]:
+            given = dict(zip(places, moved, strict=True))
+            return jx.bind(eqn, *(given.get(k, operand) for k, operand in enumerate(operands)))
+
+        return jax.linear_transpose(apply, *(jx.struct_of(eqn.invars[k]) for k in places))(cotangents)
+
+    try:
+        jx.trace(transposed, [jx.struct_of(atom) for atom in eqn.invars], [jx.struct_of(var) for var in eqn.outvars])
+    except Exception:  # of whatever class: a primitive's rules raise what they like
+        return False
+    return True
 
 
 def _together(operands: Sequence[Kind]) -> Kind:
@@ -140,9 +159,27 @@ def _through_bodies(eqn: Any, bodies: list[Any], operands: list[Kind], culprits:
             if after == kinds[consts : consts + carry]:
                 return found
             kinds[consts : consts + carry] = after
-    if len(jx.argument_vars(bodies[0])) == len(operands) and name != "while":
+    if name == "while":
+        return _through_while(eqn, operands, culprits)
+    if len(jx.argument_vars(bodies[0])) == len(operands):
         return _kinds(bodies[0], operands, culprits)
     return [Kind.OTHER] * len(eqn.outvars)
+
+
+def _through_while(eqn: Any, operands: list[Kind], culprits: list[str]) -> list[Kind]:
+    """The kinds of what a loop leaves: linear only where the number of its trips is free of cotangents."""
+    of_condition, of_body = eqn.params["cond_nconsts"], eqn.params["body_nconsts"]
+    asked, consts, kinds = (
+        operands[:of_condition], operands[of_condition : of_condition + of_body], operands[of_condition + of_body :],
+    )  # fmt: skip
+    while True:
+        found = _kinds(eqn.params["body_jaxpr"], [*consts, *kinds], culprits)
+        after = [_together(pair) for pair in zip(kinds, found, strict=True)]
+        if after == kinds:
+            break
+        kinds = after
+    (ends,) = _kinds(eqn.params["cond_jaxpr"], [*asked, *kinds], culprits)
+    return kinds if ends <= Kind.FREE else [Kind.OTHER] * len(kinds)
 
 
 def _of_atom(atom: Any, known: dict[Any, Kind]) -> Kind:

@@ -6,7 +6,8 @@ import diffrax
 import jax
 import jax.numpy as jnp
 import pytest
-from beside_bptt import beside_bptt
+from beside_bptt import beside_bptt, loss
+from oracles import by_path, relative_error
 
 import etir
 
@@ -38,6 +39,26 @@ def test_an_inner_solver_is_exact():
         learner, found = beside_bptt(step, params, states, xs)
         assert {entry.label for entry in learner.certificate} == {"exact"}
         assert max(found.values()) < 1e-10
+
+
+@pytest.mark.slow
+def test_the_default_adjoint_is_exact_within_a_window_and_truncated_between():
+    with jax.enable_x64(True):
+        step, params, states, xs = model(diffrax.Heun(), diffrax.RecursiveCheckpointAdjoint())
+        learner, found = beside_bptt(step, params, states, xs, window=T, on_truncated="ignore")
+        assert {entry.label for entry in learner.certificate} == {"truncated"}
+        assert max(found.values()) < 1e-10
+
+        def cut(params: Any) -> jax.Array:
+            def body(states: Any, x: jax.Array) -> Any:
+                states, y = step(params, jax.lax.stop_gradient(states), x)
+                return states, loss(y)
+
+            return jax.lax.scan(body, states, xs)[1].sum()
+
+        learner = etir.compile(step, params, states, xs[0], sites="auto", on_truncated="ignore")
+        short, wanted = by_path(learner.grad(loss)(params, learner.init(), xs).grads), by_path(jax.grad(cut)(params))
+        assert max(relative_error(short[path], wanted[path]) for path in wanted) < 1e-10
 
 
 def test_an_adjoint_without_reverse_mode_is_refused():

@@ -20,6 +20,12 @@ def halves(c, a):
     return 0.5 * c + a, c * 2
 
 
+def counted(x, change, start):
+    """What a loop leaves whose number of trips depends on the operand."""
+    trips = (x > 0).sum()
+    return jax.lax.while_loop(lambda c: c[0] < trips, lambda c: (c[0] + 1, change(c[1])), (0, start))[1]
+
+
 LINEAR = {
     "surrogate": lambda x, g: g * spread(x),
     "window of the operand": lambda x, g: jnp.where(jnp.abs(x) < 1, g, 0.0),
@@ -30,6 +36,7 @@ LINEAR = {
     "vmap": lambda x, g: jax.vmap(lambda a, b: a * b)(x, g),
     "scan": lambda x, g: jax.lax.scan(halves, 0.0, g)[1],
     "fori": lambda x, g: jax.lax.fori_loop(0, 3, lambda i, a: a * 0.5, g),
+    "while": lambda x, g: counted(x, lambda a: a * 0.5, g),
     "cond": lambda x, g: jax.lax.cond(x.sum() > 0, lambda a: a, jnp.zeros_like, g),
     "scatter": lambda x, g: jnp.zeros_like(g).at[jnp.array([0, 1])].add(g[:2]),
     "gather": lambda x, g: jnp.take(g, jnp.array([1, 0, 3, 2])),
@@ -53,6 +60,9 @@ OTHER = {
     "branch": (lambda x, g: jax.lax.cond(g.sum() > 0, lambda a: a, lambda a: -a, g), "gt"),
     "product in a loop": (lambda x, g: jax.lax.scan(lambda c, a: (0.5 * c + a, c * a), 0.0, g)[1], "mul"),
     "loop from one": (lambda x, g: jax.lax.scan(halves, 1.0, g)[1], "add"),
+    "square in a while": (lambda x, g: counted(x, lambda a: a * a, g), "mul"),
+    "while from one": (lambda x, g: counted(x, lambda a: 0.5 * a + g, jnp.ones_like(g)), "add"),
+    "while it is large": (lambda x, g: jax.lax.while_loop(lambda a: a.max() > 1, lambda a: 0.5 * a, g), "reduce_max"),
 }
 
 
