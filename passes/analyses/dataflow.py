@@ -223,14 +223,17 @@ class _Walk:
         return {atom for atom, of in wide.items() if not of.isdisjoint(narrow)}
 
     def _apart(self, atom: Any, outer: Coupling) -> list[Any]:
-        """Of what a spread value is made of, as a sum is, that which alone makes it spread; none where all does."""
+        """Of what a spread value is made of, as a sum is, that which alone makes it spread; none where all does.
+
+        Only after positions were summed up: what is summed is read elsewhere too, and may have sums of its own.
+        """
         if atom in self.followed or atom not in self.credit.maker:
             return []
         place, result = self.credit.maker[atom]
         parts: dict[Any, Coupling | None] = {}
         for operand, c in zip(self.credit.equations[place].invars, self.credit.couplings(place)[result], strict=True):
             if c is not None and not jx.is_literal(operand) and self.depends.get(operand):
-                parts[operand] = None if c.mixes else self._compose(outer, c)
+                parts[operand] = None if c.mixes or c.fan_in > 1 else self._compose(outer, c)
         through = {part: self._combine([(self.depends[part], c)]) for part, c in parts.items() if c is not None}
         if len(through) < len(parts):
             return []
