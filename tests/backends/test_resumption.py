@@ -9,31 +9,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
+from counting_rnn import OPTIMIZER, PARAMS, STATES, loss, sequences, step
 from oracles import by_path, relative_error
 
 import etir
 
 WINDOW, LENGTH = 3, 8
-OPTIMIZER = optax.adam(0.05)
-XS, TARGETS = (jax.random.normal(jax.random.key(k), (LENGTH, 2, 3)) for k in (1, 2))
-PARAMS = {
-    "W": 0.5 * jax.random.normal(jax.random.key(3), (3, 4)),
-    "U": 0.3 * jax.random.normal(jax.random.key(4), (4, 4)),
-    "readout": 0.5 * jax.random.normal(jax.random.key(5), (4, 3)),
-}
-STATES = {"h": jnp.full((2, 4), 0.1), "steps": jnp.int32(0)}
-
-
-def step(params: Any, states: Any, x: Any) -> Any:
-    drive = etir.matmul(x, params["W"]) + etir.matmul(states["h"], params["U"])
-    h = 0.9 * states["h"] + 0.1 * jnp.tanh(drive)
-    return {"h": h, "steps": states["steps"] + 1}, h @ params["readout"]
-
-
-def loss(y: Any, target: Any) -> Any:
-    return jnp.mean((y - target) ** 2), y
+XS, TARGETS = sequences(LENGTH)
 
 
 def compiled(rule: str = "d_rtrl", **options: Any) -> Any:
