@@ -21,6 +21,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu
 
 from .edges_block import THREADS, EdgeBlock
+from .launch import Launch
 
 plgpu: Any = mosaic_gpu
 
@@ -30,7 +31,7 @@ ROOM = 200 << 10
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Edges:
+class Edges(Launch):
     """What is fixed about one launch. Traces are `[lanes, edges]`, one for each state; there may be none."""
 
     source: np.ndarray
@@ -39,15 +40,6 @@ class Edges:
     """Of each edge the place of its sensitivities, Jacobians and credit, `[edges]`."""
     lanes: int
     """Slots, then samples."""
-    states: int
-    pairs: tuple[tuple[int, int], ...]
-    """For each Jacobian the new state and the old one."""
-    fed: tuple[int, ...]
-    """For each sensitivity its state."""
-    steps: int
-    reads: bool
-    """Whether the old traces are contracted."""
-    dtype: str
 
     @property
     def edges(self) -> int:

@@ -15,6 +15,7 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu
 
+from .launch import Launch
 from .rank_k_block import Block
 
 plgpu: Any = mosaic_gpu
@@ -37,7 +38,7 @@ PRODUCTS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class RankK:
+class RankK(Launch):
     """What is fixed about one launch. Traces are `[outer * summed * grouped, rows, columns]`, one for each state."""
 
     outer: int
@@ -52,15 +53,6 @@ class RankK:
     columns: int
     along: int
     """The axis along which Jacobians, sensitivities and credit lie: 0 or 1; data lie along the other."""
-    states: int
-    pairs: tuple[tuple[int, int], ...]
-    """For each Jacobian the new state and the old one."""
-    fed: tuple[int, ...]
-    """For each sensitivity its state."""
-    steps: int
-    reads: bool
-    """Whether the old traces are contracted."""
-    dtype: str
 
     @cached_property
     def width(self) -> int:
