@@ -105,8 +105,10 @@ def _spreading(slicer: Slicer, env: dict[Any, Any], still: Callable[[Tail, Any],
     """A hook by which what reads held values of many positions has the derivative by each reader's own position."""
 
     def hook(eqn: Any, operands: list[Any]) -> list[Any] | None:
-        tails = slicer.tails.get(eqn.outvars[0], ()) if eqn.outvars else ()
-        spread = lambda tail: tail.spread(*tail.taken(env, partial(still, tail)))  # noqa: E731
+        def spread(tail: Tail) -> Any:
+            return tail.spread(*tail.taken(env, partial(still, tail)))
+
+        tails = slicer.tails_of(eqn)
         return jx.apply(eqn, operands_with(tails, eqn, operands, spread)) if tails else None
 
     return hook

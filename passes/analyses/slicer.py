@@ -14,7 +14,7 @@ from ...ir.dataflow import Dataflow
 from ...ir.draft import Draft, Hook
 from ...ir.operations.call import source_of
 from ...ir.regions import FORWARD, HIDDEN, OPEN, STEP, WEIGHTS, make_region
-from ...ir.tails import operands_with
+from ...ir.tails import Tail, operands_with
 from ...ir.transition import Region, Transition
 from ...ir.values import Value
 from .dataflow import analyse_dataflow
@@ -114,6 +114,10 @@ class Slicer:
 
         return hook
 
+    def tails_of(self, eqn: Any) -> Sequence[Tail]:
+        """What an equation reads of held values position by position."""
+        return self.tails.get(eqn.outvars[0], ()) if eqn.outvars else ()
+
     def spreading(self, draft: Draft, env: dict[Any, Any], still: Callable[[Any], Any], then: Hook) -> Hook:
         """A hook by which what reads held values of many positions has the derivative by each reader's own position.
 
@@ -121,8 +125,10 @@ class Slicer:
         """
 
         def hook(eqn: Any, operands: list[Any]) -> list[Any] | None:
-            tails = self.tails.get(eqn.outvars[0], ()) if eqn.outvars else ()
-            spread = lambda tail: draft.call(tail.spread, *tail.taken(env, still), of=eqn)  # noqa: E731
+            def spread(tail: Tail) -> Any:
+                return draft.call(tail.spread, *tail.taken(env, still), of=eqn)
+
+            tails = self.tails_of(eqn)
             return draft.copy(eqn, operands_with(tails, eqn, operands, spread)) if tails else then(eqn, operands)
 
         return hook
