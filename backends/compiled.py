@@ -13,7 +13,7 @@ from .calls import Arrays
 from .carry import Carry, Unfinished
 from .checked import Checked
 from .engine import Engine
-from .guards import sealed
+from .guards import again, sealed
 from .layout import Layout
 from .trainable import Trainable
 
@@ -31,8 +31,9 @@ class Compiled:
 
     def carry(self, states: Arrays, traces: Any, seal: Any, unfinished: Unfinished | None = None) -> Carry:
         """The carry of these states and traces, that of a call which was given one with this seal."""
-        again = sealed(*jax.lax.stop_gradient((states, seal)))
-        tree, cut = (jax.tree.unflatten(self.signature.states, x) for x in (states, again))
+        known, seal = jax.lax.stop_gradient((states, seal))
+        of_cut = sealed(again(known, seal), seal)
+        tree, cut = (jax.tree.unflatten(self.signature.states, x) for x in (states, of_cut))
         return Carry(tree, self.engine.lag.ready(traces, 1), cut, unfinished)
 
     def _checked(self, *functions: Any, **options: Any) -> Checked:

@@ -61,6 +61,27 @@ def seal_of(states: Arrays, cut: Arrays, bound: bool) -> jax.Array:
     return jnp.where(jnp.stack(same).all(), 0.0, jnp.nan) if bound and same else jnp.zeros(())
 
 
+def again(states: Arrays, seal: jax.Array) -> Arrays:
+    """New states once more, for `cut`: bit for bit those that go on.
+
+    XLA may compute a sum a second time, among other operations, and round otherwise. On a CPU it looks through a
+    barrier, and not into a loop of which it cannot know that there are no turns where the seal is zero.
+    """
+    turns = jnp.where(seal == 0, 0, 1)
+    return jax.lax.platform_dependent(turns, states, cpu=_through_a_loop, default=_behind_a_barrier)
+
+
+def _behind_a_barrier(_: jax.Array, states: Arrays) -> Arrays:
+    return jax.lax.optimization_barrier(states)
+
+
+def _through_a_loop(turns: jax.Array, states: Arrays) -> Arrays:
+    def turn(now: tuple[jax.Array, Arrays]) -> tuple[jax.Array, Arrays]:
+        return now[0] + 1, [-x if jnp.issubdtype(x.dtype, jnp.inexact) else x for x in now[1]]
+
+    return jax.lax.while_loop(lambda now: now[0] < turns, turn, (jnp.zeros_like(turns), states))[1]
+
+
 def sealed(arrays: T, seal: Any) -> T:
     """A gradient, or a `cut`, NaN where its seal is."""
 

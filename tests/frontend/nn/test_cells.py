@@ -1,6 +1,7 @@
 """Layers with states against the zoo's models of the same name, which share no line with them: labels and gradients."""
 
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import jax
@@ -204,3 +205,25 @@ def test_exact_along_another_axis():
     found = learner.grad(lambda y: jnp.sum(y**2))(learner.params, learner.init(), xs).grads
     assert {str(label.label) for label in learner.certificate} == {"exact"}
     assert max(relative_error(found[path], wanted[path]) for path in wanted) < 1e-10
+
+
+def test_step_by_step_along_another_axis_a_carry_is_known_to_be_its_own():
+    """At full optimisation, where XLA computes this state twice if it may, and the two round otherwise."""
+    etir.random.seed(0)
+    model, xs = nn.LRU(3, 4, 3, dim=0), jax.random.normal(jax.random.key(1), (4, 3, 4, 2))
+    learner = etir.compile(model, xs[0])
+
+    def loss(params: Any, carry: Any, x: Any) -> Any:
+        carry, y = learner.step(params, carry, x)
+        return jnp.sum(y**2), carry
+
+    options = {"xla_backend_optimization_level": 3}
+    options |= {"xla_cpu_use_fusion_emitters": True} if version("jaxlib").startswith("0.10.") else {}
+    step = jax.jit(jax.grad(loss, has_aux=True), compiler_options=options)
+    carry, total = learner.init(), jax.tree.map(jnp.zeros_like, learner.params)
+    for x in xs:
+        grads, carry = step(learner.params, carry, x)
+        assert (carry.states["h"] == carry.cut["h"]).all()
+        total = jax.tree.map(jnp.add, total, grads)
+    wanted = jax.grad(lambda p: jnp.sum(learner.predict(p, None, xs)[1] ** 2))(learner.params)
+    assert max(relative_error(total[path], wanted[path]) for path in wanted) < 1e-10
