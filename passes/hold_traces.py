@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from ..ir.plan import Operation, Select, Trace, with_values
 from ..ir.transition import Transition
 from ..ir.values import Value
-from .analyses.held import Marked, sample_axes
+from .analyses.held import Marked
 from .base import Pass
 
 
@@ -33,44 +34,45 @@ class HoldTraces(Pass):
             return transition
         marked = Marked(transition)
         stepped = {value for op in plan.step for value in op.results}
-        axes = sample_axes(transition) if any(mark.type.shape for mark in marked.marks.values()) else None
-        held = {
-            trace: 0 if axes is None else axes.get(trace.before, axes.get(trace.after))
-            for trace in marked.free()
+        loose = {name: marked.loose(name) for name in marked.marks}
+        axes = {
+            trace: {name: marked.axis(trace, marked.marks[name]) for name in loose if trace in loose[name]}
+            for trace in plan.traces
             if trace.after in stepped
         }
-        chosen = {trace: axis for trace, axis in held.items() if axis is not None}
+        held = [_Held(trace, of.get("mask"), of.get("reset")) for trace, of in axes.items()]
+        chosen = [each for each in held if each.mask is not None or each.reset is not None]
         if not chosen:
             return transition
         return replace(transition, plan=replace(plan, step=_held(plan.step, chosen, marked.marks)))
 
 
-def _held(step: tuple[Operation, ...], held: dict[Trace, int], marks: dict[str, Value]) -> tuple[Operation, ...]:
-    """The operations of a step in which some traces, by the axis of their samples, are bound to the marks."""
-    mask, reset = marks.get("mask"), marks.get("reset")
+class _Held(NamedTuple):
+    """A trace, and the axes along which marks hold it and begin it; None where one does not."""
+
+    trace: Trace
+    mask: int | None
+    reset: int | None
+
+
+def _held(step: tuple[Operation, ...], held: Sequence[_Held], marks: dict[str, Value]) -> tuple[Operation, ...]:
+    """The operations of a step in which some traces are bound to the marks."""
     found: list[Operation] = []
     begun: dict[Value, Value] = {}
-    for trace, axis in held.items():
-        if reset is not None and trace.start is None:
+    for trace, _, axis in held:
+        if axis is not None:
             begun[trace.before] = Value(type=trace.before.type, hint=f"{trace.before.hint}_begun")
-            choice = Select(mark=reset, off=trace.before, axis=axis, results=(begun[trace.before],), loc=trace.loc)
-            found.append(choice)
-    of = {trace.after: trace for trace in held}
+            results = (begun[trace.before],)
+            found.append(Select(mark=marks["reset"], off=trace.before, axis=axis, results=results, loc=trace.loc))
+    of = {trace.after: (trace, axis) for trace, axis, _ in held if axis is not None}
     for op in step:
-        moved = {v: Value(type=v.type, hint=f"{v.hint}_moved") for v in op.results if mask is not None and v in of}
+        moved = {v: Value(type=v.type, hint=f"{v.hint}_moved") for v in op.results if v in of}
         new = with_values(op, begun)
         found.append(replace(new, results=tuple(moved.get(v, v) for v in op.results)) if moved else new)
         for after, value in moved.items():
-            trace, before = of[after], of[after].before
-            assert mask is not None
+            trace, axis = of[after]
+            off = begun.get(trace.before, trace.before)
             found.append(
-                Select(
-                    mark=mask,
-                    on=value,
-                    off=begun.get(before, before),
-                    axis=held[trace],
-                    results=(after,),
-                    loc=trace.loc,
-                )
-            )
+                Select(mark=marks["mask"], on=value, off=off, axis=axis, results=(after,), loc=trace.loc)
+            )  # fmt: skip
     return tuple(found)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from ..ir.diagnostics import Diagnostic, EtirError, error
-from ..ir.plan import RealCoordinates
+from ..ir.plan import RealCoordinates, Select
 from ..ir.transition import State
 from ..ir.types import TensorType
 from ..ir.values import Value
@@ -155,17 +155,22 @@ class _Writing:
         )
         count = self.plan.trace(TensorType("int32"), "the predictor's steps", "steps")
         traces = (vector, mean, square, count)
-        entered = [state.before for state in self.seen]
-        new = self.plan.apply(
-            self._step, *traces, *entered, *self.plan.cotangents, name="predictor_step", at_window=True
-        )
+        entered, counted = [state.before for state in self.seen], self.plan.counted_steps()
+        given = (*traces, *entered, *self.plan.cotangents, *([] if counted is None else [counted]))
+        new = self.plan.apply(self._step, *given, name="predictor_step", at_window=True)
+        if counted is not None:  # what no step counted of, nothing is learned from
+            (some,) = self.plan.apply(lambda n: jnp.any(n > 0), counted, name="some_counted", at_window=True)
+            pairs = zip(traces, new, strict=True)
+            new = [self.plan.window(Select(mark=some, on=on, off=off), on.hint)[0] for off, on in pairs]
         for old, value in zip(traces, new, strict=True):
             self.plan.carry(old, value)
 
     def _step(self, vector: Any, mean: Any, square: Any, count: Any, *arrays: Any) -> tuple[Any, ...]:
         """One step of Adam."""
-        states, bars = arrays[: len(self.seen)], arrays[len(self.seen) :]
-        gradient = jax.grad(self._distance)(vector, states, bars)
+        states, rest = arrays[: len(self.seen)], arrays[len(self.seen) :]
+        bars, counted = rest[: len(self.hidden)], rest[len(self.hidden) :]
+        counts = (counted[0] > 0).astype(jnp.float32) if counted and counted[0].ndim else None
+        gradient = jax.grad(self._distance)(vector, states, bars, counts)
         count = count + 1
         mean = _MEAN * mean + (1 - _MEAN) * gradient
         square = _SQUARE * square + (1 - _SQUARE) * gradient**2
@@ -173,13 +178,19 @@ class _Writing:
         size = jnp.sqrt(square / (1 - _SQUARE**age)) + _TINY
         return vector - self.rule.learning_rate * mean / (1 - _MEAN**age) / size, mean, square, count
 
-    def _distance(self, vector: Any, states: Sequence[Any], bars: Sequence[Any]) -> Any:
-        """Half the squared distance of what is predicted and what came back, summed over units, a mean over samples."""
+    def _distance(self, vector: Any, states: Sequence[Any], bars: Sequence[Any], counts: Any) -> Any:
+        """Half the squared distance of what is predicted and what came back, summed over units, a mean over samples.
+
+        `counts` are 1 for samples that count, or None where all do.
+        """
         total = jnp.zeros((), vector.dtype)
         for guess, bar in zip(self._cotangents([vector, *states]), bars, strict=True):
             apart = guess.astype(jnp.promote_types(bar.dtype, vector.dtype)) - bar
-            samples = max(1, math.prod(bar.shape[:-1]))
-            total += jnp.sum((apart * jnp.conj(apart)).real).astype(vector.dtype) / (2 * samples)
+            squares, samples = (apart * jnp.conj(apart)).real, max(1, math.prod(bar.shape[:-1]))
+            if counts is not None:
+                squares = squares * counts.astype(squares.dtype).reshape(-1, *[1] * (squares.ndim - 1))
+                samples = samples * jnp.maximum(jnp.mean(counts), 1 / len(counts)).astype(squares.dtype)
+            total += (jnp.sum(squares) / (2 * samples)).astype(vector.dtype)
         return total
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import jax.numpy as jnp
+
 from ..ir.diagnostics import error
 from ..ir.plan import Advance, Plain, Product, Scalar
 from ..ir.transition import Association, Site
@@ -12,7 +14,7 @@ from ..ir.types import TensorType
 from ..ir.values import Value
 from .base import Rule, Task
 from .shared.exit_reading import add_up
-from .shared.positional import column_type
+from .shared.positional import along, column_type, sample_axis
 from .writer import Writer
 
 
@@ -47,17 +49,28 @@ class Ottt(Rule):
         if site.data is not None:
             trace = self._leaky(plan, column_type(association), site.data, site)
             return plan.step(Product(site=site, data=trace, cotangent=credit, loc=site.loc), hint)[0]
-        (one,) = plan.apply(lambda: 1.0, name="one")
-        age = self._leaky(plan, one.type, one, site)
-        (product,) = plan.step(Product(site=site, data=None, cotangent=credit, loc=site.loc), hint)
-        return plan.apply(_scaled, product, age, name="leaky")[0]
+        axis = sample_axis(plan, association)
+        shape = () if axis is None else (site.output.type.shape[axis],)
+        (one,) = plan.apply(lambda: jnp.ones(shape), name="one")
+        age = self._leaky(plan, one.type, one, site, by_sample=axis is not None)
+        if axis is None:
+            (product,) = plan.step(Product(site=site, data=None, cotangent=credit, loc=site.loc), hint)
+            return plan.apply(_scaled, product, age, name="leaky")[0]
+        (scaled,) = plan.apply(lambda c, n: _scaled(c, along(n, axis, c.ndim)), credit, age, name="leaky")
+        return plan.step(Product(site=site, data=None, cotangent=scaled, loc=site.loc), hint)[0]
 
-    def _leaky(self, plan: Writer, kind: TensorType, value: Value, site: Site) -> Value:
+    def _leaky(self, plan: Writer, kind: TensorType, value: Value, site: Site, *, by_sample: bool = False) -> Value:
         """`a' = leak a + x`: its value after this step."""
         label = f"data of {'+'.join(site.weight.paths)}"
         before = plan.trace(kind, label, f"x_{site.weight.value.hint}", loc=site.loc)
-        advance = Advance(trace=(before,), by=Scalar(factor=self.leak), add=Plain(values=(value,)), loc=site.loc)
-        (after,) = plan.step(advance, f"{before.hint}_next")
+
+        def advance(trace: Value) -> Value:
+            step = Advance(trace=(trace,), by=Scalar(factor=self.leak), add=Plain(values=(value,)), loc=site.loc)
+            return plan.step(step, f"{before.hint}_next")[0]
+
+        if by_sample:
+            return plan.carry_by_sample(before, advance)
+        after = advance(before)
         plan.carry(before, after)
         return after
 

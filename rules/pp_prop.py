@@ -18,7 +18,15 @@ from ..ir.transition import Association, Site, Transition
 from ..ir.types import TensorType
 from ..ir.values import Value
 from .base import Rule, Task
-from .shared.positional import column_type, followed_states, new_traces, positional_trace, read_at_entry
+from .shared.positional import (
+    along,
+    column_type,
+    followed_states,
+    new_traces,
+    positional_trace,
+    read_at_entry,
+    sample_axis,
+)
 from .writer import Writer
 
 _Reading: TypeAlias = Callable[[Value], Product]
@@ -59,7 +67,7 @@ class PpProp(Rule):
         a = self.factor
         factored = [association for association in task.associations if factors(association)]
         chained = {site: ends for site in task.sites if (ends := _ends(plan.transition, site))}
-        age = _age(plan) if (factored or chained) and self.corrected and a < 1 else None
+        age = _age(plan, factored) if (factored or chained) and self.corrected and a < 1 else None
         credits = _Credits(plan, a, age)
         for association in task.associations:
             if association in factored:
@@ -146,7 +154,8 @@ class _Credits:
             cotangents = tuple(entering[k] for k in states)
             project = Project(association=association, factors=rows, cotangents=cotangents, loc=association.site.loc)
             (credit,) = plan.window(project, f"{output.hint}_bar")
-            self.known[association] = credit if self.age is None else _corrected(plan, credit, self.a, self.age)
+            axis = sample_axis(plan, association) if self.age is not None and self.age.type.shape else None
+            self.known[association] = credit if self.age is None else _corrected(plan, credit, self.a, self.age, axis)
         return self.known[association]
 
     def through(self, site: Site) -> list[Value]:
@@ -182,20 +191,24 @@ class _Credits:
         return states, rows
 
 
-def _age(plan: Writer) -> Value:
-    """The number of steps that the traces hold."""
-    age = plan.trace(TensorType("int32"), "steps since the traces began", "age")
-    plan.carry(age, *plan.apply(lambda n: n + 1, age, name="older"))
+def _age(plan: Writer, factored: Sequence[Association]) -> Value:
+    """The number of steps that the traces hold: of each sample, where marks are of samples and sites show them."""
+    shape = (plan.samples,) if all(sample_axis(plan, a) is not None for a in factored) and plan.samples else ()
+    age = plan.trace(TensorType("int32", shape), "steps since the traces began", "age")
+    if shape:
+        plan.carry_by_sample(age, lambda n: plan.apply(lambda n: n + 1, n, name="older")[0])
+    else:
+        plan.carry(age, *plan.apply(lambda n: n + 1, age, name="older"))
     return age
 
 
-def _corrected(plan: Writer, credit: Value, a: float, age: Value) -> Value:
+def _corrected(plan: Writer, credit: Value, a: float, age: Value, axis: int | None) -> Value:
     """The credit, divided by the weight `1 - a^age` that the decaying mean of so many steps has."""
 
     def divide(credit: Any, age: Any) -> Any:
         wide = jnp.promote_types(credit.real.dtype, jnp.float32)
         weight = jnp.where(age > 0, 1 - a ** age.astype(wide), 1)
-        return (credit / weight).astype(credit.dtype)
+        return (credit / along(weight, axis, credit.ndim)).astype(credit.dtype)
 
     (found,) = plan.apply(divide, credit, age, name="corrected", at_window=True)
     return found

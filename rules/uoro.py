@@ -48,11 +48,12 @@ class Uoro(Rule):
         theta = [
             plan.trace(p.value.type, f"random cotangent of {p.path}", f"c_{p.value.hint}", loc=p.loc) for p in params
         ]
-        signs = random_signs(plan, [value.type for value in tangent])
+        signs = [plan.counted(value) for value in random_signs(plan, [value.type for value in tangent])]
         pushed = plan.step(Push(tangents=tuple(tangent)), *[f"J{v.hint}" for v in tangent])
-        pulled = plan.step(Pull(params=params, cotangents=signs), *[f"nu_{v.hint}" for v in theta])
+        pulled = plan.step(Pull(params=params, cotangents=tuple(signs)), *[f"nu_{v.hint}" for v in theta])
         following = [f"{v.hint}_next" for v in (*tangent, *theta)]
-        after = plan.apply(_advance(len(hidden)), *pushed, *signs, *theta, *pulled, name="uoro", hints=following)
+        given = (*pushed, *signs, *theta, *pulled)
+        after = plan.apply(_advance(len(hidden)), *given, name="uoro", hints=following, estimates="rtrl")
         for old, new in zip([*tangent, *theta], after, strict=True):
             plan.carry(old, new)
         (credit,) = plan.window(Along(cotangents=tuple(plan.cotangents), tangents=tuple(tangent)), "credit")

@@ -28,6 +28,7 @@ from ..ir.plan import (
     Select,
     Sensitivity,
     Signal,
+    Total,
     Trace,
     Vjp,
 )
@@ -139,7 +140,8 @@ class Writer:
 
         The function is traced once, for arrays of the values' types, and gives one array or a tuple of them. It must
         be pure. It runs at every step, or `at_window`. `estimates` names the rule whose gradient the result is an
-        unbiased estimate of, for the label. `hints` are what to call the results in text, all `name` by default.
+        unbiased estimate of, of marked steps as of others, for the label. `hints` are what to call the results in text,
+        all `name` by default.
         """
         structs = [jax.ShapeDtypeStruct(v.type.shape, jnp.dtype(v.type.dtype)) for v in values]
 
@@ -324,8 +326,41 @@ class Writer:
 
         For what comes from outside a step, which a mask does not make zero by itself: signals, the loss's derivative.
         """
-        mark = next((i.value for i in self.transition.inputs if i.mark and i.path == "mask"), None)
+        mark = self._mark("mask")
         return value if mark is None else self.step(Select(mark=mark, on=value), value.hint)[0]
+
+    def counted_steps(self) -> Value | None:
+        """How many steps of a window count, `f32[]` or one number a sample, known at its end; None for all."""
+        mark = self._mark("mask")
+        if mark is None:
+            return None
+        if "counted steps" not in self._shared:
+            one = self.counted(self.ones(TensorType("float32", mark.type.shape)))
+            (self._shared["counted steps"],) = self.window(Total(value=one), "counted")
+        return self._shared["counted steps"]
+
+    @property
+    def samples(self) -> int | None:
+        """How many samples marks are of; None where there are none, or of whole steps alone."""
+        return next((i.value.type.shape[0] for i in self.transition.inputs if i.mark and i.value.type.shape), None)
+
+    def carry_by_sample(self, before: Value, advance: Callable[[Value], Value]) -> Value:
+        """What a trace of one entry for each of `samples` becomes by `advance`, and is carried as: bound to the marks.
+
+        The pass `hold-traces` binds others, where it finds the axis of their samples.
+        """
+        mask, reset = map(self._mark, ("mask", "reset"))
+        begun = before
+        if reset is not None:
+            (begun,) = self.step(Select(mark=reset, off=before), f"{before.hint}_begun")
+        after = advance(begun)
+        if mask is not None:
+            (after,) = self.step(Select(mark=mask, on=after, off=begun), f"{before.hint}_next")
+        self.carry(before, after)
+        return after
+
+    def _mark(self, name: str) -> Value | None:
+        return next((i.value for i in self.transition.inputs if i.mark and i.path == name), None)
 
     def signal(self, path: str, kind: TensorType) -> Value:
         """An array that every step of the learner is given beside the model's inputs, as `path=...`."""

@@ -66,6 +66,23 @@ class Placement:
         """The slot axis' label, or nothing where each position feeds one."""
         return "" if self.slots == 1 else self.association.site.expression.fresh_label()
 
+    @cached_property
+    def samples(self) -> str:
+        """The label of the output's axis that is followed to the states' first one, index by index; nothing for none.
+
+        Where states begin with a batch, so that is of the samples.
+        """
+        labels, group = self.association.site.expression.output, self.association.group
+        if not group.shape or self.targets is None:
+            return ""
+        if self.is_identity:
+            return labels[0]
+        if group.shape[0] == 1:  # of one sample any axis of one is as good
+            sizes = self.association.site.output.type.shape
+            return next((label for label, size in zip(labels, sizes, strict=True) if size == 1), "")
+        found = [f.in_axes for f in self.targets.factors if f.table is None and f.out_axes == (0,)]
+        return labels[found[0][0]] if found and len(found[0]) == 1 else ""
+
     @property
     def output(self) -> str:
         """The labels of a sensitivity: slots, then the output's axes."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 
 from ..types import TensorType
 from ..values import Value
-from .operation import STEP, Operation
+from .operation import Operation
 from .scene import Scene
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Select(Operation):
     """`on` where the mark is true, `off` where it is false; zeros where there is none of them."""
-
-    phases: ClassVar[tuple[str, ...]] = (STEP,)
 
     mark: Value
     """`bool[]`, or one for each sample."""

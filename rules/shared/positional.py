@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ...coupling import Coupling
 from ...ir.plan import Advance, Contract, Diagonal, Outer, Placement
@@ -90,3 +90,14 @@ def column_type(association: Association, site: Site | None = None) -> TensorTyp
     assert data is not None
     dtype = trace_dtype(association)
     return TensorType(dtype if data.type.is_complex else real_dtype(dtype), data.type.shape)
+
+
+def sample_axis(plan: Writer, association: Association) -> int | None:
+    """The axis of a site's output that counts the samples that marks are of; None where it has none."""
+    label = Placement(association).samples
+    return association.site.expression.output.index(label) if label and plan.samples is not None else None
+
+
+def along(values: Any, axis: int | None, rank: int) -> Any:
+    """One value for each sample, as an array of this rank that goes with others along an axis; a number as it is."""
+    return values if axis is None else values.reshape([-1 if k == axis else 1 for k in range(rank)])

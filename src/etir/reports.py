@@ -67,13 +67,20 @@ def refuse_unmarked(transition: Transition) -> None:
             "is not to count",
         )
     if free := marked.free():
-        names = " and ".join(f"{name}=" for name in marks)
+        trace, names = free[0], " and ".join(f"{name}=" for name in marks)
+        late = marked.is_late(trace)
         raise error(
             "mark-rule",
-            f"{names} cannot hold rule '{plan.rule}' still: its trace '{free[0].label}' does not move by the "
-            "derivative of the step alone, and is one for all samples or for whole windows",
-            loc=free[0].loc,
-            help="compile for one sample with 'step' in the place of 'sample' and jax.vmap the learner; or choose "
+            f"{names} cannot hold rule '{plan.rule}' still: its trace '{trace.label}' "
+            + (
+                "moves at the end of a window, whether steps of it count or not"
+                if late
+                else "moves by more than the derivative of the step, and no axis of it is shown to be of samples"
+            ),
+            loc=trace.loc,
+            help="let the rule choose by plan.counted_steps() what the trace becomes; or leave mask= out"
+            if late
+            else "compile for one sample with 'step' in the place of 'sample' and jax.vmap the learner; or choose "
             "d_rtrl, snap, rtrl or bptt",
         )
 

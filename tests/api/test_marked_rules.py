@@ -86,6 +86,27 @@ def test_a_step_that_does_not_count_moves_nothing(rule: str):
     assert not any(np.any(x) for x in jax.tree.leaves((found.grads, found.losses)))
 
 
+@pytest.mark.parametrize("each", ["step", "sample"])
+def test_a_predictor_learns_of_windows_with_steps_that_count(each: str):
+    plain, marked = compiled("dni", LENGTH), compiled("dni", LENGTH, mask=each)
+    key, mask = jax.random.key(1), MASK if each == "step" else jnp.repeat(MASK[:, None], 2, 1)
+    wanted = plain.grad(loss)(PARAMS, plain.init(key=key), XS, TARGETS)
+    found = marked.grad(loss)(PARAMS, marked.init(key=key), padded(XS), padded(TARGETS), mask=mask)
+    assert differing(by_path(found.grads), by_path(wanted.grads), EXACT) == {}
+    pairs = zip(marked.traces(found.carry), plain.traces(wanted.carry), strict=True)
+    assert all(np.allclose(a, b, rtol=1e-9, atol=0) for a, b in pairs)
+
+
+def test_a_predictor_does_not_learn_of_a_sample_that_does_not_count():
+    learner = compiled("dni", 2, mask="sample")
+    single = etir.compile(step, PARAMS, {"h": STATES["h"][:1]}, XS[0, :1], rule="dni", window=2)
+    mask, ts = jnp.ones(XS.shape[:2], bool).at[:, 1].set(False), TARGETS.at[:, 1].set(0)
+    found = learner.grad(loss)(PARAMS, learner.init(key=jax.random.key(1)), XS, ts, mask=mask)
+    alone = single.grad(loss)(PARAMS, single.init(key=jax.random.key(1)), XS[:, :1], ts[:, :1])
+    assert differing(by_path(found.grads), by_path(alone.grads), EXACT) == {}
+    assert all(map(np.allclose, learner.traces(found.carry), single.traces(alone.carry)))
+
+
 def test_samples_that_end_at_different_steps_are_each_alone():
     lengths = (3, 6)
     learner = compiled("pp_prop", 2, mask="sample")

@@ -168,6 +168,27 @@ class Unmasked(Rule):
         plan.contribute(task.sites[0].weight, *plan.window(Total(value=found), "sum"))
 
 
+class Late(Rule):
+    """A rule that learns something at every window's end."""
+
+    name = "late"
+
+    def write(self, plan: Any, task: Any) -> None:
+        (site, *_) = task.sites
+        total = plan.trace(site.weight.value.type, "how much was learned", "learned")
+        plan.carry(total, *plan.apply(lambda x: x + 1, total, name="more", at_window=True))
+
+
+def of_a_weight_without_samples() -> Any:
+    """Its use is in a loop that it is moved out of as it is, so that what comes to it is a sum over samples."""
+
+    def inner(params: Any, states: Any, x: Any) -> Any:
+        h, _ = jax.lax.scan(lambda h, _: (h + jnp.tanh(x + etir.scale(h, params["a"])), None), states["h"], length=2)
+        return {"h": h}, h
+
+    return etir.compile(inner, {"a": np.ones(3)}, STATES, np.ones((4, 3)), rule="ottt", reset="sample")
+
+
 CALLS = {
     "error: mask='samples'; wanted one of 'step', 'sample', or None [unknown-option]\n"
     "  help: the option says what a mark is of; the marks themselves are given to the learner's methods":
@@ -181,14 +202,13 @@ CALLS = {
     "error: reset= begins sequences with the states given at compile, which were shapes alone [states-missing]\n"
     "  help: give arrays for the states: reset= puts these back":
         of_shapes,
-    "error: mask= cannot hold rule 'dni' still: its trace 'predictor of later credit' does not move by the derivative "
-    "of the step alone, and is one for all samples or for whole windows [mark-rule]":
-        lambda: compile_step(mask="step", rule="dni"),
-    "error: reset= cannot hold rule 'uoro' still: its trace 'random tangent of h' does not move by the derivative of "
-    "the step alone, and is one for all samples or for whole windows [mark-rule]\n"
-    "  help: compile for one sample with 'step' in the place of 'sample' and jax.vmap the learner; or choose d_rtrl, "
-    "snap, rtrl or bptt":
-        lambda: compile_step(reset="sample", rule="uoro"),
+    "error: mask= cannot hold rule 'late' still: its trace 'how much was learned' moves at the end of a window, "
+    "whether steps of it count or not [mark-rule]\n"
+    "  help: let the rule choose by plan.counted_steps() what the trace becomes; or leave mask= out":
+        lambda: compile_step(mask="step", rule=Late()),
+    "error: reset= cannot hold rule 'ottt' still: its trace 'data of a' moves by more than the derivative of the step, "
+    "and no axis of it is shown to be of samples [mark-rule]\n":
+        of_a_weight_without_samples,
     "error: mask= cannot keep rule 'unmasked' from learning: its signal 'modulator' is an input that says at every "
     "step what is to be learned [mark-rule]\n"
     "  help: let the rule read plan.counted(...) of it; or leave mask= out and give a signal of zero where a step is "

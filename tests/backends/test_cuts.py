@@ -22,13 +22,6 @@ EACH = jnp.array([[1, 1], [0, 1], [1, 1], [1, 0], [0, 1], [1, 1]], bool)
 """Which samples count; where the first does not, so for whole steps."""
 AGAIN = jnp.array([[0, 0], [0, 1], [1, 0], [0, 0], [0, 1], [1, 0]], bool)
 MARKS = ("", "mask=step", "reset=step", "mask=sample reset=sample", "mask=step reset=sample")
-REFUSED = {
-    ("", "dni", "mask"),
-    ("", "uoro", "sample"),
-    ("", "kf_rtrl", "mask=step reset=sample"),
-    ("lstm", "ottt", "sample"),
-}
-"""Models, any where it is empty, with which rules do not go with some marks."""
 
 
 def loss(y: Any, target: Any) -> Any:
@@ -100,9 +93,8 @@ def cases() -> list[Any]:
     rules = sorted(set(RULES) - {"auto"})
     found: list[Any] = []
     for (k, rule), name in itertools.product(enumerate(rules), ("rnn_leaky", "lstm")):
-        fitting = [m for m in MARKS if not any((of or name, r) == (name, rule) and w in m for of, r, w in REFUSED)]
-        for case in itertools.product((4, 1), fitting, ("train", "grad"), (False, True)):
-            turn = 4, fitting[k % len(fitting)], ("train", "grad")[k % 2], False
+        for case in itertools.product((4, 1), MARKS, ("train", "grad"), (False, True)):
+            turn = 4, MARKS[k % len(MARKS)], ("train", "grad")[k % 2], False
             marks = () if name == "rnn_leaky" and case == turn else (pytest.mark.slow,)
             found.append(pytest.param(name, rule, *case, marks=marks))
     return found

@@ -254,7 +254,7 @@ def test_the_program_in_text():
             %nu_c_U : f32[4,4] = pull(params=param [%U], cotangents=[%nu])
             %s_h_next : f32[4],
             %c_U_next : f32[4,4]
-              = apply(region="uoro", values=[%Js_h, %nu, %c_U, %nu_c_U])
+              = apply(region="uoro", values=[%Js_h, %nu, %c_U, %nu_c_U], estimates="rtrl")
           }
           window {
             %h_bar : f32[4],
