@@ -44,6 +44,11 @@ def added(terms: Sequence[Any]) -> Any:
     return reduce(operator.add, terms)
 
 
+def as_multiplied(arrays: Sequence[Any]) -> int:
+    """The bytes of arrays as they are multiplied: of those in fewer bits, of which that takes a copy, as float32."""
+    return sum(x.size * max(x.dtype.itemsize, 4) for x in arrays)
+
+
 class Algebra(ABC):
     """One unit's linear algebra. Its Jacobians and its credit have a layout of their own."""
 

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from ...ir.plan import Contract, Placement, Trace
 from ...ir.plan.contract import contraction
 from ...ir.values import Value
-from .algebra import Algebra, Cotangents, Held, Jacobians, OnPositions, added
+from .algebra import Algebra, Cotangents, Held, Jacobians, OnPositions, added, as_multiplied
 from .close import Closed, close_fold
 from .history import columns, here_at
 from .one_pass import Operands, Pass
@@ -212,7 +212,7 @@ def _contracted(sweep: Sweep, held: Held, cotangents: Any) -> Any:
     """`<c, E>`, of a large trace on a CPU a few entries of its first axis at a time."""
     place = sweep.placement
     arrays, credit = list(held.values()), [place.gather(cotangents[k]) for k in held]
-    axis, size = place.batch[:1], sum(trace.nbytes for trace in arrays)
+    axis, size = place.batch[:1], as_multiplied(arrays)
     if not axis or place.sizes[axis] == 1 or size < Algebra.in_place_from:
         return contraction(place, arrays, credit)
     by_entries, at_once = partial(_contracted_by_entries, place, axis), partial(contraction, place)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from .algebra import Algebra, Cotangents, Held, Jacobians, Passed, added
+from .algebra import Algebra, Cotangents, Held, Jacobians, Passed, added, as_multiplied
 from .pattern import Sweep
 
 
@@ -30,8 +30,8 @@ class Operands(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """The bytes of the trace."""
-        return sum(x.nbytes for x in self.held.values())
+        """The bytes of the trace as it is multiplied."""
+        return as_multiplied(list(self.held.values()))
 
 
 @dataclass(frozen=True, eq=False)
