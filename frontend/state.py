@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 
 from ..ir.loc import calling_line
 from ..ir.step import leaf_paths
 from . import errors, frame
-from .cell import Cell, is_array_like, strong_array, type_text
+from .cell import Cell, is_array_like, same_types, strong_array, type_text
 
 
 class State:
@@ -121,6 +122,15 @@ class State:
             if not is_array_like(leaf):
                 raise errors.wrong_leaf(self, path, leaf)
         return jax.tree.map(strong_array, value)
+
+    def fits(self, value: Any) -> bool:
+        """Whether `nn.load_states` may set this value: one of the types that are held, or any where none are."""
+        held = frame.read(self).value
+        if value is None:
+            return held is None or self.initial is None
+        if not all(is_array_like(leaf) for leaf in jax.tree.leaves(value)):
+            return False
+        return held is None or same_types(held, jax.tree.map(jnp.asarray, value))
 
     def outside(self) -> Cell:
         """What the state holds outside every transform."""

@@ -6,11 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import jax
-
 from ...ir.diagnostics import EtirError
 from .. import errors, frame
-from ..cell import is_array_like, same_types
 from ..filters import Filter, matcher, states_of
 from ..state import ParamState, State
 
@@ -35,7 +32,7 @@ def load_states(model: Any, values: Mapping[str, Any], strict: bool = True) -> A
     findings = [
         errors.wrong_value("load_states", path, state, frame.read(state).value, values[path])
         for path, state in states.items()
-        if path in values and not _fits(state, values[path])
+        if path in values and not state.fits(values[path])
     ]
     if strict:
         findings += errors.missing_paths(
@@ -60,12 +57,3 @@ def _chosen(function: str, model: Any, kind: Filter) -> dict[str, State]:
 def _wanted(states: Mapping[str, State], values: Mapping[str, Any]) -> list[str]:
     weights = any(path in values and isinstance(state, ParamState) for path, state in states.items())
     return [path for path, state in states.items() if weights or not isinstance(state, ParamState)]
-
-
-def _fits(state: State, value: Any) -> bool:
-    held = frame.read(state).value
-    if value is None:
-        return held is None or state.initial is None
-    if not all(is_array_like(leaf) for leaf in jax.tree.leaves(value)):
-        return False
-    return held is None or same_types(held, jax.tree.map(jax.numpy.asarray, value))

@@ -15,11 +15,12 @@ from jax.core import Tracer
 from .api import RuleLike, compile
 from .backends.carry import Carry
 from .backends.learner import Learner
+from .backends.results import Result, Trained
+from .carried import Carried, beside_states
 from .frontend import (
     Functional,
     Module,
     ParamState,
-    ShortTermState,
     State,
     adapters,
     errors,
@@ -63,17 +64,19 @@ class OnlineLearner(Module):
             )
         check_options(rule, options)
         self.model, self.rule, self.options = model, rule, options
-        self.traces = ShortTermState(lazy=self._begun, name=TRACES)
+        self.traces = Carried(lazy=self._begun, name=TRACES)
         self._learner: Learner | None = None
         self._functional: Functional | None = None
 
     def compile_graph(self, *inputs: Any) -> Learner:
-        """Compile the model for inputs of one step like these, from its present states. Traces begin at zero.
+        """Compile the model for inputs of one step like these, from its present states.
 
+        Traces begin at zero, unless they were loaded before the first compilation.
         States that `vmap_new_states` has made are compiled for one sample: `vmap` of this learner then learns them all.
         A model of another library is given here what `etir.compile` takes beside it (`variables`, say). It is read,
         and this learner's own states are written; compiled again, its weights stay what they have become.
         """
+        loaded = self._learner is None and frame.read(self.traces).is_set
         with self._one_sample():
             guest = adapters.adapted(self.model, inputs)
             if guest is None:
@@ -82,7 +85,8 @@ class OnlineLearner(Module):
                 adapted, inputs = guest
                 self._functional = hosted(adapted.functional(*inputs), self.states(ParamState))
             self._learner = compile(self._functional, *inputs, rule=self.rule, **self.options)
-        frame.write(self.traces, Cell())
+        if not loaded:
+            self.reset_traces()
         return self._learner
 
     @contextmanager
@@ -146,14 +150,52 @@ class OnlineLearner(Module):
         `xs` is a tuple where the model takes several inputs. Credit inside each `window=` of steps is reverse mode, so
         `transform.grad` of a loss of the outputs of one window is its gradient.
         """
-        several = xs if isinstance(xs, tuple | list) else (xs,)
-        first = jax.tree.map(lambda x: jnp.zeros(jnp.shape(x)[1:], jnp.result_type(x)), tuple(several))
-        return self._moved(self.learner.window, (xs,), first, signals)
+        return self._moved(self.learner.window, (xs,), _of_one_step(xs), signals)
+
+    def grad(self, loss: Callable[..., Any], **options: Any) -> Callable[..., Result]:
+        """A function `(xs, *targets) -> Result`: the gradient by the weights over steps; states and traces move on.
+
+        Loss and options are those of `etir.Learner.grad`. With `resumable=True` windows are counted from the beginning
+        of the sequence, wherever calls begin and end, and the steps of one that is not full yet are held in `traces`.
+        """
+        driver = self.learner.grad(loss, **options)
+
+        def gradient(xs: Any, *targets: Any, **signals: Any) -> Result:
+            params, carry = self._now(_of_one_step(xs), learning=True)
+            result = driver(params, carry, xs, *targets, **signals)
+            self._go_on(result.carry)
+            return result
+
+        return gradient
+
+    def train(self, loss: Callable[..., Any], optimizer: Any, **options: Any) -> Callable[..., Trained]:
+        """A function `(opt_state, xs, *targets) -> Trained`: an update of the weights at the end of every window.
+
+        States, traces and weights move on. Loss, optimiser and options are those of `etir.Learner.train`; `resumable`
+        is as in `grad`. Where that raises NonFiniteError, nothing is written.
+        """
+        driver = self.learner.train(loss, optimizer, **options)
+
+        def train(opt_state: Any, xs: Any, *targets: Any, **signals: Any) -> Trained:
+            params, carry = self._now(_of_one_step(xs), learning=True)
+            trained = driver(params, opt_state, carry, xs, *targets, **signals)
+            self._go_on(trained.carry)
+            self._write(trained.params)
+            return trained
+
+        return train
 
     def _moved(
         self, method: Callable[..., Any], inputs: tuple[Any, ...], one: tuple[Any, ...], signals: Mapping[str, Any]
     ) -> Any:
         """What `method` returns for `inputs`; `one` is like the inputs of one step."""
+        params, carry = self._now(one)
+        carry, outputs = method(params, carry, *inputs, **signals)
+        self._go_on(carry)
+        return outputs
+
+    def _now(self, one: tuple[Any, ...], *, learning: bool | None = None) -> tuple[dict[str, Any], Carry]:
+        """The weights and the carry of now, made for inputs of one step like `one` where they are unset."""
         _, functional = self._compiled
         bindings = functional.bindings
         ensure_states(self.model, bindings, *one)
@@ -167,13 +209,19 @@ class OnlineLearner(Module):
         states = {path: bindings[path].value for path in functional.states}
         held = self.traces.ensure(states)
         params = {path: bindings[path].value for path in functional.params}
-        learning = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(params))
+        if learning is None:
+            learning = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(params))
         self._check_states(states, held["cut"], learning)
-        carry, outputs = method(params, _carry(states, held), *inputs, **signals)
-        for path, value in carry.states.items():
+        return params, self.traces.carry(states)
+
+    def _go_on(self, carry: Carry) -> None:
+        self._write(carry.states)
+        self.traces.keep(carry)
+
+    def _write(self, values: Mapping[str, Any]) -> None:
+        bindings = self._compiled[1].bindings
+        for path, value in values.items():
             bindings[path].value = value
-        self.traces.value = _kept(carry)
-        return outputs
 
     def _check_states(self, states: Mapping[str, Any], before: Mapping[str, Any], learning: bool) -> None:
         """Raise EtirError for states that are not those which the traces belong to, where they can be compared.
@@ -182,7 +230,9 @@ class OnlineLearner(Module):
         a gradient is NaN, as of any carry.
         """
         for path, value in states.items():
-            if not same_types(value, before[path]):
+            if path not in before:
+                said = f"is none of those that the traces belong to: {', '.join(before) or 'none'}"
+            elif not same_types(value, before[path]):
                 said = f"is {type_text(value)}, and the traces belong to {type_text(before[path])}"
             elif learning and _differ(value, before[path]):
                 said = "was changed since the learner's last step, and the traces belong to what it was"
@@ -200,7 +250,7 @@ class OnlineLearner(Module):
         learner, functional = self._compiled
         states = {path: functional.bindings[path].value for path in functional.states}
         key = random.split_key() if learner.needs_key else None
-        return _kept(learner.init(None, jax.lax.stop_gradient(states), key=key))
+        return beside_states(learner.init(None, jax.lax.stop_gradient(states), key=key))
 
     def write_back(self, model: Any) -> Any:
         """A model of another library with the weights and states of now, as `etir.Learner.write_back` returns it."""
@@ -221,6 +271,12 @@ class OnlineLearner(Module):
         return f"{type(self).__name__}({model}, rule={rule!r}{given})"
 
 
+def _of_one_step(xs: Any) -> tuple[Any, ...]:
+    """Inputs of one step like those of the steps `xs`."""
+    several = xs if isinstance(xs, tuple | list) else (xs,)
+    return jax.tree.map(lambda x: jnp.zeros(jnp.shape(x)[1:], jnp.result_type(x)), tuple(several))
+
+
 def _pairs(value: Any, before: Any) -> list[tuple[Any, Any]]:
     """The leaves of two trees that carry credit."""
     pairs = zip(jax.tree.leaves(value), jax.tree.leaves(before), strict=True)
@@ -234,12 +290,3 @@ def _differ(value: Any, before: Any) -> bool:
         and not np.array_equal(np.asarray(a), np.asarray(b), equal_nan=True)
         for a, b in _pairs(value, before)
     )
-
-
-def _kept(carry: Carry) -> dict[str, Any]:
-    """What a carry holds beside the states."""
-    return {name: value for name, value in carry._asdict().items() if name != "states"}
-
-
-def _carry(states: Mapping[str, Any], kept: Mapping[str, Any]) -> Carry:
-    return Carry(states=dict(states), **kept)
