@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -18,6 +18,14 @@ from .uses import counters
 
 LONGEST = 256
 """Loops of more trips are left as they are: each trip's index is computed."""
+
+UPDATES: dict[str, Callable[[Any, Any], Any]] = {
+    "dynamic_update_slice": lambda old, new: new,
+    "scatter": lambda old, new: new,
+    "scatter-add": jnp.add,
+    "scatter-mul": jnp.multiply,
+}
+"""What changes an entry of an array, each with what becomes of the entry."""
 
 
 class Entries(NamedTuple):
@@ -53,15 +61,15 @@ class Stack:
     entries: Entries
     reads: Mapping[Any, Any] = field(default_factory=dict[Any, Any])
     """The equations that pick an entry, each with how the entry is arranged to be its result."""
-    update: Any = None
-    """The equation that replaces the entry; None where nothing does."""
+    updates: tuple[Any, ...] = ()
+    """The equations that change the entry, one after the other."""
 
 
 def by_entries(body: Any) -> Any:
     """A jaxpr whose loops scan over what they pick by a counter, in other loops too, if there are any such.
 
-    What `h[i]` and `h.at[i].set(...)` do in `fori_loop` is then what `lax.scan` over `h` does: the entries meet no
-    others, and each is followed by itself.
+    What `h[i]`, `h.at[i].set(...)` and `h.at[i].add(...)` do in `fori_loop` is then what `lax.scan` over `h` does: the
+    entries meet no others, and each is followed by itself.
     """
     flat = _flat(body)
     constants = Constants(flat)
@@ -96,31 +104,54 @@ def _stacks(eqn: Any, body: Any, constants: Constants) -> Iterator[Stack]:
     arguments, results = jx.argument_vars(body), jx.outvars(body)
     readers: dict[Any, list[Any]] = {}
     for inner in jx.equations(body):
-        for atom in inner.invars:
-            if not jx.is_literal(atom):
-                readers.setdefault(atom, []).append(inner)
-    if not any(looked_up(inner) for var in arguments[: consts + carry] for inner in readers.get(var, [])):
+        for atom in {atom for atom in inner.invars if not jx.is_literal(atom)}:
+            readers.setdefault(atom, []).append(inner)
+    own = [inner for var in arguments[: consts + carry] for inner in readers.get(var, [])]
+    if not any(inner.primitive.name in UPDATES or looked_up(inner) for inner in own):
         return
     trips = _trips(eqn, body, constants)
     for k, var in enumerate(arguments[: consts + carry] if trips else []):
         if not jx.type_of(var).carries_credit or not jx.shape_of(var):
             continue
-        own = readers.get(var, [])
-        picked = {inner: _picked(inner, var, trips) for inner in own}
+        if k >= consts:
+            changed = _changed(k, var, results[k - consts], results, readers, trips)
+            if changed is not None:
+                yield changed
+            continue
+        picked = {inner: _picked(inner, var, trips) for inner in readers.get(var, [])}
         reads = {inner: found for inner, found in picked.items() if found is not None}
-        if k < consts:
-            for entries in dict.fromkeys(found[0] for found in reads.values()):
-                chosen = {inner: arrange for inner, (of, arrange) in reads.items() if of == entries}
-                yield Stack(place=k, entries=entries, reads=chosen)
-            continue
-        after = results[k - consts]
-        updates = [inner for inner in own if inner not in reads]
-        if len(updates) != 1 or updates[0].outvars[0] is not after or readers.get(after) or results.count(after) > 1:
-            continue
-        entries = _replaced(updates[0], var, trips)
-        if entries is not None and var not in results and all(of == entries for of, _ in reads.values()):
-            found = {inner: arrange for inner, (_, arrange) in reads.items()}
-            yield Stack(place=k, entries=entries, reads=found, update=updates[0])
+        for entries in dict.fromkeys(found[0] for found in reads.values()):
+            chosen = {inner: arrange for inner, (of, arrange) in reads.items() if of == entries}
+            yield Stack(place=k, entries=entries, reads=chosen)
+
+
+def _changed(
+    place: int, var: Any, after: Any, results: Sequence[Any], readers: Mapping[Any, list[Any]], trips: Sequence[Any]
+) -> Stack | None:
+    """A carried array of which each trip picks and changes one entry; None where it does something else, too."""
+    reads: dict[Any, Any] = {}
+    updates: list[Any] = []
+    found: set[Entries | None] = set()
+    while True:
+        version = updates[-1].outvars[0] if updates else var
+        following: list[Any] = []
+        for inner in readers.get(version, []):
+            picked = _picked(inner, version, trips)
+            if picked is None:
+                following.append(inner)
+                found.add(_replaced(inner, version, trips))
+            else:
+                found.add(picked[0])
+                reads[inner] = picked[1]
+        if len(found) > 1 or len(following) > 1 or results.count(version) != (version is after):
+            return None
+        if not following:
+            break
+        updates += following
+    (entries,) = found or {None}
+    if entries is None or version is not after:
+        return None
+    return Stack(place=place, entries=entries, reads=reads, updates=tuple(updates)) if updates else None
 
 
 def _trips(eqn: Any, body: Any, constants: Constants) -> list[Constants]:
@@ -168,7 +199,7 @@ def _index(ids: Any, inner: Any, known: Constants) -> int | None:
 
 
 def _replaced(inner: Any, var: Any, trips: Sequence[Constants]) -> Entries | None:
-    """The entries that an equation replaces in the trips; None where it does something else, too."""
+    """The entries that an equation changes in the trips; None where it does something else, too."""
     name, shape = inner.primitive.name, jx.shape_of(var)
     if inner.invars[0] is not var or var in inner.invars[1:]:
         return None
@@ -179,7 +210,7 @@ def _replaced(inner: Any, var: Any, trips: Sequence[Constants]) -> Entries | Non
             return None
         at = [known.get(inner.invars[2 + cut[0]]) for known in trips]
         return _in_turn([None if x is None else int(x) for x in at], cut[0], var)
-    if name != "scatter":
+    if name not in UPDATES:
         return None
     numbers = inner.params["dimension_numbers"]
     (*_, axis) = numbers.inserted_window_dims or (-1,)
@@ -207,24 +238,32 @@ def _scanned(eqn: Any, body: Any, stacks: Sequence[Stack], operands: Sequence[An
     """The results of a loop that scans over the entries of its stacks."""
     consts, carry, _ = jx.scan_split(eqn)
     arguments, results = jx.argument_vars(body), jx.outvars(body)
-    changed = {stack.place - consts: stack for stack in stacks if stack.update is not None}
+    changed = {stack.place - consts: stack for stack in stacks if stack.updates}
     left = [k for k in range(carry) if k not in changed]
     arranged = {inner: (n, arrange) for n, stack in enumerate(stacks) for inner, arrange in stack.reads.items()}
-    updates = {stack.update for stack in changed.values()}
+    updates = {inner: n for n, stack in enumerate(stacks) for inner in stack.updates}
 
     def trip(now: list[Any], of_trip: tuple[list[Any], list[Any]]) -> tuple[list[Any], tuple[list[Any], list[Any]]]:
         env = dict(zip(jx.all_invars(body), jx.consts_of(body), strict=False))
         env |= dict(zip(arguments, operands[:consts], strict=False))
         env |= dict(zip([arguments[consts + k] for k in left], now, strict=True))
         env |= dict(zip(arguments[consts + carry :], of_trip[0], strict=True))
+        entries = of_trip[1]
+        versions: dict[Any, Any] = {
+            arguments[stack.place]: entries[n] for n, stack in enumerate(stacks) if stack.updates
+        }
         for inner in jx.equations(body):
             if inner in arranged:
                 n, arrange = arranged[inner]
                 with jx.made_by(inner):
-                    env[inner.outvars[0]] = arrange(of_trip[1][n])
-            elif inner not in updates:
+                    env[inner.outvars[0]] = arrange(versions.get(inner.invars[0], entries[n]))
+            elif inner in updates:
+                entry, axis = versions[inner.invars[0]], stacks[updates[inner]].entries.axis
+                with jx.made_by(inner):
+                    versions[inner.outvars[0]] = UPDATES[inner.primitive.name](entry, _new(inner, axis, env))
+            else:
                 jx.run_equations([inner], env)
-        new = [_entry(stack, jx.read(env, _new(stack.update))) for stack in changed.values()]
+        new = [versions[results[place]] for place in changed]
         found = [jx.read(env, atom) for atom in results[carry:]]
         return [jx.read(env, results[k]) for k in left], (found, new)
 
@@ -242,11 +281,8 @@ def _scanned(eqn: Any, body: Any, stacks: Sequence[Stack], operands: Sequence[An
     return [*(after[k] for k in range(carry)), *found]
 
 
-def _new(update: Any) -> Any:
-    """What an update puts in."""
-    return update.invars[1 if update.primitive.name == "dynamic_update_slice" else 2]
-
-
-def _entry(stack: Stack, new: Any) -> Any:
-    """What an update puts in, as one entry."""
-    return jnp.squeeze(new, stack.entries.axis) if stack.update.primitive.name == "dynamic_update_slice" else new
+def _new(update: Any, axis: int, env: Mapping[Any, Any]) -> Any:
+    """What an update puts in, or adds, as one entry."""
+    if update.primitive.name == "dynamic_update_slice":
+        return jnp.squeeze(jx.read(env, update.invars[1]), axis)
+    return jx.read(env, update.invars[2])

@@ -66,9 +66,34 @@ def by_others_that_fall_and_begin_again(params: Any, states: Any, x: Any) -> Any
     return {"h": h}, h.sum(0)
 
 
+def added(params: Any, states: Any, x: Any) -> Any:
+    """An entry fades, takes a sum, is read, and takes another one; none is picked to be replaced."""
+
+    def trip(i: Any, h: Any) -> Any:
+        h = h.at[i].multiply(0.9).at[i].add(jnp.tanh(etir.matmul(x, params["W"][i])))
+        return h.at[i].add(0.1 * jnp.sin(h[i]))
+
+    h = lax.fori_loop(0, COUNT, trip, states["h"])
+    return {"h": h}, h.sum(0)
+
+
+def written_over(params: Any, states: Any, x: Any) -> Any:
+    """What was there is read by nothing in the loop."""
+    h = lax.fori_loop(0, COUNT, lambda i, h: h.at[i].set(jnp.tanh(etir.matmul(x, params["W"][0]) + i)), 0 * states["h"])
+    return {"h": 0.9 * states["h"] + h}, h.sum(0)
+
+
 @pytest.mark.parametrize(
     "step",
-    [counted, down_the_second_axis, scanned_backwards, inside_another, by_others_that_fall_and_begin_again],
+    [
+        counted,
+        down_the_second_axis,
+        scanned_backwards,
+        inside_another,
+        by_others_that_fall_and_begin_again,
+        added,
+        written_over,
+    ],
 )
 def test_each_entry_is_followed_by_itself(step: Any):
     learner: Any = etir.compile(step, PARAMS, STATES, XS[0], rule="d_rtrl", window=2)
@@ -84,7 +109,8 @@ def neighbours(params: Any, states: Any, x: Any) -> Any:
 
 
 def twice(params: Any, states: Any, x: Any) -> Any:
-    h = lax.fori_loop(0, COUNT, lambda i, h: h.at[i].set(new(h[i], i, params, x)).at[i].multiply(0.5), states["h"])
+    """Another entry than the one that is replaced takes a sum."""
+    h = lax.fori_loop(0, COUNT, lambda i, h: h.at[i].set(new(h[i], i, params, x)).at[2 - i].add(0.5), states["h"])
     return {"h": h}, h.sum(0)
 
 
