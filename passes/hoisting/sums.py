@@ -43,6 +43,8 @@ class _Sums:
     def __init__(self, body: Any) -> None:
         """Index a jaxpr."""
         self.producers = jx.Producers(body)
+        self._products: dict[tuple[Any, tuple[int, ...]], Any] = {}
+        """The products so far, of each site and the axes that are summed: the same one wherever it is read."""
 
     def wanted(self, eqn: Any) -> bool:
         """Whether an equation is a sum to be written so."""
@@ -66,7 +68,10 @@ class _Sums:
         if made is None or not any(self._sites(atom, axes)):
             return jnp.sum(jx.read(env, atom), axes)
         if made.primitive.name == "etp":
-            return _product(made, axes, [jx.read(env, operand) for operand in made.invars])
+            key = made, tuple(axes)
+            if key not in self._products:
+                self._products[key] = _product(made, axes, [jx.read(env, operand) for operand in made.invars])
+            return self._products[key]
         shape = jx.shape_of(atom)
         terms = [
             self.value(term, axes, env)
