@@ -35,6 +35,9 @@ _NAMES = {"dot": "etir.matmul", "product": "matmul", "identity": "etir.bias"} | 
 }
 """What our own ETP operations are called in the user's source."""
 
+_PICKS = frozenset({"dynamic_slice", "gather"})
+"""What picks positions and adds none up, whatever it picks them by."""
+
 HIDING = "call_hi_primitive"
 """The primitive that JAX, as of 0.12, binds for what has a class of its own, whose body cannot be seen."""
 _NOT_HOLOMORPHIC = frozenset({"real", "imag", "conj", "abs", "sign"})
@@ -168,12 +171,15 @@ class _Walk:
     def _summed(self, eqn: Any, live: Live) -> frozenset[Any]:
         """The sources that an equation's operands depend on through a sum, before it or by it.
 
-        What goes from trip to trip of a loop over layers is no sum over layers.
+        What goes from trip to trip of a loop over layers is no sum over layers, and a slot that is picked by a counter
+        is no sum over slots.
         """
         if self.mixing:
             return frozenset()
         trips = _trips(eqn)
         found = [self.summed[atom] for atom, _, _ in live if atom in self.summed]
+        if eqn.primitive.name in _PICKS:
+            return frozenset().union(*found)
         found += [frozenset(deps) for a, deps, c in live if not c.is_identity and c.fan_in > trips.get(a, 1)]
         return frozenset().union(*found) if found else frozenset()
 
