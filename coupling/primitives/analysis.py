@@ -62,9 +62,10 @@ def equation_couplings(
     """How each output's derivative depends on each operand, indexed `[output][operand]`.
 
     `None` where it does not: at outputs and operands that are not floating point, at literals, and where the derivative
-    is zero by structure (`stop_gradient`, comparisons, `floor`). A primitive without a rule couples what its own
-    derivative couples, and everything where that cannot be told. `constants`, those of the surrounding jaxpr, make
-    gathers and slices by constant indices exact. `unfolded` are the primitives whose derivative is being read.
+    is zero by structure (`stop_gradient`, comparisons, `floor`, an operand without elements). A primitive without a
+    rule couples what its own derivative couples, and everything where that cannot be told. `constants`, those of the
+    surrounding jaxpr, make gathers and slices by constant indices exact. `unfolded` are the primitives whose derivative
+    is being read.
     """
     inert = tuple(None for _ in eqn.invars)
     if not _differentiates(eqn):
@@ -73,8 +74,14 @@ def equation_couplings(
     context = Context(analyse=partial(_analyse, unfolded), constants=constants, unfolded=unfolded)
     rule = declared_rule(eqn.primitive) or _rule(eqn.primitive) or derivative.by_pullback
     rows = rule(eqn, context)
+    empty = [0 in jx.shape_of(atom) for atom in eqn.invars]
     return tuple(
-        tuple(c if on else None for c, on in zip(row, live, strict=True)) if carries(var) else inert
+        tuple(
+            c if on and (0 in jx.shape_of(var) or not none) else None
+            for c, on, none in zip(row, live, empty, strict=True)
+        )
+        if carries(var)
+        else inert
         for var, row in zip(eqn.outvars, rows, strict=True)
     )
 

@@ -58,9 +58,11 @@ class _Values:
         self.equations, self.maker = credit.equations, credit.maker
 
     def operands(self, place: int, result: int) -> list[Any]:
+        """What a result is computed from; an array without elements says nothing."""
         eqn = self.equations[place]
         read = _operands_read(eqn, result)
-        return [atom for k, atom in enumerate(eqn.invars) if k in read and not jx.is_literal(atom)]
+        atoms = (atom for k, atom in enumerate(eqn.invars) if k in read and not jx.is_literal(atom))
+        return [atom for atom in atoms if 0 not in jx.shape_of(atom)]
 
     def reached_from(self, sources: Iterable[Any], later: Collection[tuple[Any, Any]]) -> set[Any]:
         """Some variables, and all that depend on them."""

@@ -28,9 +28,17 @@ def layer(params, states, x):
     return {"h": h, "e": e}, (h, e)
 
 
+def part(params, states, x):
+    """A weight without elements is put beside what reaches the state."""
+    rows = jnp.concatenate([etir.matmul(x, params["W"])[None], etir.bias(jnp.zeros((0, 4)), params["Z"])])
+    h = 0.9 * states["h"] + rows[0]
+    return {"h": h}, (h, h[:0])
+
+
 STATES = {
     output: {"h": jnp.zeros(4)},
     data: {"h": jnp.zeros(4)},
+    part: {"h": jnp.zeros(4)},
     layer: {"h": jnp.zeros(4), "e": jnp.zeros(0)},
 }
 
