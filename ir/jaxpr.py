@@ -16,6 +16,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from typing import Any, TypeAlias
 
 import jax
+import numpy as np
 from jax.extend import core, source_info_util
 
 from .loc import Loc, instruction
@@ -119,9 +120,26 @@ def struct_of(atom: Any) -> jax.ShapeDtypeStruct:
 
 
 def callee(eqn: Equation) -> Any | None:
-    """The body of an equation that is nothing but a call of it (`jit`, `remat`); None for every other equation."""
+    """The body of an equation that is nothing but a call of it (`jit`, `remat`); None for every other equation.
+
+    So is the transposition of a sparse matrix, which arranges its indices and leaves its data.
+    """
+    if eqn.primitive.name == "bcoo_transpose":
+        return _transposition(eqn)
     key = _BODY_OF_CALL.get(eqn.primitive.name)
     return eqn.params.get(key) if key else None
+
+
+def _transposition(eqn: Equation) -> Any | None:
+    """What `bcoo_transpose` makes of data and coordinates; None where some axes are batched or dense."""
+    data, coordinates = map(struct_of, eqn.invars)
+    order = eqn.params["permutation"]
+    if len(data.shape) != 1 or coordinates.shape[1:] != (len(order),):
+        return None
+    columns = np.asarray(order)[:, None]
+    picked = jax.lax.GatherDimensionNumbers(offset_dims=(0,), collapsed_slice_dims=(1,), start_index_map=(1,))
+    sizes = (coordinates.shape[0], 1)
+    return trace(lambda x, at: (x, jax.lax.gather(at, columns, picked, sizes)), data, coordinates)[0]
 
 
 def sub_jaxprs(eqn: Equation) -> Iterator[Any]:

@@ -27,6 +27,8 @@ CASES = {
     "a full column": (BCOO.fromdense(CROSS), lambda w, x: etir.sparse_matmul(x, w)),
     "x @ bcoo": (BCOO.fromdense(DENSE), lambda w, x: x @ w),
     "bcsr @ x": (BCSR.fromdense(DENSE.T), lambda w, x: (w @ x.T).T),
+    "x @ bcoo.T": (BCOO.fromdense(DENSE.T), lambda w, x: x @ w.T),
+    "BCOO, transposed": (BCOO.fromdense(DENSE.T), lambda w, x: etir.sparse_matmul(x, w.T)),
 }
 
 
