@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
@@ -26,6 +26,7 @@ from ..ir.sparse import Pattern
 from ..ir.transition import Param, Region, Site, Transition, Weight
 from ..ir.values import Value
 from ..ir.weight_operations import apply_expression, evaluate_expression, identity
+from .analyses.picked_weights import picked_weights
 from .analyses.pieces import Pieces, pieces_of
 from .analyses.products import LINEAR_IN_BOTH, PRODUCTS, product_expression
 from .analyses.prologue import find_prologue
@@ -113,21 +114,32 @@ def _rewrite(body: Any, transition: Transition, globs: tuple[str, ...]) -> Any:
         v: () if v in prologue.frozen else on for v, on in prologue.params_of.items()
     }
     pieces, indices = pieces_of(body, PRODUCTS), Constants(body)
+    picked = picked_weights(body, prologue.params_of)
+    marked = {id(look): look.invars[0] for look in picked.values() if prologue.learns(look.invars[0])}
     findings: list[Diagnostic] = []
     changes: dict[int, Change] = {}
+
+    def paths_in(eqn: Any) -> list[str]:
+        operands = eqn.invars[1:] if eqn.primitive.name == operation_call.name else eqn.invars
+        atoms = [a for of in jx.Producers(body).reaching(operands) for a in of.invars if not jx.is_literal(a)]
+        places = sorted({k for atom in atoms for k in prologue.params_of.get(atom, ())})
+        return [transition.params[k].path for k in places]
+
     for eqn in jx.equations(body):
         from_params = [not jx.is_literal(atom) and atom in prologue.params_of for atom in eqn.invars]
         change = None
-        if eqn.primitive.name == "etp":
+        if id(eqn) in picked:
+            change = _plain(eqn)
+        elif eqn.primitive.name == "etp":
             if not any(from_params):
-                findings.append(_weightless(eqn, constants))
+                findings.append(_weightless(eqn, constants, paths_in(eqn)))
             learning = any(map(prologue.learns, eqn.invars))
             change = _arranged(eqn, from_params, pieces.get(id(eqn))) if learning else _plain(eqn)
         elif eqn.primitive.name == operation_call.name and not all(from_params):
-            fault = _misused(eqn) if from_params[1] else _weightless(eqn, constants)
+            fault = _misused(eqn) if from_params[1] else _weightless(eqn, constants, paths_in(eqn))
             findings += [fault] if fault is not None else []
             change = partial(_unfold, eqn) if any(map(prologue.learns, eqn.invars)) else _plain(eqn)
-        elif id(eqn) not in inside and any(chosen := _chosen(eqn, selected, known, indices)):
+        elif id(eqn) not in inside and any(chosen := _chosen(eqn, selected | {marked.get(id(eqn))}, known, indices)):
             pattern = sparse_pattern(eqn, indices) if chosen[0] and sum(from_params) == 1 else None
             if pattern is not None:
                 change = partial(_mark_sparse, eqn, pattern)
@@ -236,7 +248,8 @@ def _misused(eqn: Any) -> Diagnostic | None:
     )
 
 
-def _weightless(eqn: Any, closed_over: set[Any]) -> Diagnostic:
+def _weightless(eqn: Any, closed_over: set[Any], paths: Sequence[str]) -> Diagnostic:
+    """What is said of an operation that has no weight, `paths` being the parameters that its operands depend on."""
     constants = [jx.type_of(atom) for atom in eqn.invars if jx.is_literal(atom) or atom in closed_over]
     said = f"no operand of this operation ({eqn.params.get('name')}) is"
     if eqn.primitive.name == operation_call.name:
@@ -245,7 +258,10 @@ def _weightless(eqn: Any, closed_over: set[Any]) -> Diagnostic:
         code="site-without-weight",
         message=f"{said} made of parameters alone",
         loc=jx.location(eqn),
-        notes=tuple(f"an operand is a constant {kind}: was the weight closed over?" for kind in constants),
+        notes=(
+            *(f"an operand is a constant {kind}: was the weight closed over?" for kind in constants),
+            *(f"an operand is made of parameter '{path}' and of data" for path in paths),
+        ),
         help="pass the weight in params; for a product of two computed arrays use the plain operation",
     )
 
