@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import jax
+import numpy as np
 
 from ...ir import jaxpr as jx
 from ...ir.operations.call import WEIGHT_OPERATIONS
+from ...ir.operations.convolution import CONVOLUTION
+from ...ir.operations.lookup import looked_up
 from ..analyses.products import LINEAR_IN_BOTH
 
 Reached: TypeAlias = tuple[int, ...] | None
@@ -32,7 +35,6 @@ class Use:
     eqn: Any
     data: Any
     weight: Any
-    weight_first: bool = False
 
     @property
     def output(self) -> Any:
@@ -49,7 +51,8 @@ class Use:
 
     def of(self, data: Any, weight: Any) -> Any:
         """The product of other operands."""
-        operands = [weight] if self.data is None else [weight, data] if self.weight_first else [data, weight]
+        given = {id(self.weight): weight, id(self.data): data}
+        operands = [given[id(atom)] if id(atom) in given else _whole(atom) for atom in self.eqn.invars]
         with jx.made_by(self.eqn):
             return jx.bind(self.eqn, *operands)[0]
 
@@ -83,17 +86,44 @@ def uses_in(body: Any, known: Mapping[Any, tuple[int, ...]], wanted: Wanted) -> 
     found: list[Use] = []
     for eqn in jx.equations(body):
         marked = eqn.primitive.name in WEIGHT_OPERATIONS
-        if not marked and eqn.primitive.name != LINEAR_IN_BOTH:
+        if not marked and not _is_plain_use(eqn, known):
             continue
         own = [bool(reached) for reached in of_operands(eqn.invars, known)]
         if own.count(True) != 1 or not jx.type_of(eqn.outvars[0]).carries_credit:
             continue
-        place = own.index(True)
-        weight = eqn.invars[place]
+        weight = eqn.invars[own.index(True)]
+        others = [atom for atom in eqn.invars if atom is not weight]
+        data = next((atom for atom in others if _varies(atom, known)), next(iter(others), None))
         if marked or wanted(known[weight]):
-            data = eqn.invars[1 - place] if len(own) == 2 else None
-            found.append(Use(eqn=eqn, data=data, weight=weight, weight_first=len(own) == 2 and place == 0))
+            found.append(Use(eqn=eqn, data=data, weight=weight))
     return found
+
+
+def _is_plain_use(eqn: Any, known: Mapping[Any, tuple[int, ...]]) -> bool:
+    """Whether an equation is linear in an operand that may be a weight, and in data: a plain product, or a look-up.
+
+    What is looked up by data is one, what a counter picks of weights is a weight itself.
+    """
+    name = eqn.primitive.name
+    if name == LINEAR_IN_BOTH:
+        return True
+    operands, varying = eqn.invars, [atom for atom in eqn.invars if _varies(atom, known)]
+    if len(varying) != 2 or eqn.outvars[0] in known:
+        return False
+    if name == CONVOLUTION:
+        return operands[1] in known and eqn.params["batch_group_count"] == 1
+    look = looked_up(eqn) if operands[0] in known else None
+    return look is not None and (name == "gather" or operands[1 + look.axis] in varying)
+
+
+def _whole(atom: Any) -> Any:
+    """A literal, or where a slice begins along an axis that it has all of."""
+    return atom.val if jx.is_literal(atom) else np.zeros(jx.shape_of(atom), jx.dtype_of(atom))
+
+
+def _varies(atom: Any, known: Mapping[Any, tuple[int, ...]]) -> bool:
+    """Whether an operand depends on parameters or on data."""
+    return not jx.is_literal(atom) and known.get(atom) != ()
 
 
 def weight_operands(eqn: Any, operands: Sequence[Reached]) -> set[int]:

@@ -20,6 +20,7 @@ MATRICES = {
     "Us": (DEPTH, N, N),
     "as": (DEPTH, N),
     "V6": (6, N),
+    "K": (I, 1, N),
 }
 
 
@@ -101,6 +102,18 @@ def settled(p, h, x):
     return 0.7 * h + etir.transform.fixed_point(lambda u: 0.5 * jnp.tanh(drive + etir.scale(u, p["a"])), 0 * h)
 
 
+def plain(p, h, x):
+    """Convolutions and look-ups that are written in JAX alone."""
+    ids = (10 * jnp.abs(x[:, 0])).astype(int) % 6
+
+    def trip(_, h):
+        y = jax.lax.conv_general_dilated(x[..., None], p["K"], (1,), "VALID", dimension_numbers=("NHC", "HIO", "NHC"))
+        return 0.5 * h + jnp.tanh(y[:, 0] + p["V6"][ids[0]])
+
+    h = jax.lax.cond(x[0, 0] > 0, lambda h: 0.5 * h + jnp.tanh(p["V6"][ids]), lambda h: 0.9 * h, h)
+    return jax.lax.fori_loop(0, 3, trip, h)
+
+
 EXACT = {
     "switch": (switch, ("W", "V", "a"), (4, N)),
     "chunk": (chunk, ("W",), (4, N)),
@@ -111,6 +124,7 @@ EXACT = {
     "settled": (settled, ("W", "a"), (4, N)),
     "picked": (picked, ("Ws", "as"), (4, N)),
     "own_derivative": (own_derivative, ("W", "a"), (4, N)),
+    "plain": (plain, ("K", "V6"), (4, N)),
 }
 
 
@@ -153,7 +167,7 @@ def test_what_is_moved_out_is_exact(name: str):
     inner, names, shape = EXACT[name]
     with jax.enable_x64(True):
         step, params, states, xs = problem(inner, names, shape)
-        learner = etir.compile(step, params, states, xs[0], window=2)
+        learner = etir.compile(step, params, states, xs[0], window=2, sites="auto" if name == "plain" else "explicit")
         assert {label.path: label.label for label in learner.certificate} == dict.fromkeys(names, "exact")
         assert max(errors(learner, params, xs, bptt(step, params, states, xs)).values()) < 1e-10
 
