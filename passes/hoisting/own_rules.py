@@ -10,6 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from ...ir import jaxpr as jx
+from ...ir.operations.call import call_operation
+from ...ir.operations.convolution import CONVOLUTION, convolve
+from ...ir.operations.lookup import looked_up
 from ...ir.weight_operations import apply_expression, identity
 from ..analyses.products import product_expression
 from ..canonicalise import without_calls
@@ -64,11 +67,17 @@ class OwnRule:
             self.changing.update(eqn.outvars)
             if read & self.alone and read <= self.alone | constants:
                 self.alone.update(eqn.outvars)
-            elif len(read & self.changing) == 1 and product_expression(eqn) is not None:
+            elif len(read & self.changing) == 1 and (product_expression(eqn) is not None or self._is_use(eqn)):
                 self.products.append(eqn)
             else:
                 used |= read
         self.direct = [var for var in self.alone if var in used]
+
+    def _is_use(self, eqn: Any) -> bool:
+        """Whether an equation convolves data with a change of weights, or looks rows of one up."""
+        if eqn.primitive.name == CONVOLUTION:
+            return eqn.invars[1] in self.alone and eqn.params["batch_group_count"] == 1
+        return eqn.primitive.name == "gather" and eqn.invars[0] in self.alone and looked_up(eqn) is not None
 
     def _change(self, eqn: Any) -> Any:
         """The operand of a product that is a change."""
@@ -96,6 +105,10 @@ class OwnRule:
         place = next(k for k, atom in enumerate(eqn.invars) if atom is self._change(eqn))
         fixed = [*map(jax.lax.stop_gradient, operands), *(None for _ in self.smooth)]
         (data,) = run(self.push, fixed, {}, [eqn.invars[1 - place]])
+        if eqn.primitive.name == CONVOLUTION:
+            return convolve(eqn.params, data, weight, call_operation)
+        if (look := looked_up(eqn)) is not None:
+            return look.by(call_operation, [weight, data])
         expression = product_expression(eqn)
         assert expression is not None
         params = {"precision": eqn.params.get("precision")}

@@ -59,6 +59,8 @@ layer = ruled(lambda w, b, h, x: 0.8 * h + 0.2 * jnp.tanh(x @ w + b))
 two_layers = ruled(lambda w, b, u, h, x: 0.8 * h + 0.2 * jnp.tanh(jnp.tanh(x @ w) @ u + b))
 recurrent = ruled(lambda w, u, h, x: 0.8 * h + 0.2 * jnp.tanh(x @ w + h @ u))
 beside = ruled(lambda w, b, h, x: b * h + 0.2 * jnp.tanh(x @ w) * jnp.sin(b) + w.sum() * 0.1)
+convolved = ruled(lambda w, h, x: 0.8 * h + 0.2 * jnp.tanh(etir.conv(x[..., None], w[:, None], padding="VALID")[:, 0]))
+looked_up = ruled(lambda w, h, ids: 0.8 * h + 0.2 * jnp.tanh(w[ids]))
 
 
 def settled(w: jax.Array, h: jax.Array, x: jax.Array) -> jax.Array:
@@ -77,6 +79,8 @@ EXACT_MODELS: dict[str, tuple[Callable[..., jax.Array], str]] = {
     "in vmap": (lambda p, h, x: jax.vmap(lambda h, x: layer(p["w"], p["b"], h, x))(h, x), "wb"),
     "in a loop": (in_a_loop, "wb"),
     "beside other uses": (lambda p, h, x: beside(p["w"], p["b"], h, x), "wb"),
+    "a convolution": (lambda p, h, x: convolved(p["w"], h, x), "w"),
+    "a look-up": (lambda p, h, x: looked_up(p["w"], h, (9 * x[:, 0]).astype(int) % N), "w"),
     "custom_root": (lambda p, h, x: settled(p["w"], h, x), "w"),
     "several results": (lambda p, h, x: counted(p["w"], h, x, jnp.int32(2))[0], "w"),
 }
@@ -101,7 +105,7 @@ def errors(step: Any, params: Any, states: Any, xs: Any, **options: Any) -> tupl
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=pytest.mark.slow if n in ("a batch", "in vmap") else ()) for n in EXACT_MODELS]
 )
-def test_a_dense_product_of_a_batch_is_exact(name: str):
+def test_a_product_of_a_batch_is_exact(name: str):
     with jax.enable_x64(True):
         learner, found = errors(*problem(*EXACT_MODELS[name]))
         assert {entry.label for entry in learner.certificate} == {"exact"}
