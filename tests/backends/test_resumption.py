@@ -82,6 +82,21 @@ def test_gradients_by_learned_initial_states_are_resumed_too():
     assert np.any(whole.initial["h"])
 
 
+def test_single_steps_go_before_and_states_inside_a_window_are_those_of_a_copy_that_ends_it():
+    learner = compiled()
+    drive, carry = learner.grad(loss, resumable=True), begun(learner)
+    for x in XS[:2]:
+        carry, _ = learner.step(PARAMS, carry, x)
+    plain = learner.grad(loss)(PARAMS, carry, XS[2:], TARGETS[2:])
+    first = drive(PARAMS, carry, XS[2:6], TARGETS[2:6])
+    now = drive(PARAMS, first.carry, XS[:0], TARGETS[:0], ends=True).carry.states
+    rest = drive(PARAMS, first.carry, XS[6:], TARGETS[6:], onto=first.grads, ends=True)
+    wanted = learner.predict(PARAMS, STATES, XS[:6])[0], plain.carry.states, plain.grads
+    found = now, rest.carry.states, rest.grads
+    assert max(jax.tree.leaves(jax.tree.map(relative_error, found, wanted))) < 1e-12
+    assert relative_error(first.carry.states["h"], wanted[0]["h"]) > 1e-3
+
+
 PROGRAM = """
 import sys, jax, numpy as np
 import test_resumption as of
