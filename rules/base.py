@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, fields
+from typing import ClassVar, Self
 
 from ..ir.diagnostics import error
 from ..ir.transition import Association, Group, Param, Site, Transition
 from .shared.trials import Choice, Trials
 from .writer import Writer
+
+_PLAIN = frozenset({"class", "bool", "int", "float", "str", "tuple", "None", "Rule"})
+"""What the type of an option is made of that no function fits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +51,19 @@ class Rule:
     """Whether parameters in the data of a product are better followed as part of its weight: `x @ (mu * W)`."""
     per_step: ClassVar[bool] = False
     """Whether it has the classical form of one step at a time, which `credit="rule"` asks for."""
+
+    def __new__(cls, *given: object, **options: object) -> Self:
+        """A rule with these options. Raises EtirError for a model in the place of one."""
+        first = next((set(re.findall(r"\w+", str(field.type))) for field in fields(cls)), set[str]())
+        if given and callable(given[0]) and first <= _PLAIN:
+            raise error(
+                "rule-option",
+                f"'{cls.__name__}' is a learning rule, which has options alone, and was given a "
+                f"'{type(given[0]).__name__}'",
+                help=f"give the model to etir.compile(model, x, rule={cls.__name__}()), or to the class of learners "
+                f"that are called: etir.OnlineLearner(model, {cls.__name__}())",
+            )
+        return super().__new__(cls)
 
     def suits(self, transition: Transition) -> bool:
         """Whether it may be worth a trial for this step, asked by a rule that chooses before anything is planned."""
