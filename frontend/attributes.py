@@ -41,9 +41,19 @@ def closed_over(function: Any) -> dict[str, Any]:
 
 
 def rewritten_values(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """The names of what a step closes over and changed; an entry that was added is no change, nor one that is gone."""
+    """The paths of what a step closes over and changed; an entry that was added is no change, nor one that is gone."""
     both = {path: after[path] for path in before if path in after}
-    return [path.rpartition(_INSIDE)[2] for path in changed_values({p: before[p] for p in both}, both)]
+    return changed_values({p: before[p] for p in both}, both)
+
+
+def may_settle(path: str, after: Mapping[str, Any]) -> bool:
+    """Whether a value is a flag, a text or None, which a step sets and then leaves; numbers are for counting."""
+    return isinstance(after[path], (bool, str, type(None)))
+
+
+def name_of(path: str) -> str:
+    """What the function that a path ends in calls it."""
+    return path.rpartition(_INSIDE)[2]
 
 
 def _entries(node: Any, path: Path, seen: set[int], *, functions: bool = False) -> Iterator[tuple[Path, Any]]:

@@ -266,7 +266,8 @@ def written_variables(names: Iterable[str], loc: Loc | None) -> EtirError:
         "attribute-written",
         f"the step changes {_quoted(names)}, which is a value of Python outside it: its first one would be compiled in",
         loc=loc,
-        help="keep it in the states, as an array, or take it in as an input",
+        help="keep it in the states, as an array, or take it in as an input; a note that the step does not compute "
+        "with, as how often it was traced, belongs in a list that it appends to",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
@@ -17,7 +18,7 @@ from ..ir.step import Leaf, Signature, Step, StepFunction, leaf_paths
 from ..ir.types import TensorType
 from . import errors
 from .adapters.braintrace import adopted
-from .attributes import closed_over, rewritten_values
+from .attributes import closed_over, may_settle, name_of, rewritten_values
 from .examples import as_arrays, check_call
 from .marks import with_marks
 
@@ -73,8 +74,12 @@ def lower(
 
     seen = closed_over(function)
     closed, shapes = jx.trace(flat_step, *jax.tree.leaves(structs))
-    if written := rewritten_values(seen, closed_over(function)):
-        raise errors.written_variables(written, loc)
+    after = closed_over(function)
+    if written := rewritten_values(seen, after):
+        settled = all(may_settle(path, after) for path in written)
+        again_closed, _ = jx.trace(lambda *leaves: flat_step(*leaves), *jax.tree.leaves(structs))  # a trace of its own
+        if not settled or rewritten_values(after, closed_over(function)) or not _same(closed, again_closed):
+            raise errors.written_variables(map(name_of, written), loc)
     closed = adopted(closed)
     new_states, outputs = result[-1]
     declared = _declared(leaf_paths(states, "state"), buffers)
@@ -108,6 +113,13 @@ def lower(
         loc=loc,
         again=again,
     )
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two traces are one program of the same constants."""
+    texts = [re.sub(r"0x[0-9a-f]+", "", str(jx.open_jaxpr(closed))) for closed in (a, b)]
+    constants = list(zip(jx.consts_of(a), jx.consts_of(b), strict=False))
+    return texts[0] == texts[1] and all(x is y or np.array_equal(x, y) for x, y in constants)
 
 
 def _leaves(

@@ -71,3 +71,29 @@ def test_a_function_of_haiku_that_counts_is_refused():
     params = net.init(jax.random.key(0), x, x)
     with pytest.raises(etir.EtirError, match=r"the step changes 'count'"):
         etir.compile(etir.from_haiku(net, params, carry=x), x)
+
+
+def settling(kind: str):
+    """A step with a flag that it sets at its first call; the flag changes the program where `kind` says so."""
+    built, latest = False, {"name": "none"}
+
+    def step(params, states, x):
+        nonlocal built
+        first, built = not built, True
+        if kind == "toggled":
+            latest["name"] = "odd" if latest["name"] == "even" else "even"
+        scale = 2.0 if kind == "used" and first else 1.0
+        h = 0.9 * states["h"] + scale * etir.matmul(x, params["w"])
+        return {"h": h}, h
+
+    return step
+
+
+def test_a_flag_that_is_set_once_and_changes_nothing_is_no_count():
+    etir.lower(settling("built"), *GIVEN)
+
+
+@pytest.mark.parametrize(("kind", "named"), [("used", "'built'"), ("toggled", "'built', 'latest.name'")])
+def test_a_flag_that_changes_the_step_or_goes_on_changing_is_refused(kind, named):
+    with pytest.raises(etir.EtirError, match=rf"the step changes {named}, which is .* \[attribute-written\]"):
+        etir.lower(settling(kind), *GIVEN)
