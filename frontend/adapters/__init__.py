@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from functools import partial
 from typing import Any
 
 from .adapted import Adapted
@@ -21,17 +22,32 @@ __all__ = [
     "from_nnx",
     "from_penzai",
     "from_spyx",
+    "is_call",
     "library_of",
     "wrapped",
 ]
 
 
+_CALLS = frozenset({"__call__", "apply", "update"})
+"""What libraries call the method that takes a step."""
+
+
 def wrapped(model: Any) -> tuple[str, str] | None:
     """The library and the class of the model that a function wraps, as `jit` does, or is a method of, if any."""
-    inner = inspect.unwrap(model)
-    inner = getattr(inner, "__self__", inner)
-    library = None if inner is model else library_of(inner)
-    return None if library is None else (library, type(inner).__name__)
+    inner: Any = model
+    while (library := library_of(getattr(inner, "__self__", None))) is None:
+        if (within := inner.func if isinstance(inner, partial) else getattr(inner, "__wrapped__", None)) is None:
+            break
+        inner = within
+    owner = inner if library is None else getattr(inner, "__self__", None)
+    library = None if owner is model else library_of(owner)
+    return None if library is None else (library, type(owner).__name__)
+
+
+def is_call(model: Any) -> bool:
+    """Whether a function that wraps a model is the model's own call, and no other method of its class."""
+    inner: Any = model.func if isinstance(model, partial) else model
+    return getattr(inner, "__name__", "") in _CALLS or library_of(inspect.unwrap(inner)) is not None
 
 
 def adapted(model: Any, args: tuple[Any, ...]) -> tuple[Adapted, tuple[Any, ...]] | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -49,7 +50,21 @@ def lower(
     if len(args) < 2:
         raise EtirError([too_few_arguments(model)])
     params, states, *inputs = args
-    return lowered_or_told(lambda x: _lowered(model, params, states, *x, buffers=buffers, **options), tuple(inputs))
+    with _told(model):
+        return lowered_or_told(lambda x: _lowered(model, params, states, *x, buffers=buffers, **options), tuple(inputs))
+
+
+@contextmanager
+def _told(step: Any) -> Generator[None]:
+    """A call of what may be a library's model in the form of a function: it is no step of parameters and states."""
+    inside = adapters.wrapped(step) if adapters.is_call(step) else None
+    try:
+        yield
+    except Exception as fault:
+        codes = {d.code for d in fault.diagnostics} if isinstance(fault, EtirError) else set[str]()
+        if inside is None or codes - {"step-arguments", "step-result"}:
+            raise
+        raise EtirError([_in_a_function(*inside)]) from fault
 
 
 def _lowered(step: Any, params: Any, states: Any, *inputs: Any, initial: str | Sequence[str], **options: Any) -> Step:
@@ -106,12 +121,15 @@ def too_few_arguments(model: Any) -> Diagnostic:
         message = f"the class '{model.__name__}' was given; wanted a module, which is an instance of it"
         return Diagnostic(code="step-arguments", message=message, help=f"make one first: {model.__name__}(...)")
     if (inside := adapters.wrapped(model)) is not None:
-        library, name = inside
-        message = f"{library}: '{name}' was given inside a function; wanted the model itself"
-        help = "etir.compile(model, x), with no jit or method around it: the learner is compiled anyway"
-        return Diagnostic(code="step-arguments", message=message, help=help)
+        return _in_a_function(*inside)
     return Diagnostic(
         code="step-arguments",
         message=f"'{getattr(model, '__name__', type(model).__name__)}' was given without parameters and states",
         help="call it as (step, params, states, *inputs) for a plain function, or as (module, *inputs)",
     )
+
+
+def _in_a_function(library: str, name: str) -> Diagnostic:
+    message = f"{library}: '{name}' was given inside a function; wanted the model itself"
+    help = "etir.compile(model, x), with no jit or method around it: the learner is compiled anyway"
+    return Diagnostic(code="step-arguments", message=message, help=help)
