@@ -130,11 +130,12 @@ def method_of(library: str, model: Any, method: str | Callable[..., Any] | None)
 
 
 def check_inputs(
-    library: str, name: str, function: Callable[..., Any], inputs: tuple[Any, ...], options: Any, *, carry: bool = False
-) -> None:
+    library: str, name: str, function: Callable[..., Any], inputs: tuple[Any, ...], options: Any, *,
+    carry: bool = False, more: str = "",
+) -> None:  # fmt: skip
     """Raise EtirError where `function`, a step of the model called `name`, does not take these inputs.
 
-    With `carry`, it takes one value more: the states that are passed by hand.
+    With `carry`, it takes one value more: the states that are passed by hand. `more` is what to say beside the help.
     """
     try:
         signature = inspect.signature(function)
@@ -145,7 +146,7 @@ def check_inputs(
     except TypeError as mismatch:
         bare = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
         call = f"{name}{inspect.Signature(bare)}"
-        raise refusals.wrong_inputs(library, call, len(inputs), str(mismatch), carry=carry) from None
+        raise refusals.wrong_inputs(library, call, len(inputs), str(mismatch), carry=carry, more=more) from None
 
 
 def _given_back(run: Callable[..., tuple[Any, Any, Any]], params: Any, states: Any, inputs: Any) -> dict[str, Any]:

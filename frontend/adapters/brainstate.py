@@ -23,6 +23,9 @@ LIBRARY = "brainstate"
 _OF_JAX = frozenset({"precision", "platform", "host_device_count"})
 """Settings of brainstate's environment that are JAX's, and process-wide: they stay as the user has them."""
 
+_CLOCK = ("t", "i")
+"""Settings that say which step it is: they go on from step to step, by `dt` and by one."""
+
 _CALL = "etir.compile(model, x), with a brainstate.nn.Module that is called as model(x) and takes one step"
 _INITIALISE = "make them first: brainstate.nn.init_all_states(model), or init_all_states(model, batch_size)"
 
@@ -44,37 +47,42 @@ def recognise(model: Any, args: tuple[Any, ...]) -> tuple[Adapted, tuple[Any, ..
 
 
 def _functional(model: Any, environment: Mapping[str, Any], *inputs: Any) -> Functional:
-    def called(*operands: Any) -> Any:
-        with environ.context(**environment) if environment else contextlib.nullcontext():
+    clock = _clock(environment)
+
+    def called(now: Mapping[str, Any], *operands: Any) -> Any:
+        within = {**environment, **{path.rpartition(".")[2]: value for path, value in now.items()}}
+        with environ.context(**within) if within else contextlib.nullcontext():
             return model(*operands)
 
     check_call(model.update, inputs, _CALL)
     with calling(LIBRARY, type(model).__name__, inputs):
-        outside = _outside(model, called, inputs)
+        outside = _outside(model, called, clock, inputs)
     bindings = _held(model) | outside
-    first = {path: state.value for path, state in bindings.items()}
+    first = {**{path: state.value for path, state in bindings.items()}, **clock}
     numbers = {path: _numbers(value, value) for path, value in first.items()}
     weights = [path for path, state in bindings.items() if isinstance(state, brainstate.ParamState)]
 
     def run(params: Values, states: Values, *operands: Any) -> tuple[Any, Any, Any]:
         now = _held(model) | outside  # `init_all_states` makes new States
         given = {path: _valued(value, first[path]) for path, value in {**params, **states}.items()}
-        check_paths("the step", given, list(now))
+        check_paths("the step", given, [*now, *clock])
+        time = {path: given.pop(path) for path in clock}
 
-        def whole(given: Values, operands: tuple[Any, ...]) -> Any:
+        def whole(given: Values, time: Values, operands: tuple[Any, ...]) -> Any:
             for path, value in given.items():
                 now[path].value = value
             before = _plain(model)
-            outputs = called(*operands)
+            outputs = called(time, *operands)
             if changed := changed_values(before, _plain(model)):
                 raise refusals.written_attributes(LIBRARY, changed, "keep it in a brainstate State")
             return {path: state.value for path, state in now.items()}, outputs
 
-        traced = StatefulFunction(whole, return_only_write=False).make_jaxpr(given, operands)
-        used = traced.get_states(given, operands)
+        traced = StatefulFunction(whole, return_only_write=False).make_jaxpr(given, time, operands)
+        used = traced.get_states(given, time, operands)
         if new := [_free_path(state, now) for state in used if not _among(state, now)]:
             raise refusals.new_states(LIBRARY, new, _INITIALISE)
-        _, (after, outputs) = traced.jaxpr_call([state.value for state in used], given, operands)
+        _, (after, outputs) = traced.jaxpr_call([state.value for state in used], given, time, operands)
+        after |= {path: value + (environment["dt"] if path == "environ.t" else 1) for path, value in time.items()}
         after = {path: _numbers(value, first[path]) for path, value in after.items()}
         return {path: after[path] for path in params}, {path: after[path] for path in states}, outputs
 
@@ -86,17 +94,29 @@ def _functional(model: Any, environment: Mapping[str, Any], *inputs: Any) -> Fun
         library=LIBRARY,
         name=type(model).__name__,
         called=type(model).update,
-        buffers=lambda path: _owner(path, bindings, brainstate.BatchState),
+        buffers=lambda path: path in clock or _owner(path, bindings, brainstate.BatchState),
         write=_write,
         stateless=partial(refusals.stateless, LIBRARY, type(model).__name__, _INITIALISE),
         hold="keep what changes by itself in another kind of State",
     )
 
 
-def _outside(model: Any, called: Any, inputs: tuple[Any, ...]) -> dict[str, Any]:
+def _clock(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """The time and the number of the first step by path, `environ.t` and `environ.i`, where they are set."""
+    found = {f"environ.{name}": environment[name] for name in _CLOCK if environment.get(name) is not None}
+    if "environ.t" not in found:
+        return found
+    if environment.get("dt") is None:
+        call = "etir.compile(etir.from_brainstate(model, dt=..., t=...), x)"
+        raise refusals.uninitialised(LIBRARY, "the time 't' was given without the 'dt' by which it goes on", call)
+    return {**found, "environ.t": environment["t"] + 0 * environment["dt"]}  # of a type that every later time has
+
+
+def _outside(model: Any, called: Any, clock: Mapping[str, Any], inputs: tuple[Any, ...]) -> dict[str, Any]:
     """The states that the module does not hold and its call uses, by path."""
+    given = (clock, *inputs)
     try:
-        used = StatefulFunction(called, return_only_write=False).make_jaxpr(*inputs).get_states(*inputs)
+        used = StatefulFunction(called, return_only_write=False).make_jaxpr(*given).get_states(*given)
     except Exception as fault:  # of brainstate's own class where a module calls another
         if refusal := _refusal(model, fault):
             raise refusal from fault
@@ -141,7 +161,8 @@ def _refusal(model: Any, fault: BaseException) -> Exception | None:
         if isinstance(cause, KeyError) and (setting := re.match(r"Key '(\w+)' not found in environment", said)):
             found = f"'{name}' asks brainstate's environment for '{setting[1]}', which is not set"
             call = f"etir.compile(etir.from_brainstate(model, {setting[1]}=...), x), or compile in "
-            return refusals.uninitialised(LIBRARY, found, call + "brainstate.environ.context")
+            more = "; it is that of the first step, and goes on from there" if setting[1] in _CLOCK else ""
+            return refusals.uninitialised(LIBRARY, found, f"{call}brainstate.environ.context{more}")
         if isinstance(cause, AttributeError) and not made and any(m is cause.obj for m in model.nodes().values()):
             return refusals.uninitialised(
                 LIBRARY, f"'{name}' is called before its states were made: {said}", _INITIALISE
@@ -180,6 +201,7 @@ def _write(model: Any, params: Values, states: Values) -> Any:
     held = _held(model)
     given = {**params, **states}
     outside = {path: brainstate.random.DEFAULT for path in given if path == "random" and path not in held}
+    given = {path: value for path, value in given.items() if path in held or not path.startswith("environ.")}
     check_paths("write_back", given, [*held, *outside])
     for path, value in given.items():
         state = {**held, **outside}[path]

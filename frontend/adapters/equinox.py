@@ -13,15 +13,21 @@ import jax.numpy as jnp
 from ...ir.step import leaf_paths
 from ..attributes import changed_values, plain_values
 from ..cell import strong_array
-from ..examples import check_call
 from ..functional import Functional, Values, check_paths
 from . import refusals
-from .adapted import CARRY, Adapted, functional
+from .adapted import CARRY, Adapted, check_inputs, functional
 
 LIBRARY = "equinox"
+_KEY = "rng.key"
+"""The path of the key that is split at every step."""
 _CELLS = (eqx.nn.GRUCell, eqx.nn.LSTMCell)
 
 _CALL = "etir.compile(etir.from_equinox(model, state), x), with an eqx.Module that is called as model(x, state)"
+_STATE = "; the state is given apart: etir.compile(etir.from_equinox(model, state), x)"
+_GIVE_KEY = (
+    "give it a key: etir.from_equinox(model, state, key=jax.random.key(0)), which is split at every step; "
+    "to evaluate, eqx.nn.inference_mode(model)"
+)
 _MAKE = (
     "model, state = eqx.nn.make_with_state(Model)(...), then etir.compile(etir.from_equinox(model, state), x); "
     "any other state is a pytree: etir.from_equinox(model, jnp.zeros(...))"
@@ -56,7 +62,7 @@ def recognise(model: Any, args: tuple[Any, ...]) -> tuple[Adapted, tuple[Any, ..
 
 
 def _of_cell(model: Any, state: Any, options: Mapping[str, Any], *inputs: Any) -> Functional:
-    check_call(model, (*inputs, state), _CALL)
+    _check_inputs(model, inputs, options)
     batch = jnp.shape(inputs[0])[:-1]
     if len(batch) > 1 and state is None:
         shape = list(jnp.shape(inputs[0]))
@@ -65,25 +71,27 @@ def _of_cell(model: Any, state: Any, options: Mapping[str, Any], *inputs: Any) -
         zeros = jnp.zeros((*batch, model.hidden_size), model.weight_hh.dtype)
         state = zeros if isinstance(model, eqx.nn.GRUCell) else (zeros, zeros)
 
-    def call(model: Any, carry: Any, x: Any) -> tuple[Any, Any]:
-        one = partial(model, **options)
+    def call(model: Any, carry: Any, given: Mapping[str, Any], x: Any) -> tuple[Any, Any]:
+        one = partial(model, **given)
         for _ in batch:
             one = jax.vmap(one)
         carry = one(x, carry)
         return carry, carry if isinstance(model, eqx.nn.GRUCell) else carry[0]
 
-    return _functional(model, {CARRY: state}, lambda model, states, x: _kept(call(model, states[CARRY], x)), inputs)
+    def kept(model: Any, states: Mapping[str, Any], given: Mapping[str, Any], x: Any) -> tuple[dict[str, Any], Any]:
+        carry, outputs = call(model, states[CARRY], given, x)
+        return {CARRY: carry}, outputs
 
-
-def _kept(returned: tuple[Any, Any]) -> tuple[dict[str, Any], Any]:
-    return {CARRY: returned[0]}, returned[1]
+    return _functional(model, {CARRY: state}, kept, inputs, options)
 
 
 def _of_carry(model: Any, state: Any, options: Mapping[str, Any], *inputs: Any) -> Functional:
-    check_call(model, (*inputs, state), _CALL)
+    _check_inputs(model, inputs, options)
 
-    def call(model: Any, states: Mapping[str, Any], *inputs: Any) -> tuple[dict[str, Any], Any]:
-        returned = model(*inputs, states[CARRY], **options)
+    def call(
+        model: Any, states: Mapping[str, Any], given: Mapping[str, Any], *inputs: Any
+    ) -> tuple[dict[str, Any], Any]:
+        returned = model(*inputs, states[CARRY], **given)
         structure = jax.tree.structure(states[CARRY])
         if isinstance(returned, (tuple, list)) and len(returned) == 2 and jax.tree.structure(returned[1]) == structure:
             return {CARRY: returned[1]}, returned[0]
@@ -93,36 +101,53 @@ def _of_carry(model: Any, state: Any, options: Mapping[str, Any], *inputs: Any) 
         message = f"'{name}' returned {found}; wanted its output and the new state, {structure}"
         raise refusals.wrong_form(LIBRARY, message, _CALL)
 
-    return _functional(model, {CARRY: state}, call, inputs)
+    return _functional(model, {CARRY: state}, call, inputs, options)
+
+
+def _check_inputs(model: Any, inputs: tuple[Any, ...], options: Mapping[str, Any]) -> None:
+    check_inputs(LIBRARY, type(model).__name__, model, inputs, options, carry=True, more=_STATE)
 
 
 def _of_stateful(model: Any, state: Any, options: Mapping[str, Any], *inputs: Any) -> Functional:
-    check_call(model, (*inputs, state), _CALL)
+    _check_inputs(model, inputs, options)
     indices = _indices(model)
 
-    def call(model: Any, states: Mapping[str, Any], *inputs: Any) -> tuple[dict[str, Any], Any]:
-        outputs, after = model(*inputs, _with(state, indices, states), **options)
+    def call(
+        model: Any, states: Mapping[str, Any], given: Mapping[str, Any], *inputs: Any
+    ) -> tuple[dict[str, Any], Any]:
+        outputs, after = model(*inputs, _with(state, indices, states), **given)
         return {path: after.get(index) for path, index in indices.items()}, outputs
 
     first = {path: state.get(index) for path, index in indices.items()}
-    return _functional(model, first, call, inputs, state)
+    return _functional(model, first, call, inputs, options, state)
 
 
 def _functional(
     model: Any, states: dict[str, Any], call: Callable[..., tuple[dict[str, Any], Any]], inputs: tuple[Any, ...],
-    state: Any = None,
+    options: Mapping[str, Any], state: Any = None,
 ) -> Functional:  # fmt: skip
+    name = type(model).__name__
+    if options.get("key") is not None:
+        states = {**states, _KEY: options["key"]}
     weights, fixed = eqx.partition(model, eqx.is_inexact_array)
 
     def run(params: Values, states: Values, *inputs: Any) -> tuple[Any, Any, Any]:
         whole = eqx.combine(_weights(weights, params), fixed)
         before = plain_values(_attributes(whole, ()))
-        after, outputs = call(whole, states, *inputs)
+        given, kept = {**options}, dict[str, Any]()
+        if _KEY in states:
+            kept[_KEY], given["key"] = jax.random.split(states[_KEY])
+        try:
+            after, outputs = call(whole, states, given, *inputs)
+        except RuntimeError as lack:
+            if "requires a key" not in str(lack):
+                raise
+            found = f"'{name}' draws random numbers without a key"
+            raise refusals.uninitialised(LIBRARY, found, _GIVE_KEY) from lack
         if changed := changed_values(before, plain_values(_attributes(whole, ()))):
             raise refusals.written_attributes(LIBRARY, changed, "keep it in the state, as an array")
-        return params, after, outputs
+        return params, {**after, **kept}, outputs
 
-    name = type(model).__name__
     return functional(
         run,
         dict(leaf_paths(weights, "weight")),
@@ -187,6 +212,7 @@ def _write(state: Any, model: Any, params: Values, states: Values) -> Any:
     """A new model, and its new state: equinox's modules are never written in place."""
     weights, fixed = eqx.partition(model, eqx.is_inexact_array)
     indices = _indices(model) if state is not None else {}
-    check_paths("write_back", {**params, **states}, [*dict(leaf_paths(weights, "weight")), *(indices or [CARRY])])
+    given = {path: value for path, value in states.items() if path != _KEY}
+    check_paths("write_back", {**params, **given}, [*dict(leaf_paths(weights, "weight")), *(indices or [CARRY])])
     new = eqx.combine(_weights(weights, params), fixed)
     return new, states[CARRY] if state is None else _with(state, indices, states)

@@ -28,8 +28,9 @@ def from_equinox(model: Any, state: Any = None, **options: Any) -> Adapted:
 
     One step is `model(*inputs, state, **options)`, which returns its output and the new state, in this order, as
     equinox's stateful layers do, or the new state alone, which is then the output too. `state` is an `eqx.nn.State` or
-    any pytree of arrays. `eqx.nn.GRUCell` and `eqx.nn.LSTMCell` begin with zeros where none is given, and are mapped
-    over the leading axes of x; their output is `h`. Raises EtirError for anything that takes no such step.
+    any pytree of arrays; `key`, one of the options, is split at every step. `eqx.nn.GRUCell` and `eqx.nn.LSTMCell`
+    begin with zeros where no state is given, and are mapped over the leading axes of x; their output is `h`. Raises
+    EtirError for anything that takes no such step.
     """
     return _adapter("equinox").adapt(model, state, **options)
 
@@ -38,9 +39,10 @@ def from_brainstate(model: Any, **environment: Any) -> Adapted:
     """A brainstate module as `etir.compile` takes it, its states, which `init_all_states` has made, as they are now.
 
     One step is `model(*inputs)` in brainstate's environment as it is now (`dt`, `fit`, ...), with these settings beside
-    it. Parameters are the `ParamState`s; states are all others that the module holds, and those that its call uses,
-    such as the key of `brainstate.random`. Values with a unit are numbers in the unit that they have now. Credit passes
-    through every state of floating point but a `BatchState`. Raises EtirError for anything that takes no such step.
+    it; the time `t` and the number `i` of a step, where set, are those of the first one, and go on by `dt` and by one.
+    Parameters are the `ParamState`s; states are all others that the module holds, and those that its call uses, such as
+    the key of `brainstate.random`. Values with a unit are numbers in the unit that they have now. Credit passes through
+    every state of floating point but a `BatchState`. Raises EtirError for anything that takes no such step.
     """
     return _adapter("brainstate").adapt(model, **environment)
 

@@ -88,7 +88,7 @@ def _functional(
     *inputs: Any,
 ) -> Functional:
     called = partial(transformed.init, None)
-    takes_carry = carry is not None or _takes_carry(called, len(inputs))
+    takes_carry = carry is not None or _takes_carry(called, len(inputs), options)
     check_inputs(LIBRARY, _NAME, called, inputs, options, carry=takes_carry)
     call = partial(_apply, transformed, options)
     if takes_carry and carry is None:
@@ -123,11 +123,11 @@ def _functional(
     )
 
 
-def _takes_carry(called: Callable[..., Any], inputs: int) -> bool:
-    """Whether a function takes one argument more than there are inputs: the state of a core."""
+def _takes_carry(called: Callable[..., Any], inputs: int, options: Mapping[str, Any]) -> bool:
+    """Whether a function takes one argument more than there are inputs and options: the state of a core."""
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     parameters = [p for p in inspect.signature(called).parameters.values() if p.kind in kinds]
-    return len([p for p in parameters if p.default is p.empty]) == inputs + 1 > 1
+    return len([p for p in parameters if p.default is p.empty and p.name not in options]) == inputs + 1 > 1
 
 
 def _initial(call: Callable[..., Any], inputs: tuple[Any, ...]) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 from flax import errors, linen
-from flax.core import unfreeze
+from flax.core import meta, unfreeze
 
 from ..functional import Functional
 from . import refusals
@@ -42,11 +42,11 @@ def adapt(
         raise refusals.whole_sequence(LIBRARY, f"the module is a linen.{name}", _CELL)
     if variables is None and module.scope is not None:
         module, variables = module.unbind()
+    whole: Any = variables
     if not isinstance(variables, Mapping):
         raise refusals.uninitialised(LIBRARY, f"'{name}' was given without its variables", _CALL)
     if not all(isinstance(collection, Mapping) for collection in variables.values()):
         raise refusals.uninitialised(LIBRARY, f"'{name}' was given variables that are no collections", _WHOLE)
-    whole: Any = variables
     make = partial(_functional, module, unfreeze(whole), method, options, carry, dict(rngs or {}))
     return Adapted(library=LIBRARY, name=name, functional=make)
 
@@ -82,7 +82,7 @@ def _said(exception: Exception) -> str:
 
 def _functional(
     module: Any,
-    variables: Any,
+    boxed: Any,
     method: str | Callable[..., Any] | None,
     options: dict[str, Any],
     carry: Any,
@@ -94,6 +94,7 @@ def _functional(
     check_inputs(LIBRARY, name, bound, inputs, options, carry=takes_carry)
     if takes_carry and carry is None:
         carry = module.initialize_carry(jax.random.key(0), inputs[0].shape)
+    variables = meta.unbox(boxed)  # of what linen keeps beside an array, as how it is partitioned
     collections = {name: tree for name, tree in variables.items() if name != "params"}
     beside = ({CARRY: carry} if takes_carry else {}) | ({_STREAMS: rngs} if rngs else {})
 
@@ -120,7 +121,7 @@ def _functional(
         name=name,
         called=bound,
         buffers=lambda path: path.startswith(f"{_BUFFERS}."),
-        write=partial(_write, variables),
+        write=partial(_write, boxed),
         stateless=partial(_stateless, name),
     )
 
@@ -130,8 +131,9 @@ def _write(variables: Mapping[str, Any], model: Any, params: Any, states: Mappin
     if not isinstance(model, (Mapping, linen.Module)):
         call = "variables = learner.write_back(variables, params, carry.states)"
         raise refusals.wrong_kind(LIBRARY, model, "a linen.Module, or its variables,", call)
-    old = model if isinstance(model, Mapping) else variables
-    return {**old, "params": params, **{name: states[name] for name in variables if name in states}}
+    old: Mapping[str, Any] = model if isinstance(model, Mapping) else variables
+    new = {"params": params, **{name: states[name] for name in variables if name in states}}
+    return {**old, **{name: meta.replace_boxed(unfreeze(old.get(name, tree)), tree) for name, tree in new.items()}}
 
 
 def _stateless(name: str) -> Exception:

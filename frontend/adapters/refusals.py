@@ -31,12 +31,12 @@ def wrong_form(library: str, found: str, call: str) -> EtirError:
     return error("model-kind", f"{library}: {found}", help=call)
 
 
-def wrong_inputs(library: str, call: str, count: int, why: str, *, carry: bool) -> EtirError:
+def wrong_inputs(library: str, call: str, count: int, why: str, *, carry: bool, more: str) -> EtirError:
     """A step cannot be called with the inputs that were given."""
     fit = "the input given does" if count == 1 else f"the {count} inputs given do"
     message = f"{fit} not fit '{call}'" if count else f"no input was given to '{call}'"
     by_hand = f"; states that are passed by hand are given as etir.from_{LIBRARIES[library]}(..., carry=...)"
-    help = f"give an example of every input of one step{'' if carry else by_hand}"
+    help = f"give an example of every input of one step{'' if carry else by_hand}{more}"
     return error("step-arguments", f"{library}: {message}", notes=[why], help=help)
 
 

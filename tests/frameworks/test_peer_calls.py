@@ -140,8 +140,8 @@ def test_an_input_of_another_width_is_told_and_the_librarys_own_fault_is_kept():
 def test_arguments_are_counted():
     cell = eqx.nn.GRUCell(3, 4, key=jax.random.key(0))
     for call, taken in (
-        (lambda: etir.compile(cell), "does not take the 1 example value given"),
-        (lambda: etir.compile(cell, x, x), "does not take the 3 example values given"),
+        (lambda: etir.compile(cell), "no input was given to 'GRUCell(input, hidden, *, key=None)'"),
+        (lambda: etir.compile(cell, x, x), "the 2 inputs given do not fit 'GRUCell(input, hidden, *, key=None)'"),
         (
             lambda: etir.compile(initialised(brainstate.nn.GRUCell(3, 4), 2)),
             "'update(x)' does not take the 0 example values",
