@@ -57,15 +57,18 @@ class Memory(Reading):
 
     def plot(self, axes: Axes | None = None) -> Axes:
         """Each curve as a share of its maximum, on a logarithmic scale."""
-        drawn = new_axes(axes, 7.2, 3.8)
+        drawn = new_axes(axes, 9.2, 3.8)
+        thickness = iter(np.linspace(4.5, 1.5, max(2, len(self.curves))))  # one curve upon another shows both
         for (name, curve), colour in zip(self.curves.items(), COLOURS * len(self.curves), strict=False):
-            style = "-" if name.startswith("gradient") else "--"
+            style: dict[str, Any] = {"linewidth": 2} if name.startswith("gradient") else {"linestyle": "--"}
+            style = {"linewidth": next(thickness), "color": colour, "label": name} | style
             with np.errstate(invalid="ignore", divide="ignore"):
-                drawn.plot(np.arange(len(curve)), curve / curve.max(), style, color=colour, linewidth=2, label=name)
-        drawn.axhline(self.threshold, color="#6b7280", linestyle=":", linewidth=1)
+                drawn.plot(np.arange(len(curve)), curve / curve.max(), **style)
+        label = f"threshold, {self.threshold:.0%}"
+        drawn.axhline(self.threshold, color="#6b7280", linestyle=":", linewidth=1, label=label)
         drawn.set(xlabel="steps ago", ylabel="share of the maximum", yscale="log", title="Effective memory")
         drawn.set_ylim(bottom=max(drawn.get_ylim()[0], 1e-8))
-        drawn.legend(frameon=False, fontsize=9)
+        drawn.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
         drawn.spines[["top", "right"]].set_visible(False)
         return drawn
 

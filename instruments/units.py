@@ -44,7 +44,7 @@ class Units(Reading):
     """What is drawn for each unit."""
     statistics: Mapping[str, UnitStatistic]
     limit: float | None = None
-    """A line in the picture."""
+    """A share of the time, drawn as a line."""
 
     def __getitem__(self, path: str) -> np.ndarray:
         """The number of each unit of one state."""
@@ -62,7 +62,9 @@ class Units(Reading):
             heights = np.sort(found.each)[::-1]
             drawn.step(np.arange(1, len(heights) + 1), heights, where="mid", color=colour, linewidth=2, label=path)
         if self.limit is not None:
-            drawn.axhline(self.limit, color="#6b7280", linestyle=":", linewidth=1)
+            drawn.axhline(
+                self.limit, color="#6b7280", linestyle=":", linewidth=1, label=f"{self.limit:.0%} of the time"
+            )
         drawn.set(xlabel="units, sorted", ylabel=self.label, title=self.title)
         drawn.set_ylim(bottom=0)
         drawn.legend(frameon=False)
