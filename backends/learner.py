@@ -315,6 +315,10 @@ class Learner:
         else:
             write_graph(self.transition, path)
 
+    def __deepcopy__(self, _: Any) -> Self:
+        """Itself: it never changes."""
+        return self
+
     def __repr__(self) -> str:
         rule, window = self.certificate.rule, self.window_size
         return f"Learner({self.transition.name!r}, rule={rule!r}, window={window}, backend={self.backend!r})"

@@ -132,6 +132,11 @@ class State:
             return False
         return held is None or same_types(held, jax.tree.map(jnp.asarray, value))
 
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags of the axes of samples that a value has which `nn.load_states` sets, outermost first."""
+        return frame.read(self).tags
+
     def outside(self) -> Cell:
         """What the state holds outside every transform."""
         return self.base

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from ...ir.diagnostics import EtirError
 from .. import errors, frame
+from ..cell import Cell
 from ..filters import Filter, matcher, states_of
 from ..state import ParamState, State
 
@@ -45,7 +45,7 @@ def load_states(model: Any, values: Mapping[str, Any], strict: bool = True) -> A
     for path, state in states.items():
         if path in values:
             value = None if values[path] is None else state.accept(values[path])
-            frame.write(state, replace(frame.read(state), value=value))
+            frame.write(state, Cell(value=value, tags=state.tags))
     return model
 
 

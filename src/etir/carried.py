@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +19,19 @@ ENTRIES = set(Carry._fields) - {"states"}
 
 
 class Carried(ShortTermState):
-    """All that a carry holds but the model's states, by name: traces, what they belong to, and an open window."""
+    """All that a carry holds but the model's states, by name: traces, what they belong to, and an open window.
+
+    `samples` says which axes of samples the model's states have, so that what is loaded for them has those too.
+    """
+
+    def __init__(self, lazy: Callable[[Any], Any], name: str, samples: Callable[[], tuple[str, ...]]) -> None:
+        super().__init__(lazy=lazy, name=name)
+        self._samples = samples
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Those of its own, or else the model's."""
+        return super().tags or self._samples()
 
     def fits(self, value: Any) -> bool:
         """Whether `value` may be loaded here: a window may be open at another place, or not at all."""

@@ -64,7 +64,7 @@ class OnlineLearner(Module):
             )
         check_options(rule, options)
         self.model, self.rule, self.options = model, rule, options
-        self.traces = Carried(lazy=self._begun, name=TRACES)
+        self.traces = Carried(self._begun, TRACES, self._samples)
         self._learner: Learner | None = None
         self._functional: Functional | None = None
 
@@ -93,8 +93,7 @@ class OnlineLearner(Module):
     def _one_sample(self) -> Generator[None]:
         """The states of a bare module as one sample has them; afterwards all are as they were, unset ones too."""
         unset = [s for s in states_within(self.model).values() if s.lazy and not frame.read(s).is_set]
-        inner = self.model.states().values() if isinstance(self.model, Module) else ()
-        held = {state: cell for state in inner if (cell := frame.read(state)).tags}
+        held = {state: cell for state in self._inner() if (cell := frame.read(state)).tags}
         for state, cell in held.items():
             frame.write(state, Cell(value=jax.tree.map(lambda leaf: leaf[0], cell.value), tags=cell.tags[1:]))
         try:
@@ -104,6 +103,13 @@ class OnlineLearner(Module):
                 frame.write(state, cell)
             for state in unset:
                 frame.write(state, Cell())
+
+    def _inner(self) -> list[State]:
+        """The states of a bare module: those that have a sample each where the learner is mapped."""
+        return list(self.model.states().values()) if isinstance(self.model, Module) else []
+
+    def _samples(self) -> tuple[str, ...]:
+        return max((frame.read(state).tags for state in self._inner()), key=len, default=())
 
     def states(self, kind: Filter = None) -> dict[str, State]:
         """The model's states by path, and `traces`; those that `kind` matches, where it is given."""

@@ -126,3 +126,36 @@ def test_what_another_learner_carried_is_refused():
         other(XS[0])
     with pytest.raises(EtirError, match=r"load_states was given f64\[3\] for 'traces'"):
         nn.load_states(other, saved | {"traces": jnp.zeros(3)})
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_batch_by_vmap_is_loaded_whichever_was_initialised(whole: bool):
+    def mapped() -> tuple[nn.Module, etir.OnlineLearner, Any]:
+        model, online = started()
+        nn.zero_states(model)
+        online.compile_graph(XS[0, 0])
+        transform.vmap_new_states(lambda: nn.init_all_states(online if whole else model) and None, axis_size=4)()
+        return model, online, etir.vmap(online)
+
+    model, online, call = mapped()
+    call(XS[0])
+    saved = through_a_file(online)
+    wanted = transform.grad(lambda: jnp.sum(call(XS[1])), model)()
+    model, online, call = mapped()
+    nn.load_states(online, saved)
+    assert same(transform.grad(lambda: jnp.sum(call(XS[1])), model)(), wanted)
+
+
+def test_a_learner_is_taken_apart_and_put_together_as_any_module_is():
+    _, online = started()
+    online(XS[0])
+    structure, values = nn.split(online)
+
+    @jax.jit
+    def pure(values: Any, x: jax.Array) -> Any:
+        inside = nn.merge(structure, values)
+        return inside(x), nn.split(inside)[1]
+
+    y, after = pure(values, XS[1])
+    assert jnp.abs(y - online(XS[1])).max() < 1e-12
+    assert jnp.abs(after["traces"]["traces"][0] - online.traces.value["traces"][0]).max() < 1e-12
