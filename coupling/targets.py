@@ -113,10 +113,30 @@ def _pick(values: Any, axis: int, factor: TargetFactor, fill: float) -> Any:
     if factor.table is None:
         return values[..., None]
     xp: Any = np if isinstance(values, np.ndarray) else jnp
-    picked = xp.moveaxis(xp.take(values, np.maximum(factor.table, 0), axis=axis, mode="clip"), axis + 1, -1)
+    places = factor.table >= 0
+    picked = _repeated(values, axis, factor.table, xp)
+    if picked is None:
+        picked = xp.moveaxis(xp.take(values, np.maximum(factor.table, 0), axis=axis, mode="clip"), axis + 1, -1)
+    if places.all():
+        return picked
     shape = [1] * picked.ndim
     shape[axis], shape[-1] = factor.table.shape
-    return xp.where((factor.table >= 0).reshape(shape), picked, xp.asarray(fill, picked.dtype))
+    return xp.where(places.reshape(shape), picked, xp.asarray(fill, picked.dtype))
+
+
+def _repeated(values: Any, axis: int, table: IntArray, xp: Any) -> Any:
+    """One slot that goes through an axis over and over, as the gates of a cell do, without a gather; else None.
+
+    A gather is a kernel of its own to a compiler, what repeats an array is none.
+    """
+    count, size = table.shape[0], values.shape[axis]
+    over = np.arange(count, dtype=table.dtype) % max(size, 1)
+    if table.shape[1] != 1 or not size or count % size or not ((table[:, 0] < 0) | (table[:, 0] == over)).all():
+        return None
+    wide = (*values.shape[:axis], count // size, *values.shape[axis:])
+    return xp.broadcast_to(xp.expand_dims(values, axis), wide).reshape(
+        (*values.shape[:axis], count, *values.shape[axis + 1 :], 1)
+    )
 
 
 def targets_of(coupling: Coupling, limit: int) -> Targets | None:

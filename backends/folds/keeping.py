@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import jax
+import numpy as np
 
 from ...ir import jaxpr as jx
 from ...ir.regions import variables_of
 from ...ir.transition import Region
 from ...ir.values import Value
-from ..shared import Parts
+from ..calls import Calls
+from ..shared import Parts, Shared
+from .expressions import ZERO, Expressions, repeated
 from .family import Family, apart
+from .rows import Kept
+from .traced import Given
 
 
 class Keeping:
@@ -60,3 +67,27 @@ class Keeping:
         for variables, whole in zip(self.together.values(), together, strict=True):
             found |= dict(zip(variables, apart(whole, len(variables)), strict=True))
         return found
+
+    def again(self, ahead: int, kept: Shared[Kept], calls: Calls, weights: Sequence[Any]) -> Callable[[Any], Given]:
+        """Says of a jaxpr which variables hold what is kept alone, each with the argument that has it already.
+
+        The arguments are `ahead` others, what is `kept`, the inputs of a step, and others again.
+        """
+        numbers, transition = Expressions(), calls.transition
+        of_weights = [numbers.thing(w) for w in weights]
+        states = [numbers.leaf("state", k) for k, _ in enumerate(transition.states)]
+        inputs = [numbers.leaf("input", k) for k, _ in enumerate(transition.inputs)]
+        of_sites = [of_weights[k] for k in calls.site_weights]
+        region = numbers.of(self.body, [*of_weights, *states, *inputs, *of_sites, *[ZERO] * len(transition.sites)])
+        others: list[Any] = [np.asarray(numbers.leaf("bar", k)) for k, _ in enumerate(kept.tree.bars)]
+        together = [np.asarray(numbers.leaf("together", k)) for k, _ in enumerate(self.together)]
+        named = Kept([np.asarray(region[var]) for var in self.alone], together, others)
+        own = [*[int(n) for n in jax.tree.leaves(kept.alike(named))], *inputs]
+
+        def given(jaxpr: Any) -> Given:
+            arguments = jx.argument_vars(jaxpr)
+            others = [numbers.leaf("other", k) for k, _ in enumerate(arguments)]
+            found = numbers.of(jaxpr, [*others[:ahead], *own, *others[ahead + len(own) :]])
+            return repeated(found, jaxpr, arguments[ahead : ahead + len(own)])
+
+        return given

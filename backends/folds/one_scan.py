@@ -101,9 +101,9 @@ class OneScan:
             return self._backwards(carry, kept, inputs, signals, begins, last, fixed, way)
 
         left = self.handed_on.pending(traces)
-        backwards = Traced(
-            backward_step, self._start(states, left), kinds, *first[:2], *[jnp.bool_(0)] * 2, runs=way.room
-        )
+        begun = self._start(states, left)
+        again = self.keeping.again(len(jax.tree.leaves(begun)), kinds, self.calls, self.given.weights)
+        backwards = Traced(backward_step, begun, kinds, *first[:2], *[jnp.bool_(0)] * 2, runs=way.room, given=again)
         read, ahead = backwards.reads[1], self.ahead
         held = self.handed_on.arrays(traces)
 
@@ -121,7 +121,7 @@ class OneScan:
                 carry, found = now
                 i = steps - 1 - j
                 at = filled(read, tape.row(kept, i), kinds), *tape.row(arrays[:2], begin + i)
-                carry, given = backwards(carry, *at, i % way.window == 0, j == 0)
+                carry, given = backwards(carry, *at, jax.lax.rem(i, jnp.full_like(i, way.window)) == 0, j == 0)
                 return carry, tape.written(found, ahead + i, given)
 
             states, kept, data, out = jax.lax.fori_loop(0, steps, forward, (states, kept, data, out))

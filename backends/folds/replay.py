@@ -13,6 +13,7 @@ from ...coupling.primitives import elementwise, structure
 from ...ir import jaxpr as jx
 from ...ir.expression import Expression
 from ..calls import Arrays
+from ..fusion import SERIES
 from .algebra import added
 
 
@@ -49,8 +50,9 @@ class Replay:
 
     @property
     def costly(self) -> list[Any]:
-        """The variables of costly equations."""
-        return [var for eqn in self.equations if not _is_cheap(eqn) for var in eqn.outvars]
+        """The variables of costly equations, and of those that take many operations an element."""
+        kept = [eqn for eqn in self.equations if eqn.primitive.name in SERIES or not _is_cheap(eqn)]
+        return [var for eqn in kept for var in eqn.outvars]
 
     def forward(self, arguments: Sequence[Any]) -> dict[Any, Any]:
         """The values of all variables."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from ...ir import jaxpr as jx
-from .fusion import FUSED, INLINED, NOTHING, SAME, SERIES, SLICES
+from ..fusion import FUSED, INLINED, NOTHING, SAME, SERIES, SLICES
 from .products import Product, product_of
 
 

@@ -1,5 +1,7 @@
 """Couplings against dense patterns, their text form, and the named constructors."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -115,6 +117,20 @@ def test_targets_gather_tracers():
     values = np.arange(6.0).reshape(3, 2)
     gathered = jax.jit(coupling.targets().gather)(values)
     assert np.array_equal(gathered, coupling.targets().gather(values))
+
+
+@pytest.mark.parametrize(("gates", "gathers"), [([0, 3, 6, 9], 0), ([0, 6, 9], 0), ([0, 1, 6, 9], 1)])
+def test_targets_that_repeat_an_axis_are_brought_without_a_gather(gates, gathers):
+    whole = [Coupling.sliced((12,), [k], [k + 3], [1]) for k in gates]
+    targets = functools.reduce(Coupling.join, whole).targets()
+    values = np.arange(1.0, 7.0).reshape(2, 3)
+    traced = jax.make_jaxpr(targets.gather)(values)
+    assert str(traced).count(" = gather[") == gathers
+    found = jax.jit(targets.gather)(values).sum(-1)
+    expected = np.zeros((2, 12))
+    for k in gates:
+        expected[:, k : k + 3] += values
+    assert np.array_equal(found, expected)
 
 
 @SETTINGS
