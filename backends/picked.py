@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax.lax import Precision
 
-from ..coupling.primitives.picked import Picked, picked_data
-from ..ir import jaxpr as jx
+from ..coupling.primitives.picked import Picked
+from ..coupling.primitives.picks import picks
 from ..ir.plan import Vjp
 from ..ir.plan.contract import product
 from ..ir.sources import Source
@@ -61,20 +61,10 @@ AnySource: TypeAlias = Source | PickedSource
 def picked_sources(transition: Transition, backend: Backend) -> dict[Site, PickedSource]:
     """Of each site whose data are picked, by a backend that reads what they are picked of, the source."""
     reverse = None if transition.plan is None else transition.plan.only(Vjp)
-    region = None if reverse is None else transition.region(reverse.region)
-    if region is None or region.body is None or not backend.reads_picked:
+    if reverse is None or not backend.reads_picked:
         return {}
-    pairs = [*zip(jx.outvars(region.body), region.outputs, strict=True)]
-    pairs += zip(jx.argument_vars(region.body), region.inputs, strict=False)
-    weights = {weight.value for weight in transition.weights}
-    value_of = {var: value for var, value in pairs if not jx.is_literal(var) and value not in weights}
-    var_of = {value: var for var, value in value_of.items()}
-    sites = {site: var_of[site.data] for site in transition.sites if site.data in var_of}
-    found = picked_data(region.body, list(sites.values()))
-    sources: dict[Site, PickedSource] = {}
-    for site, var in sites.items():
-        if var in found and found[var].array in value_of:
-            array, picked = value_of[found[var].array], found[var]
-            choice = backend.choose_product(site, picked)
-            sources[site] = PickedSource(site=site, data=array, picked=picked, choice=choice)
-    return sources
+    found = picks(transition, transition.region(reverse.region))
+    return {
+        site: PickedSource(site=site, data=array, picked=picked, choice=backend.choose_product(site, picked))
+        for site, (array, picked) in found.items()
+    }

@@ -54,6 +54,8 @@ class Program:
         self.sources = {site: found for site, found in self.picked.items() if found.choice.run is not None}
         """Of these what is read in the data's place, by sites' products and by sweeps."""
         self.sweeps = self._sweeps(backend)
+        kept = {sweep.data for sweep in self.sweeps.sweeps}
+        self.sources = {site: found for site, found in self.sources.items() if site.data not in kept}
         taken = self.sweeps.operations
         step = self._actions([op for op in plan.step if op not in taken])
         self.loss_signals = {v for op in plan.step if isinstance(op, LossSignal) for v in op.results}

@@ -17,7 +17,7 @@ from ..ir.plan.reverse import pull_back
 from ..ir.transition import Site, Transition, Weight
 from ..ir.values import Value
 from .calls import Arrays, Calls
-from .picked import AnySource
+from .picked import AnySource, PickedSource
 from .sums import receivers
 
 Totals = list[Any]
@@ -229,13 +229,20 @@ class BySites(Reverse):
             if source is not None:
                 totals = plus(totals, self.calls.site_weights[k], source.cotangent(data, cotangent))
                 for x, y in more:
-                    totals = plus_product(totals, self.calls.site_weights[k], site, x, y)
+                    totals = self._plus_row(totals, site, source, x, y)
                 continue
             if more:
                 data = jnp.concatenate([data, *(x for x, _ in more)])
                 cotangent = jnp.concatenate([cotangent, *(y for _, y in more)])
             totals = plus(totals, self.calls.site_weights[k], stacked_product(site, data, cotangent))
         return totals
+
+    def _plus_row(self, totals: Totals, site: Site, source: AnySource, data: Any, cotangent: Any) -> Totals:
+        """Totals with a further product of a site: of its data, or of what they are picked of."""
+        place = self.calls.weight_places[site.weight]
+        if isinstance(source, PickedSource) and data.shape[1:] == source.data.type.shape:
+            return plus(totals, place, source.cotangent(data, cotangent))
+        return plus_product(totals, place, site, data, cotangent)
 
     def plus_products(self, totals: Totals, products: Sequence[tuple[int, Any]]) -> Totals:
         """Totals with the products of some sites, by place, that are done already."""

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ..ir.plan import LatestProduct, Product, Trace
+from ..ir.plan import LatestProduct, PickedProduct, Product, Trace
 from ..ir.values import Value
 from .calls import Arrays
 from .drivers import counted, merged, scan_pieces, steps_of
@@ -83,7 +83,12 @@ class SequenceGradient:
     def _is_deferred(self, action: Action) -> bool:
         """Whether a window's action is a product that can be done with its site's own, once a fold."""
         op = action.operation
-        if not isinstance(op, Product) or type(op) not in (Product, LatestProduct) or op.data is None or op.without:
+        if (
+            not isinstance(op, Product)
+            or type(op) not in (Product, LatestProduct, PickedProduct)
+            or op.data is None
+            or op.without
+        ):
             return False
         if type(op) in self.program.overrides:
             return False

@@ -20,6 +20,7 @@ from .analyses.dataflow import HIDING, analyse_dataflow, describe
 from .analyses.evidence import Evidence
 from .analyses.exits import Exits
 from .analyses.memories import Memories
+from .analyses.picks import paying_picks
 from .analyses.samples import Samples
 from .analyses.variables import site_variable, state_variables
 from .base import Pass
@@ -81,6 +82,7 @@ class PlanTraces(Pass):
             memories=Memories(transition),
             with_open_scope=with_open_scope,
             follows_all=_Followed(),
+            picks=partial(paying_picks, transition),
         )
         reaching = _reaching(transition, known)
         left: set[Param] = set()

@@ -10,9 +10,22 @@ from typing import Any, ClassVar, TypeAlias
 import jax.numpy as jnp
 
 from ..ir.diagnostics import error
-from ..ir.plan import Advance, Diagonal, Latest, LatestProduct, Placement, Plain, Product, Project, Scalar, SendBack
+from ..ir.plan import (
+    Advance,
+    Diagonal,
+    Latest,
+    LatestProduct,
+    PickedProduct,
+    Placement,
+    Plain,
+    Product,
+    Project,
+    Scalar,
+    SendBack,
+)
 from ..ir.plan.jacobian import trace_dtype
 from ..ir.plan.latest import look_ups, looks_up
+from ..ir.regions import with_regions
 from ..ir.sources import sources
 from ..ir.transition import Association, Site, Transition
 from ..ir.types import TensorType
@@ -80,7 +93,7 @@ class PpProp(Rule):
 
 def _read(plan: Writer, site: Site, a: float, ends: Sequence[Association], credits: Callable[[], list[Value]]) -> None:
     """The filtered data of a site, read with what comes to its output from where it leads, the `ends`."""
-    read = _latest(plan, site, a, ends) or _filtered(plan, site, a, ends)
+    read = _latest(plan, site, a, ends) or _picked(plan, site, a, ends) or _filtered(plan, site, a, ends)
     for credit in credits():
         (product,) = plan.window(read(credit), f"g_{site.weight.value.hint}")
         plan.contribute(site.weight, product)
@@ -89,10 +102,28 @@ def _read(plan: Writer, site: Site, a: float, ends: Sequence[Association], credi
 def _filtered(plan: Writer, site: Site, a: float, ends: Sequence[Association]) -> _Reading:
     """How data are read that are filtered as they are."""
     assert site.data is not None
-    column = _column(plan, site, column_type(ends[0], site))
-    advance = Advance(trace=(column,), by=Scalar(factor=a), add=Plain(values=(site.data,)), loc=site.loc)
-    plan.carry(column, *plan.step(advance, f"{column.hint}_next"))
+    column = _filter(plan, site, a, site.data, column_type(ends[0], site))
     return lambda credit: Product(site=site, data=column, cotangent=credit, loc=site.loc)
+
+
+def _picked(plan: Writer, site: Site, a: float, ends: Sequence[Association]) -> _Reading | None:
+    """How filtered data are read that are picked of a smaller array, which is filtered in their place; else None."""
+    pick = plan.picks(plan.region).get(site)
+    if pick is None:
+        return None
+    kind = TensorType(column_type(ends[0], site).dtype, pick.array.type.shape)
+    column = _filter(plan, site, a, pick.array, kind)
+    plan.transition = with_regions(plan.transition, pick.region)
+    own: dict[str, Any] = {"region": pick.region.name, "labels": pick.labels, "loc": site.loc}
+    return lambda credit: PickedProduct(site=site, data=column, cotangent=credit, **own)
+
+
+def _filter(plan: Writer, site: Site, a: float, data: Value, kind: TensorType) -> Value:
+    """The trace that filters some data."""
+    column = _column(plan, site, kind)
+    advance = Advance(trace=(column,), by=Scalar(factor=a), add=Plain(values=(data,)), loc=site.loc)
+    plan.carry(column, *plan.step(advance, f"{column.hint}_next"))
+    return column
 
 
 def _latest(plan: Writer, site: Site, a: float, ends: Sequence[Association]) -> _Reading | None:

@@ -15,6 +15,7 @@ from ..ir.attributes import mnemonic, place
 from ..ir.diagnostics import Diagnostic, EtirError, error
 from ..ir.loc import Loc
 from ..ir.observable import Observable
+from ..ir.picks import Pick
 from ..ir.plan import (
     Apply,
     Credit,
@@ -67,6 +68,8 @@ class Writer:
     """Adds the open scope to a transition that has none."""
     follows_all: Callable[[Transition, Param, Mapping[Association, Followed]], bool]
     """Whether traces in the open scope leave out no path from a parameter to a hidden state."""
+    picks: Callable[[str], Mapping[Site, Pick]]
+    """Of a region by name the sites whose data are picked of what takes less room."""
     rule: Any = None
     """The rule that writes now."""
     params: tuple[Param, ...] = ()

@@ -9,6 +9,8 @@ from ..program import Program
 from .pattern import LITTLE, Sweeps
 from .schedule import FOLD, PRODUCTS
 
+LONG = 1 << 20
+"""Bytes of data and cotangents of one step's products that need no others' beside them."""
 TIMES = 2
 """How much larger than the traces a fold's history may be, where the data are no edges."""
 
@@ -30,6 +32,8 @@ def longest_fold(program: Program, share: float) -> Longest:
     if any(isinstance(op, AdvanceFull) for op in program.plan.at_window):
         return Longest(steps=window, because="influence matrices advance every window")
     if not program.sweeps.units:
+        if _is_long(program):
+            return Longest(steps=window, because="a step's products read more than they add to")
         return Longest(steps=max(window, PRODUCTS), because="no trace is passed over; products are done together")
     rooms = [room for room in (_together(program.sweeps), *(u.room for u in program.sweeps.units)) if room is not None]
     room = min((max(window, int(room * share)) for room in rooms), default=None)
@@ -39,6 +43,14 @@ def longest_fold(program: Program, share: float) -> Longest:
     if room is not None and room < longest:
         return Longest(steps=room, because="a longer fold's history would hold more than the traces do")
     return Longest(steps=longest, because="the pass over traces is cheap by then, and the history is small")
+
+
+def _is_long(program: Program) -> bool:
+    """Whether one step's products alone keep a core busy: many steps' would only take more room."""
+    site_of = {site.output: site for site in program.transition.sites if site.weight.learns}
+    data = {program.sources.get(site, site).data for site in site_of.values()}
+    rows = sum(value.type.bytes for value in [*site_of, *data] if value is not None)
+    return rows >= LONG and rows > sum(w.value.type.bytes for w in {site.weight for site in site_of.values()})
 
 
 def _together(sweeps: Sweeps) -> int | None:

@@ -65,15 +65,15 @@ class Pallas(Xla):
         return replace(choice, remakes=remakes and choice.run is not None)
 
     def choose_product(self, site: Site, picked: Picked) -> Choice:
-        """Kernel 3, without a trace, for sites over edges."""
-        refused = self._refused()
-        if refused is not None:
-            return refused
-        from .edge_traces import EdgeProduct, product_fault, product_outline
+        """Kernel 3, without a trace, for sites over edges; else what XLA does with what is picked."""
+        choice = self._refused()
+        if choice is None:
+            from .edge_traces import EdgeProduct, product_fault, product_outline
 
-        assert site.data is not None
-        outline = partial(product_outline, site, picked)
-        return self._chosen("edge-product", product_fault(site, picked), site.data.type.bytes, outline, EdgeProduct)
+            assert site.data is not None
+            outline, wrong = partial(product_outline, site, picked), product_fault(site, picked)
+            choice = self._chosen("edge-product", wrong, site.data.type.bytes, outline, EdgeProduct)
+        return choice if choice.run is not None else replace(choice, run=super().choose_product(site, picked).run)
 
     def _refused(self) -> Choice | None:
         """XLA code, where no kernel is to be thought of."""

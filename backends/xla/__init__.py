@@ -10,9 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ...coupling.primitives.picked import Picked
+from ...coupling.primitives.picks import pays
 from ...ir.plan import AdvanceFull, Along, Jacobian, Operation, Pull, Sensitivity
-from ...ir.transition import Transition
-from ..backend import Backend, Override
+from ...ir.plan.cost import human_bytes
+from ...ir.transition import Site, Transition
+from ..backend import Backend, Choice, Override
+from ..picked import PickedSource
 from .along import Forwards
 from .influence import Influence
 from .probe import Probes
@@ -26,6 +30,7 @@ class Xla(Backend):
     name: ClassVar[str] = "xla"
     by_sites: ClassVar[bool] = True
     folds: ClassVar[bool] = True
+    reads_picked: ClassVar[bool] = True
 
     def overrides(self, transition: Transition) -> Mapping[type[Operation], Override]:
         """Jacobians and sensitivities by pulling back ones; influence matrices by unit cotangents."""
@@ -38,6 +43,16 @@ class Xla(Backend):
             Pull: Pulls(transition).pull,
             AdvanceFull: Influence(transition, transition.plan).advance,
         }
+
+    def choose_product(self, site: Site, picked: Picked) -> Choice:
+        """Step by step, where what is picked is large, and much more than it is picked of."""
+        if not pays(site, picked):
+            return Choice(
+                kernel="xla", reason="what is picked takes little room: it is kept for one product of many steps"
+            )
+        assert site.data is not None
+        reason = f"what is picked takes {human_bytes(site.data.type.bytes)} a step: it is picked once more"
+        return Choice(kernel="xla", reason=reason, run=PickedSource.by_steps)
 
 
 __all__ = ["Xla"]

@@ -20,6 +20,7 @@ from .latest import Latest, LatestProduct
 from .ones import Ones
 from .operation import STEP, WINDOW, Operation, Part, with_values
 from .passed import Passed
+from .picked import PickedProduct
 from .placement import Placement
 from .plan import Plan, Signal, Trace
 from .push import Pull, Push
@@ -61,6 +62,7 @@ __all__ = [
     "Outer",
     "Part",
     "Passed",
+    "PickedProduct",
     "Placement",
     "Plain",
     "Plan",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from ..values import Value
 from .contract import Contract, Product, Project
+from .picked import PickedProduct
 from .placement import Placement
 
 if TYPE_CHECKING:
@@ -64,7 +65,11 @@ def of_traces(transition: Transition, states: Mapping[Group, Axes]) -> dict[Valu
             labels = place.trace if isinstance(operation, Contract) else place.output
             found |= {value: _along(labels, axes) for value in reads if value is not None}
         elif isinstance(operation, Product) and operation.data is not None and operation.site.data in data:
-            found[operation.data] = data[operation.site.data]
+            own, labels = data[operation.site.data], operation.site.data_labels or ""
+            if isinstance(operation, PickedProduct):
+                known = {label: axis for label, axis in zip(labels, own, strict=True) if axis is not None}
+                own = _along(operation.labels, known)
+            found[operation.data] = own
     return found
 
 
