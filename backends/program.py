@@ -55,7 +55,8 @@ class Program:
         """Of these what is read in the data's place, by sites' products and by sweeps."""
         self.sweeps = self._sweeps(backend)
         kept = {sweep.data for sweep in self.sweeps.sweeps}
-        self.sources = {site: found for site, found in self.sources.items() if site.data not in kept}
+        spared = {site: f for site, f in self.sources.items() if f.choice.kernel != "xla" or site.data not in kept}
+        self.sources = spared
         taken = self.sweeps.operations
         step = self._actions([op for op in plan.step if op not in taken])
         self.loss_signals = {v for op in plan.step if isinstance(op, LossSignal) for v in op.results}
