@@ -45,13 +45,15 @@ class Expressions:
         return found
 
     def _results(self, eqn: jx.Equation, found: Numbers) -> list[int]:
+        if eqn.effects or next(jx.sub_jaxprs(eqn), None) is not None:
+            return [self.leaf("variable", var) for var in eqn.outvars]
         operands = [self._operand(atom, found) for atom in eqn.invars]
         same = _same(eqn, operands)
         if same is not None:
             return [same]
         given = tuple(zip(operands, map(_kind, eqn.invars), strict=True))
         key = (eqn.primitive, tuple(sorted(eqn.params.items())), given)
-        if eqn.effects or next(jx.sub_jaxprs(eqn), None) is not None or not _is_hashable(key):
+        if not _is_hashable(key):
             return [self.leaf("variable", var) for var in eqn.outvars]
         return [self.known.setdefault((*key, k), len(self.known)) for k, _ in enumerate(eqn.outvars)]
 

@@ -39,7 +39,7 @@ class Traced:
         self.body, self.kinds = jx.trace(function, *examples)
         self.results = jx.outvars(self.body)
         self.given = {} if given is None else given(self.body)
-        others = [eqn for eqn in jx.equations(self.body) if not all(var in self.given for var in eqn.outvars)]
+        others = [e for e in jx.equations(self.body) if e.effects or not all(var in self.given for var in e.outvars)]
         equations = jx.reaching(others, self.results)
         atoms = [atom for eqn in equations for atom in eqn.invars]
         read = {self.given.get(atom, atom) for atom in [*atoms, *self.results] if not jx.is_literal(atom)}
