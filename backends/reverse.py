@@ -241,7 +241,9 @@ class BySites(Reverse):
         """Totals with a further product of a site: of its data, or of what they are picked of."""
         place = self.calls.weight_places[site.weight]
         if isinstance(source, PickedSource) and data.shape[1:] == source.data.type.shape:
-            return plus(totals, place, source.cotangent(data, cotangent))
+            # One after the other: else what is picked for both lies in memory at once.
+            data, total = jax.lax.optimization_barrier((data, totals[place]))
+            return plus([*totals[:place], total, *totals[place + 1 :]], place, source.cotangent(data, cotangent))
         return plus_product(totals, place, site, data, cotangent)
 
     def plus_products(self, totals: Totals, products: Sequence[tuple[int, Any]]) -> Totals:
