@@ -53,7 +53,8 @@ class PpProp(Rule):
     Wang et al. 2024, pp-prop, also called ES-D-RTRL. Memory: two vectors a weight, linear in neurons. Cost: that of
     reverse mode's own product. Approximate always; a site without contracted axes has a vector for a trace anyhow, and
     keeps that of D-RTRL, exact where that is. Of a large table, whose data are one-hot, `X` is the places of the last
-    look-ups: so many that the weights of all before them add up to less than a rounding of the newest one's.
+    look-ups: so many that the weights of all before them add up to less than a rounding of the newest one's. Where the
+    data are many, and a fixed index picks them of few, as edges do of neurons, `X` is of these.
     """
 
     name: ClassVar[str] = "pp_prop"

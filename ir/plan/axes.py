@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from ..values import Value
 from .contract import Contract, Product, Project
-from .picked import PickedProduct
 from .placement import Placement
 
 if TYPE_CHECKING:
@@ -65,11 +64,9 @@ def of_traces(transition: Transition, states: Mapping[Group, Axes]) -> dict[Valu
             labels = place.trace if isinstance(operation, Contract) else place.output
             found |= {value: _along(labels, axes) for value in reads if value is not None}
         elif isinstance(operation, Product) and operation.data is not None and operation.site.data in data:
-            own, labels = data[operation.site.data], operation.site.data_labels or ""
-            if isinstance(operation, PickedProduct):
-                known = {label: axis for label, axis in zip(labels, own, strict=True) if axis is not None}
-                own = _along(operation.labels, known)
-            found[operation.data] = own
+            pairs = zip(operation.site.data_labels or "", data[operation.site.data], strict=True)
+            known = {label: axis for label, axis in pairs if axis is not None}
+            found[operation.data] = _along(operation.data_labels, known)
     return found
 
 

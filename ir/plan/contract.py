@@ -117,6 +117,11 @@ class Product(Operation):
     without: str = ""
     """Labels of axes that both lack, because they were summed over before."""
 
+    @property
+    def data_labels(self) -> str:
+        """The labels of what stands in the data's place."""
+        return "".join(label for label in self.site.data_labels or "" if label not in self.without)
+
     def types(self, t: Transition) -> tuple[TensorType, ...]:
         """That of the weight."""
         del t

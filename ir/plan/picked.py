@@ -28,6 +28,11 @@ class PickedProduct(Product):
     labels: str
     """Of the axes of what is picked of, as the site's data have them; for that picked along one that these lack."""
 
+    @property
+    def data_labels(self) -> str:
+        """Those of what is picked of."""
+        return self.labels
+
     def evaluate(self, scene: Scene) -> tuple[Any, ...]:
         """The product with what is picked."""
         assert self.data is not None

@@ -159,8 +159,7 @@ def sample_axes(transition: Transition) -> dict[Value, int]:
             labels, reads = (place.trace, op.trace) if isinstance(op, Contract) else (place.output, op.factors)
             places = dict.fromkeys((value for value in reads if value is not None), labels.find(place.samples or "?"))
         elif isinstance(op, Product) and op.data is not None:
-            left = "".join(label for label in op.site.data_labels or "" if label not in op.without)
-            places = {op.data: left.find(of.data(op.site) or "?")}
+            places = {op.data: op.data_labels.find(of.data(op.site) or "?")}
         elif isinstance(op, ContractPushed):
             places = dict.fromkeys(op.trace, 1)  # behind the vectors comes the state
         elif isinstance(op, Advance) and isinstance(op.add, Plain):
