@@ -27,10 +27,10 @@ weight  held     flops   read   written  label
 U       1.02 kB  1.16 k  256 B  256 B    exact
 W       0 B      74      48 B   48 B     approximate
 total   1.02 kB  1.23 k  304 B  304 B
-predicted on a device that multiplies: 1.23 ms a step of the gradient
+predicted on a device that multiplies: 1.17 ms a step of the gradient
   forward  144 us
   reverse  240 us
-  traces  847 us
+  traces  783 us
 window 4: as asked for
 fold 128: the pass over traces is cheap by then, and the history is small
 """
