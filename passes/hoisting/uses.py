@@ -112,7 +112,7 @@ def _is_plain_use(eqn: Any, known: Mapping[Any, tuple[int, ...]]) -> bool:
         return False
     if name == CONVOLUTION:
         return operands[1] in known and eqn.params["batch_group_count"] == 1
-    look = looked_up(eqn) if operands[0] in known else None
+    look = looked_up(eqn) if not jx.is_literal(operands[0]) and operands[0] in known else None
     return look is not None and (name == "gather" or operands[1 + look.axis] in varying)
 
 
