@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from penzai import pz
 
 from ..examples import check_call
@@ -35,15 +36,16 @@ def recognise(model: Any, args: tuple[Any, ...]) -> tuple[Adapted, tuple[Any, ..
 
 def _functional(model: Any, side_inputs: Mapping[str, Any], *inputs: Any) -> Functional:
     check_call(model, inputs, _CALL)
-    slots, _ = pz.unbind_variables(model)
-    frozen = {path: variable.freeze() for path, variable in _variables(model).items()}
+    slots, _ = pz.unbind_variables((model, dict(side_inputs)))
+    frozen = {path: variable.freeze() for path, variable in _variables(model, side_inputs).items()}
     weights = [path for path, variable in frozen.items() if isinstance(variable, pz.ParameterValue)]
 
     def run(params: Values, states: Values, *inputs: Any) -> tuple[Any, Any, Any]:
         given = {**params, **states}
         bound = {path: _with(variable, given[path]).unfreeze_as_copy() for path, variable in frozen.items()}
         before = {path: variable.value for path, variable in bound.items()}
-        outputs = pz.bind_variables(slots, bound.values())(*inputs, **side_inputs)
+        layer, beside = pz.bind_variables(slots, bound.values())
+        outputs = layer(*inputs, **beside)
         after = {
             path: given[path] if variable.value is before[path] else _array(variable.value, frozen[path].value)
             for path, variable in bound.items()
@@ -61,16 +63,17 @@ def _functional(model: Any, side_inputs: Mapping[str, Any], *inputs: Any) -> Fun
         name=name,
         called=type(model).__call__,
         buffers=lambda _: False,
-        write=_write,
+        write=partial(_write, side_inputs),
         stateless=partial(refusals.stateless, LIBRARY, name, _KEEP),
         hold="keep what changes by itself in a pz.StateVariable",
     )
 
 
-def _variables(model: Any) -> dict[str, Any]:
-    """The variables of a model by path, each once."""
+def _variables(model: Any, side_inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The variables of a model, and then of side inputs such as a random stream, by path, each once."""
     found: dict[str, Any] = {}
-    for place, leaf in jax.tree_util.tree_flatten_with_path(model)[0]:
+    placed = [jax.tree_util.tree_flatten_with_path(tree)[0] for tree in (model, dict(side_inputs))]
+    for place, leaf in [*placed[0], *placed[1]]:
         if isinstance(leaf, (pz.Parameter, pz.StateVariable)) and not any(leaf is other for other in found.values()):
             label = getattr(leaf, "label", None)
             written = jax.tree_util.keystr(place, simple=True, separator=".")
@@ -82,7 +85,7 @@ def _array(value: Any, like: Any) -> Any:
     """The array of a variable's value, its named axes in the order that `like` has; any other tree as it is."""
     ordered = pz.nx.order_like(value, like)
     leaves = jax.tree.leaves(ordered)
-    return leaves[0] if len(leaves) == 1 else ordered
+    return jnp.asarray(leaves[0]) if len(leaves) == 1 else ordered
 
 
 def _with(variable: Any, value: Any) -> Any:
@@ -91,9 +94,9 @@ def _with(variable: Any, value: Any) -> Any:
     return dataclasses.replace(variable, value=tree)
 
 
-def _write(model: Any, params: Values, states: Values) -> Any:
+def _write(side_inputs: Mapping[str, Any], model: Any, params: Values, states: Values) -> Any:
     """Each value in the variable of its path: penzai's variables are written in place."""
-    variables, given = _variables(model), {**params, **states}
+    variables, given = _variables(model, side_inputs), {**params, **states}
     check_paths("write_back", given, list(variables))
     for path, value in given.items():
         variables[path].value = _with(variables[path].freeze(), value).value

@@ -174,6 +174,41 @@ in the call
         """)
 
 
+def test_penzai_streams_of_random_numbers_go_on_from_step_to_step():
+    pz = pytest.importorskip("penzai.pz", reason="penzai is not installed on this leg")
+
+    @pz.pytree_dataclass
+    class Leaky(pz.nn.Layer):
+        w: pz.Parameter
+        h: pz.StateVariable
+        drop: pz.nn.Layer
+
+        def __call__(self, x, **side_inputs):
+            dropped = self.drop(pz.nx.wrap(x, "in"), **side_inputs).unwrap("in")
+            self.h.value = 0.9 * self.h.value + jnp.tanh(dropped @ self.w.value)
+            return self.h.value
+
+    key, w, xs = jax.random.key(3), jnp.linspace(-1, 1, 12).reshape(4, 3), jnp.ones((5, 4))
+    drop = pz.nn.StochasticDropout(drop_rate=0.5)
+    layer = Leaky(pz.Parameter(value=w, label="w"), pz.StateVariable(value=jnp.zeros(3), label="h"), drop)
+    stream = pz.RandomStream.from_base_key(key)
+    learner = etir.compile(etir.from_penzai(layer, random_stream=stream), xs[0], rule="d_rtrl", sites="auto")
+    assert str(learner.certificate["w"].label) == "exact"
+    found = learner.grad(lambda y: jnp.sum(y**2), reduction="sum")(learner.params, learner.init(), xs)
+
+    def total(w):
+        h, sum_ = jnp.zeros(3), 0.0
+        for k, x in enumerate(xs):
+            at = pz.RandomStream(base_key=key, offset=pz.StateVariable(value=k, label="offset"))
+            h = 0.9 * h + jnp.tanh(drop(pz.nx.wrap(x, "in"), random_stream=at).unwrap("in") @ w)
+            sum_ += jnp.sum(h**2)
+        return sum_
+
+    np.testing.assert_allclose(found.grads["w"], jax.grad(total)(w), rtol=1e-10)
+    learner.write_back(layer, found.grads, found.carry.states)
+    assert int(stream.offset.value) == 5
+
+
 def test_spyx_refuses():
     spyx = pytest.importorskip("spyx", reason="spyx is not installed on this leg")
     assert said(lambda: etir.compile(spyx.nn.LIF, x)) == wanted("""
