@@ -34,7 +34,7 @@ jax.config.update("jax_enable_x64", True)
 GOLDENS = Path(__file__).parent / "goldens"
 LARGE, MANY = 4, 8
 """From so many cases on the legs share them; where programs are compiled, from two on, and of many a third is slow."""
-COMPILING = frozenset({"zoo", "rules", "backends", "frameworks"})
+COMPILING = frozenset({"api", "backends", "frameworks", "passes", "rules", "zoo"})
 ONCE = frozenset({"cli", "docs", "examples", "instruments", "seeds", "training", "view"})
 """Rooms that stand on the others and ask little of JAX itself: each test is of one leg, whichever its name says."""
 SHARES = (pytest.mark.first_leg, pytest.mark.second_leg, pytest.mark.slow)
