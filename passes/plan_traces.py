@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, ClassVar
 
 from ..ir import jaxpr as jx
@@ -82,7 +82,7 @@ class PlanTraces(Pass):
             memories=Memories(transition),
             with_open_scope=with_open_scope,
             follows_all=_Followed(),
-            picks=partial(paying_picks, transition),
+            picks=cache(partial(paying_picks, transition)),
         )
         reaching = _reaching(transition, known)
         left: set[Param] = set()

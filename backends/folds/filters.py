@@ -86,26 +86,14 @@ class Sum(Filter):
         """The weighted sum of the fold's data, and of what entered."""
         steps, dtype = len(data), self.data.type.dtype
         left = self._powers(np.arange(steps)[::-1], dtype)
-        found = self.summed(left, data) + self._powers(steps, dtype) * entered
+        added = _summed(left, data) if self.source is None else self.source.summed(left, data)
+        found = added + self._powers(steps, dtype) * entered
         return found.astype(entered.dtype)
-
-    def summed(self, factors: Any, data: Any) -> Any:
-        """What is recorded of many steps, each times a factor, added up in the trace's form."""
-        return _summed(factors, data) if self.source is None else self.source.summed(factors, data)
 
     def entering(self, read: Product, entered: Any, credit: Any) -> tuple[Any, Any]:
         """The trace, as the data of one step."""
         del read
         return entered[None], credit[None]
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class PickedSum(Sum):
-    """A trace that is what filtered data are picked of."""
-
-    def summed(self, factors: Any, data: Any) -> Any:
-        """The same, nothing picked yet."""
-        return _summed(factors, data)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -155,26 +143,29 @@ def _match(
         return None
     if (found := _summing(program, sources, op, products)) is None:
         return None
-    trace, readers, kind = found
+    trace, readers, source = found
     whole = all(p.cotangent.type.dtype == p.site.output.type.dtype == op.trace[0].type.dtype for p in readers)
     if not whole or op.trace[0].type.dtype != data.type.dtype:
         return None
     factor = complex(op.by.factor, op.by.imaginary) if op.by.imaginary else op.by.factor
-    return kind(trace=trace, factor=factor, data=data, products=readers, source=sources.get(readers[0].site))
+    return Sum(trace=trace, factor=factor, data=data, products=readers, source=source)
 
 
 def _summing(
     program: Program, sources: Mapping[Site, AnySource], op: Advance, products: Sequence[Product]
-) -> tuple[Trace, tuple[Product, ...], type[Sum]] | None:
-    """The trace that an operation adds values to, the products of their sites that alone read it, and what it is."""
+) -> tuple[Trace, tuple[Product, ...], AnySource | None] | None:
+    """The trace that an operation adds values to, the products that alone read it, and what the values are made of.
+
+    Where these are what data are picked of, the trace is too, and they are taken as they are.
+    """
     data = op.add.values[0]  # pyright: ignore[reportAttributeAccessIssue]
     trace, readers = _read(program, op, op.trace[0], products, Product)
     if trace is not None and all(p.site.data is data for p in readers):
-        return trace, readers, Sum
+        return trace, readers, sources.get(readers[0].site)
     trace, readers = _read(program, op, op.trace[0], products, PickedProduct)
     picked = [source for p in readers if isinstance(source := sources.get(p.site), PickedSource)]
     whole = len(picked) == len(readers) and all(source.data is data for source in picked)
-    return (trace, readers, PickedSum) if trace is not None and whole else None
+    return (trace, readers, None) if trace is not None and whole else None
 
 
 def _look_ups(
