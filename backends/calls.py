@@ -18,6 +18,7 @@ from ..ir.regions import STEP
 from ..ir.sources import sources
 from ..ir.transition import Region, Transition, Weight
 from ..ir.values import Value
+from .slots import by_slots
 
 Bindings: TypeAlias = dict[Value, jax.Array]
 
@@ -25,8 +26,11 @@ Bindings: TypeAlias = dict[Value, jax.Array]
 class Calls:
     """The regions of one planned transition, called with arrays in the transition's own order."""
 
-    def __init__(self, transition: Transition) -> None:
-        """Prepare to call `transition`'s regions. Raises EtirError where they have no bodies."""
+    def __init__(self, transition: Transition, *, slots: bool = False) -> None:
+        """Prepare to call `transition`'s regions, `slots` says whether with large products of picked data slot by slot.
+
+        Raises EtirError where regions have no bodies.
+        """
         if transition.plan is None:
             raise error("no-plan", "the transition has no plan", help="run plan-traces first (etir.plan)")
         bodiless = [region.name for region in transition.regions if region.body is None]
@@ -40,9 +44,11 @@ class Calls:
         self.plan: Plan = transition.plan
         reverse = self.plan.only(Vjp)
         region = transition.region(reverse.region)
-        self.forward_region: Region = replace(region, body=with_operations(region.body))
+        bodies = [with_operations(body) for body in (region.body, transition.region(STEP).body)]
+        forward, step = map(by_slots, bodies) if slots else bodies
+        self.forward_region: Region = replace(region, body=forward)
         self.sources = sources(transition, self.forward_region)
-        self._run_step = jx.compiled(with_operations(transition.region(STEP).body))
+        self._run_step = jx.compiled(step)
         self._run_forward = jx.compiled(self.forward_region.body)
         self.hidden_places = transition.hidden_places
         self.credit_places = [k for k, s in enumerate(transition.states) if s.before.type.carries_credit]

@@ -14,9 +14,11 @@ from ..coupling.primitives.picks import picks
 from ..ir.plan import Vjp
 from ..ir.plan.contract import product
 from ..ir.sources import Source
+from ..ir.sparse import taken
 from ..ir.transition import Site, Transition
 from ..ir.values import Value
 from .backend import Backend, Choice
+from .slots import Slots
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -28,6 +30,23 @@ class PickedSource:
     """The array that they are picked of."""
     picked: Picked
     choice: Choice
+
+    @property
+    def labels(self) -> str:
+        """Of the array's axes, as the site's data have them; of that picked along one that these lack."""
+        found = [self.site.data_labels[k] for k in self.picked.kept] if self.site.data_labels else []
+        found.insert(self.picked.axis, self.site.expression.fresh_label())
+        return "".join(found)
+
+    def entry(self, array: Any, without: str) -> Any:
+        """The site's data, of one step's array, where both lack the axis `without`."""
+        labels = self.labels.replace(without, "")
+        axis = self.labels[self.picked.axis]
+        found = taken(jnp.moveaxis(array, labels.index(axis), -1), self.picked.indices)
+        data = self.site.data_labels or ""
+        placed = "".join(label for k, label in enumerate(data) if k not in self.picked.kept)
+        order = labels.replace(axis, "") + placed
+        return jnp.transpose(found, [order.index(label) for label in data.replace(without, "")])
 
     def unfolded(self, array: Any) -> Any:
         """The site's data, `[*data]` or `[time, *data]`, of the array or of many steps' of it."""
@@ -42,6 +61,9 @@ class PickedSource:
     def by_steps(self, data: Any, cotangents: Any) -> Any:
         """The same as XLA code: what is picked at one step is gone before the next."""
         kind = self.site.weight.value.type
+        slots = Slots.of(self.picked, self.site.expression)
+        if slots is not None:
+            return slots.weights(data, cotangents).astype(kind.dtype)
 
         def add(total: Any, at: Any) -> tuple[Any, None]:
             x, y = at

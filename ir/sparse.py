@@ -98,24 +98,31 @@ def sparse_product(product: Product, x: Any, data: Any, pattern: Pattern) -> Any
         rows = rows_of(np.asarray(pattern.target), pattern.size)
         if rows is not None:
             held = rows >= 0
-            padded = _taken(data, np.maximum(rows, 0))
+            in_order = np.array_equal(rows.ravel(), np.arange(len(pattern.target)))
+            padded = data.reshape(rows.shape) if in_order else taken(data, as_places(np.maximum(rows, 0)))
             padded = padded if held.all() else jnp.where(held, padded, jnp.zeros((), data.dtype))
             source = np.where(held, np.asarray(pattern.source)[np.maximum(rows, 0)], 0)
-            return product(Expression.of("...od,od->...o", (x.ndim + 1, 2)), _taken(x, source), padded)
+            return product(Expression.of("...od,od->...o", (x.ndim + 1, 2)), taken(x, as_places(source)), padded)
     picked = jnp.take(x, pattern.source, -1, mode="fill", fill_value=0)
     parts = product(Expression.of("...e,e->...e", (x.ndim, 1)), picked, data)
     empty = jnp.zeros((*x.shape[:-1], pattern.size), parts.dtype)
     return empty.at[..., pattern.target].add(parts, mode="drop")
 
 
-def _taken(x: Any, index: np.ndarray) -> Any:
-    """The entries of the last axis at constant places, all of which it has: nothing has to see to that."""
+def as_places(index: np.ndarray) -> np.ndarray:
+    """Constant indices as `taken` wants them. An array of its own: what is given twice is one constant of a program."""
+    return np.ascontiguousarray(index[..., None], np.int32)
+
+
+def taken(x: Any, places: Any) -> Any:
+    """The entries of the last axis at places, `[..., 1]`, all of which it has: nothing has to see to that."""
     lead = tuple(range(x.ndim - 1))
     numbers = jax.lax.GatherDimensionNumbers(
         offset_dims=lead, collapsed_slice_dims=(x.ndim - 1,), start_index_map=(x.ndim - 1,)
     )
-    places, sizes = index.astype(np.int32)[..., None], (*x.shape[:-1], 1)
-    return jax.lax.gather(x, places, numbers, sizes, mode=jax.lax.GatherScatterMode.PROMISE_IN_BOUNDS)
+    return jax.lax.gather(
+        x, places, numbers, (*x.shape[:-1], 1), mode=jax.lax.GatherScatterMode.PROMISE_IN_BOUNDS
+    )
 
 
 def _within(pattern: Pattern, data: Any, size: int) -> tuple[Pattern, Any]:

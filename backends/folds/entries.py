@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from ...ir.plan.placement import as_type_of
+from ..slots import in_turn
 from .algebra import Held, Passed
 from .one_pass import Operands, Pass, advanced
 from .tape import put, taken
@@ -27,10 +28,10 @@ def entry_by_entry(of: Pass, placed: Operands, sent: Any = None) -> Passed:
     layout, (held, pairs, factors, data, chosen) = sweep.placement, placed
     place = layout.trace.index(axis)
     output = layout.output.index(axis)
-    in_data = layout.data is not None and axis in layout.data
+    of_data = sweep.data_labels
     lines: Any = None
-    if sent is not None and data is not None and layout.data:
-        lines = jax.lax.optimization_barrier(jnp.moveaxis(data, (layout.data.index(axis) + 1, 0), (0, -1)))
+    if sent is not None and data is not None and of_data:
+        lines = jax.lax.optimization_barrier(jnp.moveaxis(data, (of_data.index(axis) + 1, 0), (0, -1)))
 
     def entry(b: jax.Array, carry: tuple[Held, Any]) -> tuple[Held, Any]:
         whole, read = carry
@@ -39,7 +40,7 @@ def entry_by_entry(of: Pass, placed: Operands, sent: Any = None) -> Passed:
             {k: pick(e, place) for k, e in whole.items()},
             {p: algebra.entry(sweep, x, axis, b) for p, x in pairs.items()},
             {k: pick(x, output + 1) for k, x in factors.items()},
-            pick(data, layout.data.index(axis) + 1) if in_data and layout.data else data,
+            pick(data, of_data.index(axis) + 1) if axis in of_data else data,
             None if chosen is None else {k: algebra.entry(sweep, x, axis, b) for k, x in chosen.items()},
         )
         if sent is None:
@@ -56,6 +57,27 @@ def entry_by_entry(of: Pass, placed: Operands, sent: Any = None) -> Passed:
     weight = sweep.site.weight.value.type
     start = None if chosen is None else jnp.zeros(weight.shape, weight.dtype)
     return jax.lax.fori_loop(0, layout.sizes[axis], entry, (held, start))
+
+
+def read_first(of: Pass, placed: Operands) -> Passed:
+    """The pass over a trace whose data are picked: its entries are contracted one after the other, then all advanced.
+
+    What steps add to an entry is no product of matrices: XLA advances the trace in place by itself, on all cores.
+    """
+    algebra, sweep, axis = of.algebra, of.sweep, of.batch
+    layout, (held, _, _, _, chosen) = sweep.placement, placed
+    if chosen is None:
+        return advanced(of, placed)
+    place, weight = layout.trace.index(axis), sweep.site.weight.value.type
+
+    def entry(b: Any, total: Any) -> Any:
+        whole = {k: jax.lax.dynamic_index_in_dim(e, b, place, keepdims=False) for k, e in held.items()}
+        credit = {k: algebra.entry(sweep, x, axis, b) for k, x in chosen.items()}
+        return total + algebra.passed(sweep, whole, {}, credit, axis)[1]
+
+    read = in_turn(entry, layout.sizes[axis], jnp.zeros(weight.shape, weight.dtype))
+    held, read = jax.lax.optimization_barrier((held, read))
+    return advanced(of, placed._replace(held=held, cotangents=None))[0], read
 
 
 def _products(lines: Any, rows: list[Any]) -> list[Any]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from ..slots import in_turn
 from .algebra import Algebra, Cotangents, Held, Jacobians, Passed, added, as_multiplied
 from .pattern import Sweep
 
@@ -62,6 +62,27 @@ class Pass:
         axis = self.sweep.placement.batch[:1]
         return axis if axis and self.sweep.placement.sizes[axis] > 1 else ""
 
+    def unfolded(self, given: Operands) -> tuple[Pass, Operands]:
+        """The same pass of data as the trace takes them."""
+        if self.sweep.picked is None:
+            return self, given
+        whole = Pass(self.algebra, replace(self.sweep, picked=None), self.members)
+        return whole, given._replace(data=self.sweep.unfolded(given.data))
+
+    def fed(self, factors: Mapping[int, Any], data: Any, without: str = "") -> Held:
+        """What many steps add to the trace, of arrays that may lack an axis; picked data are picked step by step."""
+        place, picked = self.sweep.placement, self.sweep.picked
+        if picked is None:
+            return {k: place.outer(x, data, time=True, without=without) for k, x in factors.items()}
+        shape = [place.sizes[label] for label in place.trace.replace(without, "")]
+
+        def step(t: Any, total: Held) -> Held:
+            x = picked.entry(data[t], without)
+            return {k: total[k] + place.outer(f[t], x, without=without) for k, f in factors.items()}
+
+        nothing = {k: jnp.zeros(shape, jnp.result_type(f, data)) for k, f in factors.items()}
+        return in_turn(step, len(data), nothing)
+
     def placed(self, given: Operands) -> Operands:
         """The operands, Jacobians and credit of the trace's own states as the algebra's pass takes them."""
         held, place = given.held, self.algebra.placed
@@ -77,8 +98,7 @@ def advanced(of: Pass, placed: Operands, without: str = "", fed: Held | None = N
     """
     held, pairs, factors, data, credit = placed
     if fed is None:
-        outer = partial(of.sweep.placement.outer, time=True, without=without)
-        fed = {k: outer(x, data) for k, x in factors.items() if k in held}
+        fed = of.fed({k: x for k, x in factors.items() if k in held}, data, without)
     new: Held = {}
     moved, read = of.algebra.passed(of.sweep, held, pairs, credit, without)
     for k, old in held.items():

@@ -70,6 +70,11 @@ class Sweep:
         """Whether the data are the site's own, or what these are picked of."""
         return self.picked is not None or self.data is self.site.data
 
+    @property
+    def data_labels(self) -> str:
+        """Those of `data`; none where there are none."""
+        return (self.placement.data or "") if self.picked is None else self.picked.labels
+
     def unfolded(self, data: Any) -> Any:
         """The data as the trace takes them, from those of a step, or of many."""
         return data if self.picked is None else self.picked.unfolded(data)

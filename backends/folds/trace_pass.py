@@ -9,7 +9,7 @@ import jax
 
 from ..reverse import stacked_product
 from .algebra import Passed
-from .entries import entry_by_entry, member_by_member
+from .entries import entry_by_entry, member_by_member, read_first
 from .one_pass import Operands, Pass, advanced
 from .pieces import in_pieces
 
@@ -28,17 +28,23 @@ def trace_pass(of: Pass, given: Operands, sent: Any = None) -> Passed:
 
 def xla_pass(of: Pass, given: Operands, sent: Any = None) -> Passed:
     """`trace_pass` as XLA code, for every sweep; how a large trace is walked over is chosen by platform at lowering."""
-    given = given if given.data is None else given._replace(data=of.sweep.unfolded(given.data))
     placed = of.placed(given)
     if of.members is not None:
+        of, placed = of.unfolded(placed)
         return jax.lax.platform_dependent(placed, cpu=partial(member_by_member, of), default=partial(in_pieces, of))
     if not of.batch or placed.nbytes < of.algebra.in_place_from:
         return _plus_own(of, advanced(of, placed), placed.data, sent)
+    if of.sweep.picked is not None:
+        return jax.lax.platform_dependent(placed, cpu=partial(read_first, of), default=partial(_unfolded, of))
 
     def apart(placed: Operands, sent: Any) -> Passed:
         return _plus_own(of, in_pieces(of, placed), placed.data, sent)
 
     return jax.lax.platform_dependent(placed, sent, cpu=partial(entry_by_entry, of), default=apart)
+
+
+def _unfolded(of: Pass, placed: Operands) -> Passed:
+    return in_pieces(*of.unfolded(placed))
 
 
 def _plus_own(of: Pass, found: Passed, data: Any, sent: Any) -> Passed:

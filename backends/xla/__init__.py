@@ -16,6 +16,8 @@ from ...ir.plan import AdvanceFull, Along, Jacobian, Operation, Pull, Sensitivit
 from ...ir.plan.cost import human_bytes
 from ...ir.transition import Site, Transition
 from ..backend import Backend, Choice, Override
+from ..folds.pattern import Sweep
+from ..folds.trace_pass import xla_pass
 from ..picked import PickedSource
 from .along import Forwards
 from .influence import Influence
@@ -44,9 +46,15 @@ class Xla(Backend):
             AdvanceFull: Influence(transition, transition.plan).advance,
         }
 
+    def choose(self, sweep: Sweep) -> Choice:
+        """XLA code, which picks the data of each entry of a trace where it takes them in, if they are picked."""
+        if sweep.picked is None or sweep.picked.choice.run is None:
+            return super().choose(sweep)
+        return Choice(kernel="xla", reason=sweep.picked.choice.reason, run=xla_pass)
+
     def choose_product(self, site: Site, picked: Picked) -> Choice:
         """Step by step, where what is picked is large, and much more than it is picked of."""
-        if not pays(site, picked):
+        if not pays(picked):
             return Choice(
                 kernel="xla", reason="what is picked takes little room: it is kept for one product of many steps"
             )

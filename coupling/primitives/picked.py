@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from ...ir import jaxpr as jx
+from ...ir.sparse import as_places
 from .constants import Constants
 
 
-class Picked(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Picked:
     """Entries that one equation picks along one axis of an array."""
 
     gather: Any
@@ -34,9 +38,14 @@ class Picked(NamedTuple):
         """The axes of the result that are the array's others; along the rest lie the places."""
         return tuple(self.gather.params["dimension_numbers"].offset_dims)
 
+    @cached_property
+    def indices(self) -> np.ndarray:
+        """The places as `ir.sparse.taken` wants them."""
+        return as_places(self.places)
+
     def of(self, array: Any) -> Any:
         """What is picked of an array."""
-        return jx.apply(self.gather, [array, self.places[..., None].astype(np.int32)])[0]
+        return jx.apply(self.gather, [array, self.indices])[0]
 
 
 def picked_data(body: Any, data: Sequence[Any]) -> Mapping[Any, Picked]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ...ir.values import Value
 
 LARGE = 1 << 20
-"""Bytes of a site's data, of one step, from which on what they are picked of is held in their place."""
+"""Bytes of what is picked, at one step, from which on what it is picked of is held in its place."""
 MORE = 2
 """So many times as much must be picked as there is."""
 
@@ -25,10 +25,9 @@ class Picking(NamedTuple):
     picked: Picked
 
 
-def pays(site: Site, picked: Picked) -> bool:
-    """Whether to hold the array, and pick of it once more, takes clearly less room than to hold the data."""
-    assert site.data is not None
-    kind, array = site.data.type, math.prod(jx.shape_of(picked.array))
+def pays(picked: Picked) -> bool:
+    """Whether to hold the array, and pick of it once more, takes clearly less room than to hold what is picked."""
+    kind, array = jx.type_of(picked.gather.outvars[0]), math.prod(jx.shape_of(picked.array))
     return kind.bytes >= LARGE and kind.size >= MORE * array
 
 

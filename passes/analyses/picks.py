@@ -16,7 +16,7 @@ def paying_picks(transition: Transition, region: str) -> dict[Site, Pick]:
     """For each site whose data are picked in a region, what they are picked of, where to hold that takes less room."""
     found = picks(transition, transition.region(region))
     places = {site: k for k, site in enumerate(transition.sites)}
-    return {site: _pick(site, of, f"picked_{places[site]}") for site, of in found.items() if pays(site, of.picked)}
+    return {site: _pick(site, of, f"picked_{places[site]}") for site, of in found.items() if pays(of.picked)}
 
 
 def _pick(site: Site, of: Picking, name: str) -> Pick:

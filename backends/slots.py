@@ -1,0 +1,243 @@
+"""Products of a weight with picked data, of which what is picked is never whole in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..coupling.primitives.picked import Picked, picked_data
+from ..coupling.primitives.picks import pays
+from ..ir import jaxpr as jx
+from ..ir.expression import Expression
+from ..ir.mesh_types import says_more
+from ..ir.plan.placement import align
+from ..ir.sparse import as_places, taken
+
+AT_ONCE = 8
+"""Slots that one pass over a result adds up: so many that it is seldom read again, so few that they compile fast."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Slots:
+    """`y[o] = sum_d x[places[o, d]] w[o, d]`, for each `d`, a *slot*, one after the other; other axes of `x` are kept.
+
+    Where all is picked first, XLA writes it down; of one slot it reads where it multiplies.
+    """
+
+    picked: Picked
+    data: str
+    """The labels of what is picked, one an axis."""
+    weight: str
+    output: str
+
+    @classmethod
+    def of(cls, picked: Picked, expression: Expression, data: int = 0) -> Slots | None:
+        """Of a product whose operand in the place `data` is picked; None where no product is added up."""
+        if len(expression.operands) != 2:
+            return None
+        found = cls(
+            picked=picked,
+            data=expression.operands[data],
+            weight=expression.operands[1 - data],
+            output=expression.output,
+        )
+        return found if found._fits else None
+
+    @property
+    def _fits(self) -> bool:
+        """Whether the weight has the axes of the places, all others are the result's, and a slot is one of several."""
+        whole = set(self.weight) == set(self.placed) and set(self.output) == set(self.kept) | set(self.rest)
+        return whole and self.places.shape[0] > 1
+
+    @property
+    def kept(self) -> str:
+        """The labels of the axes that nothing is picked along."""
+        return "".join(self.data[k] for k in self.picked.kept)
+
+    @property
+    def placed(self) -> str:
+        """The labels of the places."""
+        return "".join(label for k, label in enumerate(self.data) if k not in self.picked.kept)
+
+    @property
+    def rest(self) -> str:
+        """Of these labels the result's, in its order."""
+        return "".join(label for label in self.output if label in self.placed)
+
+    @property
+    def summed(self) -> str:
+        """The others."""
+        return "".join(label for label in self.placed if label not in self.output)
+
+    @cached_property
+    def places(self) -> np.ndarray:
+        """`[slots, *rest, 1]`."""
+        moved = np.transpose(self.picked.places, [self.placed.index(label) for label in self.summed + self.rest])
+        return as_places(moved.reshape(-1, *moved.shape[len(self.summed) :]))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """`(slots, *rest)`."""
+        return self.places.shape[:-1]
+
+    def product(self, x: Any, w: Any) -> Any:
+        """The result, of `x` before it is picked of; its derivative never picks all of it either."""
+
+        @jax.custom_vjp
+        def run(x: Any, w: Any) -> Any:
+            return self._forwards(x, w)
+
+        def forward(x: Any, w: Any) -> Any:
+            return self._forwards(x, w), (x, w)
+
+        def backward(kept: Any, cotangent: Any) -> Any:
+            x, w = kept
+            of_x = jax.lax.platform_dependent(w, cotangent, cpu=partial(self._to_rows, x), default=partial(self._back, x))
+            return of_x, self.weights(x[None], cotangent[None]).astype(w.dtype)
+
+        run.defvjp(forward, backward)
+        return run(x, w)
+
+    def weights(self, x: Any, y: Any) -> Any:
+        """The weight's cotangent from many steps' `x` and cotangents of the result, both `[time, ...]`."""
+        return jax.lax.platform_dependent(x, y, cpu=self._row_by_row, default=self._step_by_step)
+
+    def _forwards(self, x: Any, w: Any) -> Any:
+        return self._restored(self._added(self._last(x), self._by_slot(w))).astype(jnp.result_type(x, w))
+
+    def _added(self, x: Any, w: Any) -> Any:
+        """`[*kept, *rest]`."""
+
+        def slot(k: Any, total: Any) -> Any:
+            return total + taken(x, self._slot(k)).astype(w.dtype) * w[k]
+
+        return in_turn(slot, len(self.places), jnp.zeros(x.shape[:-1] + self.shape[1:], w.dtype))
+
+    def _slot(self, k: Any) -> Any:
+        """The places of one slot."""
+        return jax.lax.dynamic_index_in_dim(self.places, k, keepdims=False)
+
+    def _back(self, x: Any, w: Any, cotangent: Any) -> Any:
+        """The cotangent of `x`."""
+        return jax.linear_transpose(lambda x: self._forwards(x, w), jax.ShapeDtypeStruct(x.shape, x.dtype))(cotangent)[0]
+
+    def _to_rows(self, x: Any, w: Any, cotangent: Any) -> Any:
+        """The same, where what is added to one place is a row of all that is kept: near, and several numbers at once."""
+        of_slot = self._by_slot(w)
+        y = self._arranged(cotangent).astype(of_slot.dtype)
+        kept, count = y.shape[: len(self.kept)], len(self.rest)
+        rows = jnp.moveaxis(y.reshape(-1, *y.shape[len(kept) :]), 0, -1)
+        rows = jax.lax.optimization_barrier(rows)
+
+        def slot(k: Any, total: Any) -> Any:
+            return total.at[self._slot(k)[..., 0]].add(rows * of_slot[k][..., None], mode="promise_in_bounds")
+
+        total = jnp.zeros((x.shape[self.picked.axis], rows.shape[count]), rows.dtype)
+        total = jax.lax.fori_loop(0, len(self.places), slot, total)
+        return jnp.moveaxis(total.T.reshape(*kept, -1), -1, self.picked.axis).astype(x.dtype)
+
+    def _row_by_row(self, x: Any, y: Any) -> Any:
+        """`weights`, of what is kept one after the other: no more of it is ever in memory than the weight has."""
+        x = jax.vmap(self._last)(x)
+        y = jax.vmap(self._arranged)(y)
+        x, y = x.reshape(-1, x.shape[-1]), y.reshape(-1, *self.shape[1:])
+        dtype, shape = jnp.result_type(x, y), self.picked.places.shape
+        total = jnp.zeros(shape, _summed_in(dtype))
+
+        def row(k: Any, total: Any) -> Any:
+            picked = taken(x[k], self.picked.indices).astype(total.dtype)
+            return total + picked * align(y[k].astype(total.dtype), self.rest, self.placed)
+
+        total = jax.lax.fori_loop(0, len(x), row, total)
+        return jnp.transpose(total, [self.placed.index(label) for label in self.weight]).astype(dtype)
+
+    def _step_by_step(self, x: Any, y: Any) -> Any:
+        """The same, of one step all at once."""
+        spec = f"{self.data},{self.output}->{self.weight}"
+
+        def add(total: Any, at: Any) -> tuple[Any, None]:
+            return total + jnp.einsum(spec, self.picked.of(at[0]), at[1]), None
+
+        sizes = dict(zip(self.placed, self.picked.places.shape, strict=True))
+        zero = jnp.zeros([sizes[label] for label in self.weight], jnp.result_type(x, y))
+        return jax.lax.scan(add, zero, (x, y))[0]
+
+    def _last(self, x: Any) -> Any:
+        """`[*kept, picked]`."""
+        return jnp.moveaxis(x, self.picked.axis, -1)
+
+    def _by_slot(self, w: Any) -> Any:
+        """A weight as `[slots, *rest]`, of the element type that sums are made in."""
+        moved = jnp.transpose(w, [self.weight.index(label) for label in self.summed + self.rest])
+        return moved.reshape(self.shape).astype(_summed_in(w.dtype))
+
+    def _arranged(self, y: Any) -> Any:
+        """A result, or its cotangent, as `[*kept, *rest]`."""
+        return jnp.transpose(y, [self.output.index(label) for label in self.kept + self.rest])
+
+    def _restored(self, y: Any) -> Any:
+        """`[*kept, *rest]` in the result's order."""
+        return jnp.transpose(y, [(self.kept + self.rest).index(label) for label in self.output])
+
+
+def in_turn(add: Callable[[Any, Any], Any], count: int, total: Any) -> Any:
+    """A loop of `total = add(k, total)`, `AT_ONCE` turns of it as one."""
+
+    def some(first: Any, total: Any, turns: int = AT_ONCE) -> Any:
+        for k in range(turns):
+            total = add(first + k, total)
+        return total
+
+    groups, rest = divmod(count, AT_ONCE)
+    if groups == 1:
+        total = some(0, total)
+    elif groups:
+        total = jax.lax.fori_loop(0, groups, lambda g, total: some(g * AT_ONCE, total), total)
+    return some(groups * AT_ONCE, total, rest)
+
+
+def _summed_in(dtype: Any) -> Any:
+    """The element type that a product adds up in."""
+    return jnp.promote_types(dtype, jnp.float32) if jnp.issubdtype(dtype, jnp.inexact) else dtype
+
+
+def by_slots(body: Any) -> Any:
+    """A body of a step in which products of large picked data are made slot by slot."""
+    found = _found(body)
+    if not found:
+        return body
+    values: dict[Any, Any] = {}
+
+    def hook(eqn: Any, operands: list[Any]) -> list[Any] | None:
+        values.update((a, x) for a, x in zip(eqn.invars, operands, strict=True) if not jx.is_literal(a) and a in read)
+        if id(eqn) not in found:
+            return None
+        slots, data = found[id(eqn)]
+        with jx.made_by(eqn):
+            y = slots.product(values[slots.picked.array], operands[1 - data])
+            return [y.astype(eqn.outvars[0].aval.dtype)]
+
+    read = {slots.picked.array for slots, _ in found.values()}
+    return jx.trace(lambda *given: jx.evaluate(body, given, hook=hook), *map(jx.struct_of, jx.argument_vars(body)))[0]
+
+
+def _found(body: Any) -> dict[int, tuple[Slots, int]]:
+    """Of each product that is made slot by slot how, and in which place its data stand."""
+    products = [eqn for eqn in jx.equations(body) if eqn.primitive.name == "etp" and len(eqn.invars) == 2]
+    atoms = [atom for eqn in products for atom in eqn.invars if not jx.is_literal(atom)]
+    picked = picked_data(body, list(dict.fromkeys(atoms)))
+    found: dict[int, tuple[Slots, int]] = {}
+    for eqn in products:
+        for place, atom in enumerate(eqn.invars):
+            if jx.is_literal(atom) or atom not in picked or says_more(atom.aval) or not pays(picked[atom]):
+                continue
+            slots = Slots.of(picked[atom], eqn.params["expression"], place)
+            if slots is not None:
+                found[id(eqn)] = slots, place
+    return found
