@@ -98,7 +98,7 @@ class Backend:
     folds: ClassVar[bool] = False
     """Whether positional traces are advanced and contracted in one pass for many steps."""
     reads_picked: ClassVar[bool] = False
-    """Whether data that a fixed index picks of a smaller array are read there, where a kernel takes the product."""
+    """Whether data that a fixed index picks of a smaller array are read there, and their products made term by term."""
 
     def overrides(self, transition: Transition) -> Mapping[type[Operation], Override]:
         """Functions that run operations of these classes in the place of their definitions."""

@@ -18,7 +18,7 @@ from ..ir.regions import STEP
 from ..ir.sources import sources
 from ..ir.transition import Region, Transition, Weight
 from ..ir.values import Value
-from .slots import by_slots
+from .picked_sums import term_by_term
 
 Bindings: TypeAlias = dict[Value, jax.Array]
 
@@ -26,8 +26,8 @@ Bindings: TypeAlias = dict[Value, jax.Array]
 class Calls:
     """The regions of one planned transition, called with arrays in the transition's own order."""
 
-    def __init__(self, transition: Transition, *, slots: bool = False) -> None:
-        """Prepare to call `transition`'s regions, `slots` says whether with large products of picked data slot by slot.
+    def __init__(self, transition: Transition, *, picked_sums: bool = False) -> None:
+        """Prepare to call `transition`'s regions; `picked_sums` says whether with products of picked data term by term.
 
         Raises EtirError where regions have no bodies.
         """
@@ -45,7 +45,7 @@ class Calls:
         reverse = self.plan.only(Vjp)
         region = transition.region(reverse.region)
         bodies = [with_operations(body) for body in (region.body, transition.region(STEP).body)]
-        forward, step = map(by_slots, bodies) if slots else bodies
+        forward, step = map(term_by_term, bodies) if picked_sums else bodies
         self.forward_region: Region = replace(region, body=forward)
         self.sources = sources(transition, self.forward_region)
         self._run_step = jx.compiled(step)

@@ -42,7 +42,7 @@ class Engine:
         Raises EtirError for a plan that the backend cannot run.
         """
         self.transition, self.backend = transition, backend
-        self.calls = Calls(transition, slots=backend.reads_picked)
+        self.calls = Calls(transition, picked_sums=backend.reads_picked)
         self.program = Program(transition, self.calls.plan, backend)
         self.sources: Mapping[Site, AnySource] = {**self.calls.sources, **self.program.sources}
         self.windows = Windows(self.calls, self.program, self._reverse())

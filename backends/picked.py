@@ -18,7 +18,7 @@ from ..ir.sparse import taken
 from ..ir.transition import Site, Transition
 from ..ir.values import Value
 from .backend import Backend, Choice
-from .slots import Slots
+from .picked_sums import PickedSum
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -61,9 +61,9 @@ class PickedSource:
     def by_steps(self, data: Any, cotangents: Any) -> Any:
         """The same as XLA code: what is picked at one step is gone before the next."""
         kind = self.site.weight.value.type
-        slots = Slots.of(self.picked, self.site.expression)
-        if slots is not None:
-            return slots.weights(data, cotangents).astype(kind.dtype)
+        summed = PickedSum.of(self.picked, self.site.expression)
+        if summed is not None:
+            return summed.weights(data, cotangents).astype(kind.dtype)
 
         def add(total: Any, at: Any) -> tuple[Any, None]:
             x, y = at

@@ -120,9 +120,7 @@ def taken(x: Any, places: Any) -> Any:
     numbers = jax.lax.GatherDimensionNumbers(
         offset_dims=lead, collapsed_slice_dims=(x.ndim - 1,), start_index_map=(x.ndim - 1,)
     )
-    return jax.lax.gather(
-        x, places, numbers, (*x.shape[:-1], 1), mode=jax.lax.GatherScatterMode.PROMISE_IN_BOUNDS
-    )
+    return jax.lax.gather(x, places, numbers, (*x.shape[:-1], 1), mode=jax.lax.GatherScatterMode.PROMISE_IN_BOUNDS)
 
 
 def _within(pattern: Pattern, data: Any, size: int) -> tuple[Pattern, Any]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from ..slots import in_turn
+from ..picked_sums import in_turn
 from .algebra import Algebra, Cotangents, Held, Jacobians, Passed, added, as_multiplied
 from .pattern import Sweep
 

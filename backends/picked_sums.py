@@ -20,14 +20,16 @@ from ..ir.plan.placement import align
 from ..ir.sparse import as_places, taken
 
 AT_ONCE = 8
-"""Slots that one pass over a result adds up: so many that it is seldom read again, so few that they compile fast."""
+"""Terms that one pass over a result adds up: so many that it is seldom read again, so few that they compile fast."""
+NEAR = 1 << 20
+"""Bytes that a core picks of without going far."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Slots:
-    """`y[o] = sum_d x[places[o, d]] w[o, d]`, for each `d`, a *slot*, one after the other; other axes of `x` are kept.
+class PickedSum:
+    """`y[o] = sum_d x[places[o, d]] w[o, d]`, one term `d` after the other; the other axes of `x` are *kept*.
 
-    Where all is picked first, XLA writes it down; of one slot it reads where it multiplies.
+    Where all is picked first, XLA writes that down; for one term it reads where it multiplies.
     """
 
     picked: Picked
@@ -37,7 +39,7 @@ class Slots:
     output: str
 
     @classmethod
-    def of(cls, picked: Picked, expression: Expression, data: int = 0) -> Slots | None:
+    def of(cls, picked: Picked, expression: Expression, data: int = 0) -> PickedSum | None:
         """Of a product whose operand in the place `data` is picked; None where no product is added up."""
         if len(expression.operands) != 2:
             return None
@@ -51,7 +53,7 @@ class Slots:
 
     @property
     def _fits(self) -> bool:
-        """Whether the weight has the axes of the places, all others are the result's, and a slot is one of several."""
+        """Whether the weight has the axes of the places, all others are the result's, and terms are several."""
         whole = set(self.weight) == set(self.placed) and set(self.output) == set(self.kept) | set(self.rest)
         return whole and self.places.shape[0] > 1
 
@@ -77,13 +79,13 @@ class Slots:
 
     @cached_property
     def places(self) -> np.ndarray:
-        """`[slots, *rest, 1]`."""
+        """`[terms, *rest, 1]`."""
         moved = np.transpose(self.picked.places, [self.placed.index(label) for label in self.summed + self.rest])
         return as_places(moved.reshape(-1, *moved.shape[len(self.summed) :]))
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """`(slots, *rest)`."""
+        """`(terms, *rest)`."""
         return self.places.shape[:-1]
 
     def product(self, x: Any, w: Any) -> Any:
@@ -98,7 +100,9 @@ class Slots:
 
         def backward(kept: Any, cotangent: Any) -> Any:
             x, w = kept
-            of_x = jax.lax.platform_dependent(w, cotangent, cpu=partial(self._to_rows, x), default=partial(self._back, x))
+            of_x = jax.lax.platform_dependent(
+                w, cotangent, cpu=partial(self._to_rows, x), default=partial(self._back, x)
+            )
             return of_x, self.weights(x[None], cotangent[None]).astype(w.dtype)
 
         run.defvjp(forward, backward)
@@ -109,37 +113,39 @@ class Slots:
         return jax.lax.platform_dependent(x, y, cpu=self._row_by_row, default=self._step_by_step)
 
     def _forwards(self, x: Any, w: Any) -> Any:
-        return self._restored(self._added(self._last(x), self._by_slot(w))).astype(jnp.result_type(x, w))
+        return self._restored(self._added(self._last(x), self._by_term(w))).astype(jnp.result_type(x, w))
 
     def _added(self, x: Any, w: Any) -> Any:
         """`[*kept, *rest]`."""
 
-        def slot(k: Any, total: Any) -> Any:
-            return total + taken(x, self._slot(k)).astype(w.dtype) * w[k]
+        def term(k: Any, total: Any) -> Any:
+            return total + taken(x, self._term(k)).astype(w.dtype) * w[k]
 
-        return in_turn(slot, len(self.places), jnp.zeros(x.shape[:-1] + self.shape[1:], w.dtype))
+        return in_turn(term, len(self.places), jnp.zeros(x.shape[:-1] + self.shape[1:], w.dtype))
 
-    def _slot(self, k: Any) -> Any:
-        """The places of one slot."""
+    def _term(self, k: Any) -> Any:
+        """The places of one term."""
         return jax.lax.dynamic_index_in_dim(self.places, k, keepdims=False)
 
     def _back(self, x: Any, w: Any, cotangent: Any) -> Any:
         """The cotangent of `x`."""
-        return jax.linear_transpose(lambda x: self._forwards(x, w), jax.ShapeDtypeStruct(x.shape, x.dtype))(cotangent)[0]
+        kind = jax.ShapeDtypeStruct(x.shape, x.dtype)
+        (found,) = jax.linear_transpose(lambda x: self._forwards(x, w), kind)(cotangent)
+        return found
 
     def _to_rows(self, x: Any, w: Any, cotangent: Any) -> Any:
-        """The same, where what is added to one place is a row of all that is kept: near, and several numbers at once."""
-        of_slot = self._by_slot(w)
-        y = self._arranged(cotangent).astype(of_slot.dtype)
+        """The same, where what is added to one place is a row of all that is kept: several numbers, near each other."""
+        of_term = self._by_term(w)
+        y = self._arranged(cotangent).astype(of_term.dtype)
         kept, count = y.shape[: len(self.kept)], len(self.rest)
         rows = jnp.moveaxis(y.reshape(-1, *y.shape[len(kept) :]), 0, -1)
         rows = jax.lax.optimization_barrier(rows)
 
-        def slot(k: Any, total: Any) -> Any:
-            return total.at[self._slot(k)[..., 0]].add(rows * of_slot[k][..., None], mode="promise_in_bounds")
+        def term(k: Any, total: Any) -> Any:
+            return total.at[self._term(k)[..., 0]].add(rows * of_term[k][..., None], mode="promise_in_bounds")
 
         total = jnp.zeros((x.shape[self.picked.axis], rows.shape[count]), rows.dtype)
-        total = jax.lax.fori_loop(0, len(self.places), slot, total)
+        total = jax.lax.fori_loop(0, len(self.places), term, total)
         return jnp.moveaxis(total.T.reshape(*kept, -1), -1, self.picked.axis).astype(x.dtype)
 
     def _row_by_row(self, x: Any, y: Any) -> Any:
@@ -154,26 +160,27 @@ class Slots:
             picked = taken(x[k], self.picked.indices).astype(total.dtype)
             return total + picked * align(y[k].astype(total.dtype), self.rest, self.placed)
 
-        total = jax.lax.fori_loop(0, len(x), row, total)
+        total = in_turn(row, len(x), total, rows_at_once(x.dtype.itemsize * x.shape[1]))
         return jnp.transpose(total, [self.placed.index(label) for label in self.weight]).astype(dtype)
 
     def _step_by_step(self, x: Any, y: Any) -> Any:
         """The same, of one step all at once."""
-        spec = f"{self.data},{self.output}->{self.weight}"
+        spec, dtype = f"{self.data},{self.output}->{self.weight}", jnp.result_type(x, y)
+        sizes = dict(zip(self.placed, self.picked.places.shape, strict=True))
+        zero = jnp.zeros([sizes[label] for label in self.weight], _summed_in(dtype))
 
         def add(total: Any, at: Any) -> tuple[Any, None]:
-            return total + jnp.einsum(spec, self.picked.of(at[0]), at[1]), None
+            more = jnp.einsum(spec, self.picked.of(at[0]), at[1], preferred_element_type=total.dtype)
+            return total + more, None
 
-        sizes = dict(zip(self.placed, self.picked.places.shape, strict=True))
-        zero = jnp.zeros([sizes[label] for label in self.weight], jnp.result_type(x, y))
-        return jax.lax.scan(add, zero, (x, y))[0]
+        return jax.lax.scan(add, zero, (x, y))[0].astype(dtype)
 
     def _last(self, x: Any) -> Any:
         """`[*kept, picked]`."""
         return jnp.moveaxis(x, self.picked.axis, -1)
 
-    def _by_slot(self, w: Any) -> Any:
-        """A weight as `[slots, *rest]`, of the element type that sums are made in."""
+    def _by_term(self, w: Any) -> Any:
+        """A weight as `[terms, *rest]`, of the element type that sums are made in."""
         moved = jnp.transpose(w, [self.weight.index(label) for label in self.summed + self.rest])
         return moved.reshape(self.shape).astype(_summed_in(w.dtype))
 
@@ -186,20 +193,25 @@ class Slots:
         return jnp.transpose(y, [(self.kept + self.rest).index(label) for label in self.output])
 
 
-def in_turn(add: Callable[[Any, Any], Any], count: int, total: Any) -> Any:
-    """A loop of `total = add(k, total)`, `AT_ONCE` turns of it as one."""
+def rows_at_once(nbytes: int) -> int:
+    """How many rows of so many bytes one pass picks of: as many as stay near."""
+    return max(1, min(AT_ONCE, NEAR // max(1, nbytes)))
 
-    def some(first: Any, total: Any, turns: int = AT_ONCE) -> Any:
+
+def in_turn(add: Callable[[Any, Any], Any], count: int, total: Any, at_once: int = AT_ONCE) -> Any:
+    """A loop of `total = add(k, total)`, `at_once` turns of it as one."""
+
+    def some(first: Any, total: Any, turns: int) -> Any:
         for k in range(turns):
             total = add(first + k, total)
         return total
 
-    groups, rest = divmod(count, AT_ONCE)
+    groups, rest = divmod(count, at_once)
     if groups == 1:
-        total = some(0, total)
+        total = some(0, total, at_once)
     elif groups:
-        total = jax.lax.fori_loop(0, groups, lambda g, total: some(g * AT_ONCE, total), total)
-    return some(groups * AT_ONCE, total, rest)
+        total = jax.lax.fori_loop(0, groups, lambda g, total: some(g * at_once, total, at_once), total)
+    return some(groups * at_once, total, rest)
 
 
 def _summed_in(dtype: Any) -> Any:
@@ -207,9 +219,9 @@ def _summed_in(dtype: Any) -> Any:
     return jnp.promote_types(dtype, jnp.float32) if jnp.issubdtype(dtype, jnp.inexact) else dtype
 
 
-def by_slots(body: Any) -> Any:
-    """A body of a step in which products of large picked data are made slot by slot."""
-    found = _found(body)
+def term_by_term(body: Any) -> Any:
+    """A body of a step in which products of large picked data are made term by term."""
+    found = picked_sums(body)
     if not found:
         return body
     values: dict[Any, Any] = {}
@@ -218,26 +230,26 @@ def by_slots(body: Any) -> Any:
         values.update((a, x) for a, x in zip(eqn.invars, operands, strict=True) if not jx.is_literal(a) and a in read)
         if id(eqn) not in found:
             return None
-        slots, data = found[id(eqn)]
+        summed, data = found[id(eqn)]
         with jx.made_by(eqn):
-            y = slots.product(values[slots.picked.array], operands[1 - data])
+            y = summed.product(values[summed.picked.array], operands[1 - data])
             return [y.astype(eqn.outvars[0].aval.dtype)]
 
-    read = {slots.picked.array for slots, _ in found.values()}
+    read = {summed.picked.array for summed, _ in found.values()}
     return jx.trace(lambda *given: jx.evaluate(body, given, hook=hook), *map(jx.struct_of, jx.argument_vars(body)))[0]
 
 
-def _found(body: Any) -> dict[int, tuple[Slots, int]]:
-    """Of each product that is made slot by slot how, and in which place its data stand."""
+def picked_sums(body: Any) -> dict[int, tuple[PickedSum, int]]:
+    """Of each product that is made term by term how, and in which place its data stand."""
     products = [eqn for eqn in jx.equations(body) if eqn.primitive.name == "etp" and len(eqn.invars) == 2]
     atoms = [atom for eqn in products for atom in eqn.invars if not jx.is_literal(atom)]
     picked = picked_data(body, list(dict.fromkeys(atoms)))
-    found: dict[int, tuple[Slots, int]] = {}
+    found: dict[int, tuple[PickedSum, int]] = {}
     for eqn in products:
         for place, atom in enumerate(eqn.invars):
             if jx.is_literal(atom) or atom not in picked or says_more(atom.aval) or not pays(picked[atom]):
                 continue
-            slots = Slots.of(picked[atom], eqn.params["expression"], place)
-            if slots is not None:
-                found[id(eqn)] = slots, place
+            summed = PickedSum.of(picked[atom], eqn.params["expression"], place)
+            if summed is not None:
+                found[id(eqn)] = summed, place
     return found
