@@ -177,9 +177,11 @@ def _advanced(
     itself.
     """
     derived = [k for k in sweep.states if k not in held]
-    new = _element_wise(algebra, sweep, derived, held, here, factors, data)
     if isinstance(algebra, OnPositions) and all(of == on for of, on in here if of in held and on in held):
-        return new | _element_wise(algebra, sweep, list(held), held, here, factors, data)
+        own = _element_wise(algebra, sweep, list(held), held, here, factors, data)
+        held, own = jax.lax.optimization_barrier((held, own)) if derived else (held, own)
+        return own | _element_wise(algebra, sweep, derived, held, here, factors, data)
+    new = _element_wise(algebra, sweep, derived, held, here, factors, data)
     rows = {k: s[None] for k, s in factors.items()}
     given = Operands(held, here, rows, None if data is None else data[None], None)
     return new | trace_pass(Pass(algebra, sweep), given)[0]
@@ -197,6 +199,7 @@ def _element_wise(
     """`D E + s (x) x` of some states."""
     data = None if data is None else sweep.unfolded(data)
     pairs = {p: algebra.placed(sweep, x) for p, x in here.items() if p[0] in states and p[1] in held}
+    pairs = jax.lax.optimization_barrier(pairs)  # else every entry of the trace finds out where its own stands
     moved, _ = algebra.passed(sweep, held, pairs, None, "")
     new: Held = {}
     for k in states:
@@ -211,7 +214,7 @@ def _element_wise(
 def _contracted(sweep: Sweep, held: Held, cotangents: Any) -> Any:
     """`<c, E>`, of a large trace on a CPU a few entries of its first axis at a time."""
     place = sweep.placement
-    arrays, credit = list(held.values()), [place.gather(cotangents[k]) for k in held]
+    arrays, credit = list(held.values()), jax.lax.optimization_barrier([place.gather(cotangents[k]) for k in held])
     axis, size = place.batch[:1], as_multiplied(arrays)
     if not axis or place.sizes[axis] == 1 or size < Algebra.in_place_from:
         return contraction(place, arrays, credit)
@@ -237,7 +240,8 @@ def _contracted_by_entries(place: Placement, axis: str, arrays: list[Any], credi
         return jax.lax.optimization_barrier((whole, total + more)) if at_once < AT_ONCE else (whole, total + more)
 
     whole, total = jax.lax.fori_loop(0, count, some, (arrays, jnp.zeros(weight.shape, weight.dtype)))
-    return added([total, *(entry(count * at_once + j, whole) for j in range(rest))])
+    # Else whatever reads the sum adds it up once more.
+    return jax.lax.optimization_barrier(added([total, *(entry(count * at_once + j, whole) for j in range(rest))]))
 
 
 def _at_once(entries: int, whole: list[Any], dtype: Any) -> int:
