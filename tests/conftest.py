@@ -32,12 +32,10 @@ from golden_files import compare_with_golden
 jax.config.update("jax_enable_x64", True)
 
 GOLDENS = Path(__file__).parent / "goldens"
-LARGE, MANY = 4, 8
-"""From so many cases on the legs share them; where programs are compiled, from two on, and of many a third is slow."""
-COMPILING = frozenset({"api", "backends", "frameworks", "passes", "rules", "zoo"})
 ONCE = frozenset({"cli", "docs", "examples", "instruments", "seeds", "training", "view"})
-"""Rooms that stand on the others and ask little of JAX itself: each test is of one leg, whichever its name says."""
-SHARES = (pytest.mark.first_leg, pytest.mark.second_leg, pytest.mark.slow)
+"""Rooms that stand on the others and ask little of JAX itself: whichever its name says, each case is of one leg."""
+SHARES = (pytest.mark.first_leg, pytest.mark.second_leg, pytest.mark.slow, pytest.mark.slow)
+"""Of the cases of a test the legs take one each; of eight or more a third is slow, of sixteen or more a half."""
 
 # The same examples on every run: a gate does not roll dice. `--hypothesis-profile=explore` does.
 hypothesis.settings.register_profile(
@@ -53,22 +51,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Share the cases of large tests between the two legs; of many that compile programs, a third is slow."""
+    """Share tests between the two legs; of many cases of one some are slow."""
     here = Path(__file__).parent
     cases: dict[tuple[Path, str], list[pytest.Item]] = {}
     for item in items:
         if any(item.get_closest_marker(name) for name in ("slow", "first_leg", "second_leg")):
             continue
-        if ONCE.intersection(item.path.relative_to(here).parts):
-            item.add_marker(SHARES[zlib.crc32(item.nodeid.encode()) % 2])
-        else:
-            cases.setdefault((item.path, item.nodeid.split("[")[0]), []).append(item)
-    for (path, _), own in cases.items():
-        compiling = COMPILING.intersection(path.relative_to(here).parts)
-        shares = 3 if compiling and len(own) >= MANY else 2 if len(own) >= (2 if compiling else LARGE) else 1
+        alone = ONCE.intersection(item.path.relative_to(here).parts)
+        cases.setdefault((item.path, item.nodeid if alone else item.nodeid.split("[")[0]), []).append(item)
+    for own in cases.values():
+        shares = 4 if len(own) >= 16 else 3 if len(own) >= 8 else 2
+        first = zlib.crc32(own[0].nodeid.encode()) % 2 if len(own) == 1 else 0
         for k, item in enumerate(own):
-            if shares > 1:
-                item.add_marker(SHARES[_digit_sum(k, shares) % shares])
+            item.add_marker(SHARES[(first + _digit_sum(k, shares)) % shares])
 
 
 def _digit_sum(number: int, base: int) -> int:
