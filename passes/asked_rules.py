@@ -26,7 +26,7 @@ def with_asked_rules(body: Any, by: Collection[int] | None = None) -> Any:
     """
     if not any(_calls(body)):
         return body
-    flat = without_calls(body) if any(jx.callee(eqn) is not None for eqn in jx.equations(body)) else body
+    flat = without_calls(body)
     instead = dict(_instead(flat, range(len(jx.argument_vars(flat))) if by is None else by))
 
     def hook(eqn: Any, operands: list[Any]) -> list[Any] | None:

@@ -22,7 +22,6 @@ from ..ir.operations.call import operation_call, together, unfolded
 from ..ir.operations.convolution import CONVOLUTION, convolve
 from ..ir.operations.lookup import looked_up
 from ..ir.regions import STEP, make_region, with_regions
-from ..ir.sparse import Pattern
 from ..ir.transition import Param, Region, Site, Transition, Weight
 from ..ir.values import Value
 from ..ir.weight_operations import apply_expression, evaluate_expression, identity
@@ -30,10 +29,9 @@ from .analyses.picked_weights import picked_weights
 from .analyses.pieces import Pieces, pieces_of
 from .analyses.products import LINEAR_IN_BOTH, PRODUCTS, product_expression
 from .analyses.prologue import find_prologue
-from .analyses.sparse_products import evaluated, sparse_pattern
 from .base import Pass
 from .canonicalise import retrace
-from .hoisting import OWN_RULES, by_entries, hoisted, of_operands, summed_apart, weight_operands
+from .hoisting import OWN_RULES, by_entries, hoisted, of_operands, sparse_marked, summed_apart, weight_operands
 from .ingest import hint
 
 Change = Callable[[list[Any]], list[Any]]
@@ -59,7 +57,8 @@ class MarkSites(Pass):
         globs = self._globs(transition)
         region = transition.region(STEP)
         frozen = transition.frozen_places
-        body = hoisted(by_entries(region.body), len(transition.params), _wanted(transition, globs), frozen)
+        of: Any = {"params": len(transition.params), "wanted": _wanted(transition, globs), "frozen": frozen}
+        body = hoisted(sparse_marked(by_entries(region.body), **of), **of)
         body = summed_apart(_rewrite(body, transition, globs))
         region = region if body is region.body else make_region(STEP, body, region.inputs, region.outputs)
         prologue = find_prologue(body, len(transition.params), frozen)
@@ -140,11 +139,7 @@ def _rewrite(body: Any, transition: Transition, globs: tuple[str, ...]) -> Any:
             findings += [fault] if fault is not None else []
             change = partial(_unfold, eqn) if any(map(prologue.learns, eqn.invars)) else _plain(eqn)
         elif id(eqn) not in inside and any(chosen := _chosen(eqn, selected | {marked.get(id(eqn))}, known, indices)):
-            pattern = sparse_pattern(eqn, indices) if chosen[0] and sum(from_params) == 1 else None
-            if pattern is not None:
-                change = partial(_mark_sparse, eqn, pattern)
-            else:
-                change = partial(_mark, eqn, chosen, from_params, pieces.get(id(eqn)))
+            change = partial(_mark, eqn, chosen, from_params, pieces.get(id(eqn)))
         if change is not None:
             changes[id(eqn)] = change
     if findings:
@@ -291,12 +286,6 @@ def _as_wide_as(eqn: Any, value: Any) -> Any:
     if eqn.primitive.name not in ELEMENTWISE:
         return value
     return jnp.broadcast_to(value, jx.shape_of(eqn.outvars[0]))
-
-
-def _mark_sparse(eqn: Any, pattern: Pattern, operands: list[Any]) -> list[Any]:
-    """The product of a sparse matrix that JAX has no rule for here, with an ETP operation in it."""
-    product = partial(apply_expression, "product")
-    return [evaluated(product, eqn, pattern, operands[0], operands[-1])]
 
 
 def _mark_product(eqn: Any, operands: list[Any], weight: int, pieces: Pieces | None) -> Any:

@@ -15,21 +15,28 @@ NAMES = ("bcoo_dot_general", "bcsr_dot_general")
 
 
 def sparse_pattern(eqn: Any, constants: Constants) -> Pattern | None:
-    """Where the entries of the sparse matrix stand; None for what is no product of a matrix with a constant pattern."""
+    """Where the entries of the sparse matrix stand; None for what is no product of a matrix with a constant pattern.
+
+    Under `vmap` of the array the matrix has leading axes of size one, which stand for the array's own.
+    """
     if eqn.primitive.name not in NAMES:
         return None
     (contract, batch), shape = eqn.params["dimension_numbers"], eqn.params["lhs_spinfo"].shape
-    indices = [constants.get(atom) for atom in eqn.invars[1:-1]]
-    plain = len(jx.shape_of(eqn.invars[0])) == 1 and len(shape) == 2 and not any(map(len, batch))
+    lead, indices = len(batch[0]), [constants.get(atom) for atom in eqn.invars[1:-1]]
+    one = all(size == 1 for size in jx.shape_of(eqn.invars[0])[:-1]) and sorted(batch[0]) == list(range(lead))
+    plain = one and len(jx.shape_of(eqn.invars[0])) == 1 + lead and len(shape) == 2 + lead
     if not plain or len(contract[0]) != 1 or any(index is None for index in indices):
         return None
-    coordinates: Any = indices[0] if len(indices) == 1 else expanded(*indices, rows=shape[0])
-    (read,) = contract[0]
-    return Pattern(coordinates[:, read], coordinates[:, 1 - read], shape[1 - read])
+    own: list[Any] = [index[(0,) * lead] for index in indices if index is not None]
+    coordinates: Any = own[0] if len(own) == 1 else expanded(*own, rows=shape[lead])
+    read = contract[0][0] - lead
+    return Pattern(coordinates[:, read], coordinates[:, 1 - read], shape[lead + 1 - read])
 
 
 def evaluated(product: Product, eqn: Any, pattern: Pattern, data: Any, array: Any) -> Any:
     """The result of such an equation by a product that is a site."""
-    ((_, (axis,)), _) = eqn.params["dimension_numbers"]
-    y = sparse_product(product, jnp.moveaxis(array, axis, -1), data, pattern)
-    return jnp.moveaxis(y, -1, 0).astype(eqn.outvars[0].aval.dtype)
+    ((_, contract), (order, batch)) = eqn.params["dimension_numbers"]
+    lead = [batch[order.index(axis)] for axis in range(len(batch))]
+    array = jnp.moveaxis(array, (*lead, *contract), (*range(len(lead)), -1))
+    y = sparse_product(product, array, data.reshape(-1), pattern)
+    return jnp.moveaxis(y, -1, len(lead)).astype(eqn.outvars[0].aval.dtype)

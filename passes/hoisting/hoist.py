@@ -35,7 +35,7 @@ def _entered(body: Any, arguments: Sequence[Reached], wanted: Wanted) -> Any:
     """A jaxpr whose arguments are made of these parameters, with the products of its own constructs outside them."""
     if not any(eqn.primitive.name in CONSTRUCTS or jx.callee(eqn) is not None for eqn in jx.equations(body)):
         return body
-    flat = without_calls(body) if any(jx.callee(eqn) is not None for eqn in jx.equations(body)) else body
+    flat = without_calls(body)
     known = made_of_params(flat, arguments)
     changes: dict[int, Construct] = {}
     for eqn in jx.equations(flat):

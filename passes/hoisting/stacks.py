@@ -71,13 +71,13 @@ def by_entries(body: Any) -> Any:
     What `h[i]`, `h.at[i].set(...)` and `h.at[i].add(...)` do in `fori_loop` is then what `lax.scan` over `h` does: the
     entries meet no others, and each is followed by itself.
     """
-    flat = _flat(body)
+    flat = without_calls(body)
     constants = Constants(flat)
     changes: dict[int, tuple[Any, list[Stack]]] = {}
     for eqn in jx.equations(flat):
         if eqn.primitive.name == "scan":
             inner = by_entries(eqn.params["jaxpr"])
-            own = _flat(inner)
+            own = without_calls(inner)
             found = list(_stacks(eqn, own, constants))
             if found or inner is not eqn.params["jaxpr"]:
                 changes[id(eqn)] = (own, found)
@@ -92,10 +92,6 @@ def by_entries(body: Any) -> Any:
             return _scanned(eqn, inner, found, operands)
 
     return retrace(flat, hook)
-
-
-def _flat(body: Any) -> Any:
-    return without_calls(body) if any(jx.callee(eqn) is not None for eqn in jx.equations(body)) else body
 
 
 def _stacks(eqn: Any, body: Any, constants: Constants) -> Iterator[Stack]:

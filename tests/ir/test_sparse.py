@@ -1,5 +1,6 @@
 """sparse_matmul and JAX's own sparse products: values, labels, traces as large as the data, and what is refused."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ CASES = {
     "x @ bcoo": (BCOO.fromdense(DENSE), lambda w, x: x @ w),
     "bcsr @ x": (BCSR.fromdense(DENSE.T), lambda w, x: (w @ x.T).T),
     "x @ bcoo.T": (BCOO.fromdense(DENSE.T), lambda w, x: x @ w.T),
+    "vmap of bcoo @ x": (BCOO.fromdense(DENSE.T), lambda w, x: jax.vmap(lambda x: w @ x)(x)),
     "BCOO, transposed": (BCOO.fromdense(DENSE.T), lambda w, x: etir.sparse_matmul(x, w.T)),
 }
 

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental.sparse import BCOO
 from oracles import by_path, relative_error
 
 import etir
@@ -21,7 +22,9 @@ MATRICES = {
     "as": (DEPTH, N),
     "V6": (6, N),
     "K": (I, 1, N),
+    "E": (4,),
 }
+EDGES = jnp.array([[0, 1], [1, 2], [0, 0], [1, 1]])
 
 
 def parameters(*names):
@@ -103,14 +106,15 @@ def settled(p, h, x):
 
 
 def plain(p, h, x):
-    """Convolutions and look-ups that are written in JAX alone."""
+    """Convolutions, look-ups and products with sparse matrices that are written in JAX alone."""
     ids = (10 * jnp.abs(x[:, 0])).astype(int) % 6
 
     def trip(_, h):
         y = jax.lax.conv_general_dilated(x[..., None], p["K"], (1,), "VALID", dimension_numbers=("NHC", "HIO", "NHC"))
-        return 0.5 * h + jnp.tanh(y[:, 0] + p["V6"][ids[0]])
+        return 0.5 * h + jnp.tanh(y[:, 0] + p["V6"][ids[0]] + sparse())
 
-    h = jax.lax.cond(x[0, 0] > 0, lambda h: 0.5 * h + jnp.tanh(p["V6"][ids]), lambda h: 0.9 * h, h)
+    sparse = jax.jit(lambda: x @ BCOO((p["E"], EDGES), shape=(I, N)))
+    h = jax.lax.cond(x[0, 0] > 0, lambda h: 0.5 * h + jnp.tanh(p["V6"][ids]), lambda h: 0.9 * h - sparse(), h)
     return jax.lax.fori_loop(0, 3, trip, h)
 
 
@@ -124,7 +128,7 @@ EXACT = {
     "settled": (settled, ("W", "a"), (4, N)),
     "picked": (picked, ("Ws", "as"), (4, N)),
     "own_derivative": (own_derivative, ("W", "a"), (4, N)),
-    "plain": (plain, ("K", "V6"), (4, N)),
+    "plain": (plain, ("K", "V6", "E"), (4, N)),
 }
 
 
