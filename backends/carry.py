@@ -14,6 +14,8 @@ from .carry_summary import carry_summary
 class Unfinished(NamedTuple):
     """A window that a resumable call has begun and not ended: the call that ends it takes its steps."""
 
+    states: Any
+    """The states that it began with. Those of the carry are the latest, after its steps so far."""
     steps: Any
     """The inputs, the signals and the targets of its steps so far, with a leading time axis."""
 
@@ -34,7 +36,7 @@ class _Fields(NamedTuple):
     cut: Any = None
     """The states once more, without a derivative: how a call knows whether those that it is given are a call's own."""
     unfinished: Unfinished | None = None
-    """The window that a resumable call has left open; states and traces are then those that it began with."""
+    """The window that a resumable call has left open; traces are then those that it began with."""
 
 
 class _InitialFields(NamedTuple):

@@ -19,7 +19,7 @@ from .calls import Arrays
 from .carry import Carry, Unfinished
 from .checked import Checked
 from .compiled import Compiled
-from .drivers import Update, Windowed, counted_windows, steps_of, train_by_windows
+from .drivers import Update, Windowed, counted, counted_windows, steps_of, train_by_windows
 from .folds.schedule import Portion
 from .guards import refuse_through_driver, seal_of, sealed
 from .losses import Key, StepLoss, check_targets
@@ -187,10 +187,20 @@ class Driven(Compiled):
         ) -> tuple[Any, ...]:
             check_targets(loss.value, targets, "(params, carry, xs, *targets)")
             flat, (seal, now, arrays) = of.params(params), self._continued(carry, xs, targets, signals, ends)
-            return seal, *refuse_through_driver((flat, (self._onto(onto, flat), *now), arrays, once), "grad")
+            given = refuse_through_driver((flat, (self._onto(onto, flat), *now), arrays, once), "grad")
+            return seal, self._latest(carry), *given
 
         def gradient(
-            loss: Key, ends: bool, seal: Any, flat: Arrays, now: Any, arrays: Any, once: Any, *, total: Total
+            loss: Key,
+            ends: bool,
+            seal: Any,
+            latest: Any,
+            flat: Arrays,
+            now: Any,
+            arrays: Any,
+            once: Any,
+            *,
+            total: Total,
         ) -> Result:
             of_whole = self._total(loss, "sum", total, seal)
 
@@ -200,8 +210,8 @@ class Driven(Compiled):
             def added(grads: Arrays, sums: Arrays, _: Any) -> tuple[Any, Arrays]:
                 return (), jax.tree.map(jnp.add, sums, grads)
 
-            (_, grads), carry, losses, aux = self._windows(of_window, added, seal, ((), *now), arrays, once, ends)
-            return self._result(grads, losses, carry, aux)
+            (_, grads), entered, losses, aux = self._windows(of_window, added, ((), *now), arrays, once, ends)
+            return self._result(grads, losses, self._left(flat, entered, latest, arrays, once, ends, seal), aux)
 
         return self._checked(check, gradient, 2, roles=RESUMED, like=self._like_gradient, totals=1)
 
@@ -226,7 +236,8 @@ class Driven(Compiled):
             flat = self.arguments.params(params)
             seal, now, arrays = self._continued(carry, xs, targets, signals, ends)
             self.trainable.check_state(optimizer.value, flat, opt_state)
-            return seal, *refuse_through_driver((flat, (opt_state, *now), arrays, once), "train")
+            given = refuse_through_driver((flat, (opt_state, *now), arrays, once), "train")
+            return seal, self._latest(carry), *given
 
         def train(
             loss: Key,
@@ -234,6 +245,7 @@ class Driven(Compiled):
             reduction: str,
             ends: bool,
             seal: Any,
+            latest: Any,
             flat: Arrays,
             now: Any,
             arrays: Any,
@@ -243,16 +255,16 @@ class Driven(Compiled):
         ) -> Trained:
             gradient, update = self._training(loss, optimizer, reduction, flat, total, seal)
             before = (self.trainable.moving(flat), *now)
-            found = self._windows(gradient, update, seal, before, arrays, once, ends)
-            (moving, opt_state), carry, losses, aux = found
+            found = self._windows(gradient, update, before, arrays, once, ends)
+            (moving, opt_state), entered, losses, aux = found
+            params = self.trainable.whole(moving, flat)
+            carry = self._left(params, entered, latest, arrays, once, ends, seal)
             return self._trained(flat, moving, opt_state, carry, losses, aux)
 
         return self._checked(check, train, 4, roles=RESUMED_TRAINING, like=like_training, totals=2)
 
-    def _windows(
-        self, gradient: Windowed, update: Update, seal: Any, now: Any, arrays: Any, once: jax.Array, ends: bool
-    ) -> Any:
-        """Windows of a resumable call: what updates move, the learner's carry, losses, and what else the loss returned.
+    def _windows(self, gradient: Windowed, update: Update, now: Any, arrays: Any, once: jax.Array, ends: bool) -> Any:
+        """Windows of a resumable call: what updates move, states and traces, losses, and what else the loss returned.
 
         `arrays` are those of the steps that were held, then those of the call; losses are of the windows that end.
         """
@@ -264,14 +276,50 @@ class Driven(Compiled):
             steps = (arrays, length - rest, length)
             now, *last = counted_windows(gradient, update, ready, now, steps, rest, once)
             found = jax.tree.map(lambda *parts: jnp.concatenate(parts), found, last)
-        unfinished = Unfinished(steps_of(arrays, length - rest, length)) if rest and not ends else None
         *moved, states, traces = now
-        return moved, self.carry(states, traces, seal, unfinished), *found
+        return moved, (states, traces), *found
+
+    def _left(
+        self,
+        params: Arrays,
+        entered: tuple[Arrays, Any],
+        latest: tuple[int, Arrays],
+        arrays: Any,
+        once: jax.Array,
+        ends: bool,
+        seal: Any,
+    ) -> Carry:
+        """What a resumable call leaves: `entered` are the states and traces after the last window that ended.
+
+        Inside another one the carry's states are those after its steps so far, which the model alone takes; of the
+        first ones, those that were held, `latest` says how many they are and the states after them.
+        """
+        states, traces = entered
+        length = jax.tree.leaves(arrays)[0].shape[0]
+        rest = length % self.window
+        if not rest or ends:
+            return self.carry(states, traces, seal)
+        model, (held, now) = self.engine.calls.model, latest if length < self.window else (length - rest, states)
+
+        def one(states: Arrays, xt: Arrays) -> tuple[Arrays, tuple[()]]:
+            return model(params, states, [x[0] for x in xt])[0], ()
+
+        now, _ = counted(one, now, (arrays[0], held, length), 1, (length - held) * once)
+        unfinished = Unfinished(
+            jax.tree.unflatten(self.signature.states, states), steps_of(arrays, length - rest, length)
+        )
+        return self.carry(now, traces, seal, unfinished)
 
     def _entering(self, carry: Any, *, resumable: bool = False) -> tuple[Any, tuple[Arrays, Any]]:
-        """A carry's seal, and its states and traces."""
+        """A carry's seal, and the states and traces that a window begins with, or began with where it is open."""
         states, traces, cut = self.arguments.carry(carry, resumable=resumable)
-        return seal_of(states, cut, self.engine.bound), (states, traces)
+        unfinished = getattr(carry, "unfinished", None)
+        begun = states if unfinished is None else self.arguments.states(unfinished.states)
+        return seal_of(states, cut, self.engine.bound), (begun, traces)
+
+    def _latest(self, carry: Any) -> tuple[int, Arrays]:
+        """How many steps are held in a carry, and its states, which are those after them."""
+        return getattr(carry, "place", 0), self.arguments.states(carry[0])
 
     def _continued(self, carry: Any, xs: Any, targets: Any, signals: Any, ends: bool) -> tuple[Any, Any, Any]:
         """The same of a carry inside a window, and the arrays of the steps that it holds and of those given."""

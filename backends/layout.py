@@ -82,8 +82,9 @@ class Layout:
         carry = (*self.states, *self.traces)
         whole = (*carry, *self.states)
         known = {"params": (self.params,), "states": (self.states,), "carry": (carry, whole)}
-        if role == "carry" and len(leaves) > len(whole):  # inside a window: its steps
-            return *whole, *self._axes("time", leaves[len(whole) :])
+        if role == "carry" and len(leaves) > len(whole):  # inside a window: the states that it began with, its steps
+            begun = (*whole, *self.states)
+            return *begun, *self._axes("time", leaves[len(begun) :])
         if role in known:
             return next((axes for axes in known[role] if len(axes) == len(leaves)), [()] * len(leaves))
         if role == "optimizer":
