@@ -74,14 +74,15 @@ class Pass:
         place, picked = self.sweep.placement, self.sweep.picked
         if picked is None:
             return {k: place.outer(x, data, time=True, without=without) for k, x in factors.items()}
-        shape = [place.sizes[label] for label in place.trace.replace(without, "")]
 
-        def step(t: Any, total: Held) -> Held:
+        def step(t: Any) -> Held:
             x = picked.entry(data[t], without)
-            return {k: total[k] + place.outer(f[t], x, without=without) for k, f in factors.items()}
+            return {k: place.outer(f[t], x, without=without) for k, f in factors.items()}
 
-        nothing = {k: jnp.zeros(shape, jnp.result_type(f, data)) for k, f in factors.items()}
-        return in_turn(step, len(data), nothing)
+        def add(t: Any, total: Held) -> Held:
+            return {k: total[k] + more for k, more in step(t + 1).items()}
+
+        return in_turn(add, len(data) - 1, step(0))
 
     def placed(self, given: Operands) -> Operands:
         """The operands, Jacobians and credit of the trace's own states as the algebra's pass takes them."""

@@ -34,10 +34,10 @@ def in_pieces(of: Pass, placed: Operands) -> Passed:
 
 def _axes(of: Pass) -> Sequence[int | None]:
     """Of each operand the axis along which entries lie; None where it has none."""
-    axis, layout = of.batch, of.sweep.placement
+    axis, layout, data = of.batch, of.sweep.placement, of.sweep.data_labels
     if not axis:
         return [None] * len(OF_MEMBERS)
-    own, data = of.algebra.along(of.sweep, axis), layout.data or ""
+    own = of.algebra.along(of.sweep, axis)
     return [
         layout.trace.index(axis),
         own,

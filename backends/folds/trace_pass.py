@@ -35,16 +35,12 @@ def xla_pass(of: Pass, given: Operands, sent: Any = None) -> Passed:
     if not of.batch or placed.nbytes < of.algebra.in_place_from:
         return _plus_own(of, advanced(of, placed), placed.data, sent)
     if of.sweep.picked is not None:
-        return jax.lax.platform_dependent(placed, cpu=partial(read_first, of), default=partial(_unfolded, of))
+        return jax.lax.platform_dependent(placed, cpu=partial(read_first, of), default=partial(in_pieces, of))
 
     def apart(placed: Operands, sent: Any) -> Passed:
         return _plus_own(of, in_pieces(of, placed), placed.data, sent)
 
     return jax.lax.platform_dependent(placed, sent, cpu=partial(entry_by_entry, of), default=apart)
-
-
-def _unfolded(of: Pass, placed: Operands) -> Passed:
-    return in_pieces(*of.unfolded(placed))
 
 
 def _plus_own(of: Pass, found: Passed, data: Any, sent: Any) -> Passed:
