@@ -65,6 +65,8 @@ class Choice:
     run: Callable[..., Any] | None = None
     """A function like `folds.trace_pass.xla_pass`, `Stretch -> Carried` (`folds.history`), or like
     `PickedSource.by_steps`; None for XLA code."""
+    gains: bool = True
+    """Of a pass over a trace, whether it takes less time of many steps at once than one window after the other."""
     remakes: bool = False
     """Of a history, whether it has what Jacobians and sensitivities follow from, and these are made again from it."""
 

@@ -39,6 +39,8 @@ def longest_fold(program: Program, share: float) -> Longest:
     room = min((max(window, int(room * share)) for room in rooms), default=None)
     if program.plan.fold:
         return Longest(steps=min(program.plan.fold, room or program.plan.fold), because=program.plan.fold_because)
+    if not any(sweep.gains for sweep in program.sweeps.sweeps):
+        return Longest(steps=window, because="passes over traces take as long for each window as for all at once")
     longest = int(FOLD * share)
     if room is not None and room < longest:
         return Longest(steps=room, because="a longer fold's history would hold more than the traces do")

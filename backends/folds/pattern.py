@@ -71,6 +71,11 @@ class Sweep:
         return self.picked is not None or self.data is self.site.data
 
     @property
+    def gains(self) -> bool:
+        """Whether passes over the trace are best made for many steps at once."""
+        return self.choice is None or self.choice.gains
+
+    @property
     def data_labels(self) -> str:
         """Those of `data`; none where there are none."""
         return (self.placement.data or "") if self.picked is None else self.picked.labels

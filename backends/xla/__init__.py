@@ -50,7 +50,7 @@ class Xla(Backend):
         """XLA code, which picks the data of each entry of a trace where it takes them in, if they are picked."""
         if sweep.picked is None or sweep.picked.choice.run is None:
             return super().choose(sweep)
-        return Choice(kernel="xla", reason=sweep.picked.choice.reason, run=xla_pass)
+        return Choice(kernel="xla", reason=sweep.picked.choice.reason, run=xla_pass, gains=False)
 
     def choose_product(self, site: Site, picked: Picked) -> Choice:
         """Step by step, where what is picked is large, and much more than it is picked of."""

@@ -42,11 +42,14 @@ def window(backend: Pallas) -> Any:
 
 def test_jacobians_and_sensitivities_are_never_stored():
     made, stored = window(Pallas(interpreted=False)), window(Stored(interpreted=False))
-    of_an_array = 4 * WINDOW * BATCH * UNITS
+    of_a_state = 4 * BATCH * UNITS
+    of_an_array = WINDOW * of_a_state
     trace = 2 * 4 * BATCH * INPUTS * UNITS
     assert "suffix" in made.as_text()
     assert h200.passes(made, f"f32[{BATCH},{INPUTS},{UNITS}]").count("custom-call") == 1
     # Three arrays that D and f follow from, and two sensitivities carried to the end; else D and f, six, and these two.
-    assert made.memory_analysis().temp_size_in_bytes < 5.2 * of_an_array
+    # Beside them what one step makes.
+    most = 5 * of_an_array + 8 * of_a_state
+    assert made.memory_analysis().temp_size_in_bytes < most
     assert stored.memory_analysis().temp_size_in_bytes > 8 * of_an_array
-    assert h200.peak(made) < 1.05 * trace + 5.2 * of_an_array
+    assert h200.peak(made) < 1.05 * trace + most
