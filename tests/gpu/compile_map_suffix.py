@@ -52,4 +52,4 @@ def test_jacobians_and_sensitivities_are_never_stored():
     most = 5 * of_an_array + 8 * of_a_state
     assert made.memory_analysis().temp_size_in_bytes < most
     assert stored.memory_analysis().temp_size_in_bytes > 8 * of_an_array
-    assert h200.peak(made) < 1.05 * trace + most
+    assert h200.peak(made) < 1.05 * trace + most + 8 * of_a_state  # a carry holds states too
