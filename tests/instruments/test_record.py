@@ -91,6 +91,27 @@ def test_of_every_fifth_step(learner, whole):
     np.testing.assert_array_equal(some.after["v"], whole["v"][-1])
 
 
+def test_in_pieces(learner, whole, monkeypatch):
+    monkeypatch.setattr("etir.instruments.watch._PIECE", 7 * 2 * 2 * 4 * 8)  # seven times of two states [2, 4]
+    for every in (1, 3):  # 23 steps in four pieces, the last of two; 7 times in one, and two steps behind them
+        found = record(learner, XS, every=every)
+        np.testing.assert_allclose(found["v"], whole["v"][every - 1 :: every], atol=1e-12)
+        np.testing.assert_array_equal(found.after["v"], whole["v"][-1])
+
+
+def test_keys_of_random_numbers_are_recorded_as_their_data():
+    def noisy(params, states, x):
+        key, drawn = jax.random.split(states["key"])
+        h = 0.9 * states["h"] + etir.matmul(x, params["W"]) + jax.random.normal(drawn, (4,))
+        return {"h": h, "key": key}, h
+
+    key = jax.random.key(5)
+    learner = etir.compile(noisy, {"W": PARAMS["W"]}, {"h": jnp.zeros(4), "key": key}, XS[0, 0])
+    found = record(learner, XS[:2, 0])
+    np.testing.assert_array_equal(found["key"][0], jax.random.key_data(jax.random.split(key)[0]))
+    assert (record(learner, XS[:2, 0], traces=True)["key"] == found["key"]).all()
+
+
 def test_a_run_goes_on_from_where_another_ended(learner, whole):
     first = record(learner, XS[:10], traces=True)
     by_carry = record(learner, XS[10:], carry=first.carry, traces=lambda e: e)
