@@ -7,9 +7,11 @@ import inspect
 from functools import partial
 from typing import Any
 
+from ...ir.diagnostics import Diagnostic
+from . import refusals
 from .adapted import Adapted
 from .explicit import from_brainstate, from_equinox, from_haiku, from_linen, from_nnx, from_penzai, from_spyx
-from .libraries import LIBRARIES, library_of
+from .libraries import LIBRARIES, library_at, library_of
 
 __all__ = [
     "LIBRARIES",
@@ -28,20 +30,24 @@ __all__ = [
 ]
 
 
-_CALLS = frozenset({"__call__", "apply", "update"})
-"""What libraries call the method that takes a step."""
+_CALLS = frozenset({"__call__", "apply", "apply_fn", "update"})
+"""What libraries call the method, or the function, that takes a step."""
 
 
-def wrapped(model: Any) -> tuple[str, str] | None:
-    """The library and the class of the model that a function wraps, as `jit` does, or is a method of, if any."""
+def wrapped(model: Any) -> Diagnostic | None:
+    """What to say of a function that wraps a model, as `jit` does, is a method of one, or its call; None of others."""
     inner: Any = model
     while (library := library_of(getattr(inner, "__self__", None))) is None:
         if (within := inner.func if isinstance(inner, partial) else getattr(inner, "__wrapped__", None)) is None:
             break
         inner = within
+    if inspect.isfunction(inner) and inner.__name__ in _CALLS and (library := library_at(inner.__module__)) is not None:
+        return refusals.bare_call(library, f"its function '{inner.__name__}' was given", _adapter(library).CALL)
     owner = inner if library is None else getattr(inner, "__self__", None)
     library = None if owner is model else library_of(owner)
-    return None if library is None else (library, type(owner).__name__)
+    if library is None:
+        return None
+    return refusals.bare_call(library, f"'{type(owner).__name__}' was given inside a function", _adapter(library).CALL)
 
 
 def is_call(model: Any) -> bool:
@@ -60,4 +66,8 @@ def adapted(model: Any, args: tuple[Any, ...]) -> tuple[Adapted, tuple[Any, ...]
     library = library_of(model)
     if library is None:
         return None
-    return importlib.import_module(f"{__name__}.{LIBRARIES[library]}").recognise(model, args)
+    return _adapter(library).recognise(model, args)
+
+
+def _adapter(library: str) -> Any:
+    return importlib.import_module(f"{__name__}.{LIBRARIES[library]}")

@@ -20,6 +20,7 @@ from . import refusals
 from .adapted import Adapted, calling, functional
 
 LIBRARY = "brainstate"
+CALL = "etir.compile(model, x)"
 _OF_JAX = frozenset({"precision", "platform", "host_device_count"})
 """Settings of brainstate's environment that are JAX's, and process-wide: they stay as the user has them."""
 

@@ -18,6 +18,7 @@ from . import refusals
 from .adapted import CARRY, Adapted, check_inputs, functional
 
 LIBRARY = "equinox"
+CALL = "etir.compile(cell, x), or etir.compile(model, state, x)"
 _KEY = "rng.key"
 """The path of the key that is split at every step."""
 _CELLS = (eqx.nn.GRUCell, eqx.nn.LSTMCell)

@@ -16,6 +16,7 @@ from . import refusals
 from .adapted import CARRY, Adapted, calling, check_inputs, functional, pair
 
 LIBRARY = "haiku"
+CALL = "etir.compile(transformed, params[, state], x)"
 _KEY = "rng"
 _NAME = "model"
 """What haiku transforms has lost its name."""

@@ -17,5 +17,9 @@ LIBRARIES = {
 def library_of(model: object) -> str | None:
     """The library that a model, or a class of models, is of: it is imported already, since the class is there."""
     kind = model if isinstance(model, type) else type(model)
-    homes = [f"{base.__module__}." for base in kind.__mro__]
-    return next((name for home in homes for name in LIBRARIES if home.startswith(f"{name}.")), None)
+    return next((name for base in kind.__mro__ if (name := library_at(base.__module__)) is not None), None)
+
+
+def library_at(module: str) -> str | None:
+    """The library that a module of Python is of."""
+    return next((name for name in LIBRARIES if f"{module}.".startswith(f"{name}.")), None)

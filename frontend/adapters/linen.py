@@ -15,6 +15,7 @@ from . import refusals
 from .adapted import CARRY, Adapted, check_inputs, functional, method_of, pair
 
 LIBRARY = "flax.linen"
+CALL = "etir.compile(module, variables, x)"
 _BUFFERS = "batch_stats"
 """The collection that a step writes and no later step learns through."""
 _STREAMS = "rngs"

@@ -14,6 +14,7 @@ from . import refusals
 from .adapted import CARRY, Adapted, check_inputs, functional, method_of, pair
 
 LIBRARY = "flax.nnx"
+CALL = "etir.compile(model, x)"
 _BUFFERS = (nnx.BatchStat, nnx.Intermediate)
 """Variables that a step writes and no later step learns through."""
 

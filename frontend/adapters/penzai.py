@@ -17,6 +17,7 @@ from . import refusals
 from .adapted import Adapted, functional
 
 LIBRARY = "penzai"
+CALL = "etir.compile(layer, x)"
 _CALL = "etir.compile(model, x), with a pz.nn.Layer that is called as model(x) and takes one step"
 _KEEP = "keep what is carried from step to step in a pz.StateVariable of the layer, and write its .value in the call"
 

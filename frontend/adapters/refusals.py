@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
-from ...ir.diagnostics import EtirError, error
+from ...ir.diagnostics import Diagnostic, EtirError, error
 from ...ir.loc import calling_line, chain, failing_line
 from ...ir.types import TensorType
 from .libraries import LIBRARIES, library_of
@@ -24,6 +24,12 @@ def wrong_kind(library: str, given: object, wanted: str, call: str) -> EtirError
     found = f"{kind}'{name}'{f' of {home}' if home not in (None, library) else ''}"
     other = f"use etir.from_{LIBRARIES[home]}" if home not in (None, library) else call
     return error("model-kind", f"{library}: {found} was given where {wanted} is wanted", help=other)
+
+
+def bare_call(library: str, found: str, call: str) -> Diagnostic:
+    """A function that calls a model was given in the model's place; `call` is how the model itself is given."""
+    help = f"{call}, with no jit or method around it: learners are compiled"
+    return Diagnostic(code="step-arguments", message=f"{library}: {found}; wanted the model itself", help=help)
 
 
 def wrong_form(library: str, found: str, call: str) -> EtirError:

@@ -14,6 +14,7 @@ from .adapted import Adapted
 from .nnx import adapt as adapt_nnx
 
 LIBRARY = "spyx"
+CALL = "etir.compile(model, x)"
 _CALL = "etir.compile(model, x), with a neuron of spyx.nn or a spyx.nn.Sequential, and the x of one step, [batch, ...]"
 
 

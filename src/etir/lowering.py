@@ -50,21 +50,22 @@ def lower(
     if len(args) < 2:
         raise EtirError([too_few_arguments(model)])
     params, states, *inputs = args
-    with _told(model):
-        return lowered_or_told(lambda x: _lowered(model, params, states, *x, buffers=buffers, **options), tuple(inputs))
+    inside = adapters.wrapped(model) if adapters.is_call(model) else None
+    with _told(inside):
+        step = lowered_or_told(lambda x: _lowered(model, params, states, *x, buffers=buffers, **options), tuple(inputs))
+    return step if inside is None else _of_model(step, "auto")
 
 
 @contextmanager
-def _told(step: Any) -> Generator[None]:
-    """A call of what may be a library's model in the form of a function: it is no step of parameters and states."""
-    inside = adapters.wrapped(step) if adapters.is_call(step) else None
+def _told(inside: Diagnostic | None) -> Generator[None]:
+    """Lower what may be a library's model in the form of a function, `inside`: is it no step, that is said of it."""
     try:
         yield
     except Exception as fault:
         codes = {d.code for d in fault.diagnostics} if isinstance(fault, EtirError) else set[str]()
-        if inside is None or codes - {"step-arguments", "step-result"}:
+        if inside is None or codes - {"step-arguments", "step-result", "state-structure"}:
             raise
-        raise EtirError([_in_a_function(*inside)]) from fault
+        raise EtirError([inside]) from fault
 
 
 def _lowered(step: Any, params: Any, states: Any, *inputs: Any, initial: str | Sequence[str], **options: Any) -> Step:
@@ -100,14 +101,14 @@ def _lower_functional(model: Functional, inputs: tuple[Any, ...], buffers: str |
     places = {path: loc for path, _ in states if (loc := _place(model, path)) is not None}
     named = (buffers,) if isinstance(buffers, str) else buffers
     options |= {"buffers": (*plain, *named), "declared_at": places}
-    return _of_model(_lowered(model.step, model.params, model.states, *inputs, **options), model)
+    return _of_model(_lowered(model.step, model.params, model.states, *inputs, **options), model.sites, model.write)
 
 
-def _of_model(step: Step, model: Functional) -> Step:
+def _of_model(step: Step, sites: str, write: Any = None) -> Step:
     """A lowered step with what its model says of sites and of results, and so for examples of other sizes."""
     lower_again = step.again
-    again = None if lower_again is None else lambda *examples: _of_model(lower_again(*examples), model)
-    return replace(step, sites=model.sites, signature=replace(step.signature, write=model.write), again=again)
+    again = None if lower_again is None else lambda *examples: _of_model(lower_again(*examples), sites, write)
+    return replace(step, sites=sites, signature=replace(step.signature, write=write), again=again)
 
 
 def _place(model: Functional, path: str) -> Loc | None:
@@ -121,15 +122,9 @@ def too_few_arguments(model: Any) -> Diagnostic:
         message = f"the class '{model.__name__}' was given; wanted a module, which is an instance of it"
         return Diagnostic(code="step-arguments", message=message, help=f"make one first: {model.__name__}(...)")
     if (inside := adapters.wrapped(model)) is not None:
-        return _in_a_function(*inside)
+        return inside
     return Diagnostic(
         code="step-arguments",
         message=f"'{getattr(model, '__name__', type(model).__name__)}' was given without parameters and states",
         help="call it as (step, params, states, *inputs) for a plain function, or as (module, *inputs)",
     )
-
-
-def _in_a_function(library: str, name: str) -> Diagnostic:
-    message = f"{library}: '{name}' was given inside a function; wanted the model itself"
-    help = "etir.compile(model, x), with no jit or method around it: the learner is compiled anyway"
-    return Diagnostic(code="step-arguments", message=message, help=help)

@@ -117,6 +117,7 @@ class Two(nnx.Module):
 
 
 CELL = linen.GRUCell(4)
+NET = hk.transform_with_state(lambda x: hk.BatchNorm(True, True, 0.9)(x, is_training=True))
 LSTM = eqx.nn.LSTMCell(3, 4, key=jax.random.key(0))
 
 
@@ -126,14 +127,22 @@ LSTM = eqx.nn.LSTMCell(3, 4, key=jax.random.key(0))
         (nnx.jit(Two()), "flax.nnx: 'Two'"),
         (CELL.apply, "flax.linen: 'GRUCell'"),
         (jax.jit(CELL.apply), "flax.linen: 'GRUCell'"),
+        (NET.apply, "haiku: its function 'apply_fn'"),
         (eqx.filter_jit(LSTM), "equinox: 'LSTMCell'"),
         (jax.vmap(LSTM), "equinox: 'LSTMCell'"),
         (functools.partial(LSTM), "equinox: 'LSTMCell'"),
     ],
 )
 def test_a_model_inside_a_function_is_told_however_many_values_come_with_it(call, name: str):
-    with pytest.raises(etir.EtirError, match=rf"^error: {name} was given inside a function; wanted the model itself"):
+    with pytest.raises(etir.EtirError, match=rf"^error: {name} was given.*; wanted the model itself"):
         etir.compile(call, jnp.ones(3), jnp.ones(3))
+
+
+def test_the_call_of_a_model_may_be_a_plain_step():
+    h, x = jnp.zeros((2, 4)), jnp.ones((2, 3))
+    learner = etir.compile(jax.jit(CELL.apply), CELL.init(jax.random.key(0), h, x), h, x, rule="rtrl")
+    for batch in (learner, learner.for_batch(jnp.zeros((5, 4)))):
+        assert {str(each.label) for each in batch.certificate} == {"exact"}
 
 
 class Stepping(eqx.Module):

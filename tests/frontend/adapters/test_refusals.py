@@ -157,14 +157,14 @@ CASES = {
         "etir.compile(nnx.jit(nnx.Linear(3, 4, rngs=nnx.Rngs(0))), x)",
         """
         error: flax.nnx: 'Linear' was given inside a function; wanted the model itself [step-arguments]
-          help: etir.compile(model, x), with no jit or method around it: the learner is compiled anyway
+          help: etir.compile(model, x), with no jit or method around it: learners are compiled
         """,
     ),
     "nnx, a method": (
         "etir.compile(cell.__call__, x)",
         """
         error: flax.nnx: 'GRUCell' was given inside a function; wanted the model itself [step-arguments]
-          help: etir.compile(model, x), with no jit or method around it: the learner is compiled anyway
+          help: etir.compile(model, x), with no jit or method around it: learners are compiled
         """,
     ),
     "nnx, a carry of another size": (
@@ -273,6 +273,17 @@ CASES = {
         """
         error: haiku: the transformed function was given without its parameters [model-uninitialised]
           help: {call}
+        """,
+    ),
+    "haiku, its function apply": (
+        """
+        core = hk.transform(lambda x, state: hk.GRU(4)(x, state))
+        state = jnp.zeros((2, 4))
+        etir.compile(jax.jit(core.apply), core.init(key, x, state), state, x)
+        """,
+        """
+        error: haiku: its function 'apply_fn' was given; wanted the model itself [step-arguments]
+          help: etir.compile(transformed, params[, state], x), with no jit or method around it: learners are compiled
         """,
     ),
     "haiku, without its state": (
