@@ -15,6 +15,7 @@ from typing import Any
 
 _PACKAGE = __name__.partition(".")[0]
 _MACHINERY = (_PACKAGE, "jax", "functools", "contextlib")
+_FOLDER = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _INSTALLED = tuple(f"{sysconfig.get_path(kind)}{os.sep}" for kind in ("stdlib", "purelib", "platlib"))
 _TEXT = re.compile(r"(?P<file>.+?):(?P<line>\d+)(?::(?P<column>\d+))?")
 
@@ -116,7 +117,10 @@ def _passed(fault: BaseException) -> Iterator[tuple[FrameType, int]]:
 
 
 def _is_others(frame: FrameType) -> bool:
-    return is_installed(frame.f_code.co_filename) or is_machinery(frame.f_globals.get("__name__", ""))
+    file, module = frame.f_code.co_filename, frame.f_globals.get("__name__")
+    if module is None and file.startswith(_FOLDER):  # a frame as JAX keeps it, of a trace that has ended
+        module = f"{_PACKAGE}.{file[len(_FOLDER) :].replace(os.sep, '.')}"
+    return is_installed(file) or is_machinery(module or "")
 
 
 def is_installed(file: str) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ...ir.diagnostics import Diagnostic, EtirError, error
-from ...ir.loc import Loc, calling_line
+from ...ir.loc import Loc, calling_line, failing_line
 from ..cell import Cell
 from ..errors import declared
 
@@ -61,3 +62,20 @@ def written_in_test(state: State, loc: Loc | None) -> EtirError:
         notes=declared(state),
         help="write it in the body",
     )
+
+
+@contextmanager
+def told_of_reverse_rules() -> Generator[None]:
+    """A derivative is taken in a mode that a function's own rule may not have; JAX refuses it in words of its own."""
+    try:
+        yield
+    except TypeError as fault:
+        if "forward-mode" not in str(fault):
+            raise
+        raise error(
+            "forward-derivative",
+            "jacobian in forward mode meets what has a rule for reverse mode alone",
+            loc=failing_line(fault) or calling_line(),
+            notes=["the steps of an online learner are such, since traces give gradients, and a jax.custom_vjp is"],
+            help="leave out forward=True: jacobian takes reverse mode by default",
+        ) from fault

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import pytest
+from snippets import expected, message_of
 
 from etir.frontend import HiddenState, ParamState, State, nn, transform
 
@@ -46,6 +47,22 @@ def test_auxiliary_results_and_weights_of_a_module():
     cell = Cell()
     found, aux = transform.jacobian(lambda x: (cell(x)["y"], "aux"), cell, has_aux=True)(X)
     assert (list(found), found["w"].shape, aux) == (["w"], (3, 2, 3), "aux")
+
+
+def test_forward_mode_of_a_learner_is_refused():
+    assert message_of("""
+        import etir
+        model = nn.LeakyReadout(3, 2)
+        online = etir.D_RTRL(model)
+        online.compile_graph(jnp.ones(3))
+        transform.jacobian(lambda x: online(x) ** 2, model, forward=True)(jnp.ones(3))
+    """) == expected("""
+        model.py:5:30: error: jacobian in forward mode meets what has a rule for reverse mode alone [forward-derivative]
+          transform.jacobian(lambda x: online(x) ** 2, model, forward=True)(jnp.ones(3))
+                                       ^^^^^^^^^
+          note: the steps of an online learner are such, since traces give gradients, and a jax.custom_vjp is
+          help: leave out forward=True: jacobian takes reverse mode by default
+    """)
 
 
 def test_under_jit_it_writes_once():
