@@ -47,7 +47,7 @@ def test_every_stage_is_well_formed_and_reads_back(name: str, rule: str, credit:
     assert made.certificate is not None
 
 
-REFUSED = {("rflo", "grouped_leaky"), ("rflo", "grouped_rnn")}
+REFUSED = {("rflo", "grouped_leaky"), ("rflo", "grouped_rnn"), ("rflo", "mamba_block")}
 """Random feedback from an output of one axis to states of two."""
 
 
