@@ -123,7 +123,7 @@ class _Call:
         width = max((w for names, _ in self.results if (w := len(", ".join(names))) <= WIDEST_RESULTS), default=0)
         lines: list[str] = []
         for k, (names, kind) in enumerate(self.results):
-            *above, last = spread("", Listing(head="", items=tuple(names), tail=""), f" : {kind}")
-            end = "," if k + 1 < len(self.results) else ""
-            lines += [*above, last if above else f"{', '.join(names):<{width}} : {kind}{end}"]
+            of_kind = f" : {kind}{',' if k + 1 < len(self.results) else ''}"
+            *above, last = spread("", Listing(head="", items=tuple(names), tail=""), of_kind)
+            lines += [*above, last if above else f"{', '.join(names):<{width}}{of_kind}"]
         return lines
