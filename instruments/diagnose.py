@@ -10,14 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..backends import Learner
 from ..ir.step import leaf_paths
 from ..ir.transition import Verdict
 from .reach import STATES, effective_memory
 from .reading import Reading, Table, new_axes, number
 from .record import record
 from .recording import magnitude_or_real, moments, real_series
-from .run import Run, apart, checked_learner, prepared
+from .run import AnyLearner, Run, apart, looked_at, prepared
 from .symptoms import CHECKS, NEAR_ONE, NEAR_ZERO, Evidence, Symptom
 
 if TYPE_CHECKING:
@@ -75,7 +74,7 @@ def _row(path: str, x: np.ndarray) -> tuple[str, ...]:
 
 
 def diagnose(
-    learner: Learner,
+    learner: AnyLearner,
     loss: Callable[..., Any] | None,
     xs: Any,
     *targets: Any,
@@ -92,13 +91,14 @@ def diagnose(
     None the gradients of weights are not looked at. `given` are the marks of the steps, and signals of the rule. Raises
     EtirError for arguments that `learner.predict` refuses.
     """
-    marks, _ = apart(checked_learner(learner), given)
-    run = prepared(learner, xs, params=params, states=states, marks=marks)
+    own, params = looked_at(learner, params)
+    marks, _ = apart(own, given)
+    run = prepared(own, xs, params=params, states=states, marks=marks)
     found = real_series(record(run.learner, xs, params=run.params, states=run.states, **marks))
     hidden = {state.path for state in run.transition.hidden}
     seen = {path: x for path, x in found.items() if path in hidden}
     grads = {} if loss is None else _grads(run, loss, xs, targets, key, given)
-    labels = {label.path: label.label for label in learner.certificate}
+    labels = {label.path: label.label for label in own.certificate}
     options: dict[str, Any] = {"steps": run.steps, "trials": 1, "traces": False}
     finite = all(np.isfinite(x).all() for x in seen.values())
     reach = finite and run.steps > 1 and seen

@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..backends import Learner
 from ..ir.diagnostics import did_you_mean, error
 from ..ir.step import leaf_paths
 from .reading import Reading, Table, new_axes, number
 from .record import record
 from .recording import is_inexact
+from .run import AnyLearner, looked_at
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,7 +52,7 @@ class PositionMap(Reading):
 
 
 def position_map(
-    learner: Learner,
+    learner: AnyLearner,
     x: Any = None,
     *,
     steps: int = 50,
@@ -66,11 +66,12 @@ def position_map(
     All states that `keep` matches are taken together, one vector a step. States that tell positions apart under an
     input that says nothing carry a clock. Raises EtirError for arguments that `learner.predict` refuses.
     """
-    inputs = [i.value.type for i in learner.transition.inputs if i.path not in learner.signature.marks]
-    ones = jax.tree.unflatten(learner.signature.inputs, [jnp.ones(kind.shape, kind.dtype) for kind in inputs])
+    own, params = looked_at(learner, params)
+    inputs = [i.value.type for i in own.transition.inputs if i.path not in own.signature.marks]
+    ones = jax.tree.unflatten(own.signature.inputs, [jnp.ones(kind.shape, kind.dtype) for kind in inputs])
     one = (ones[0] if len(ones) == 1 else ones) if x is None else x
     xs = jax.tree.map(lambda a: jnp.broadcast_to(a, (steps, *jnp.shape(a))), one)
-    found = record(learner, xs, params=params, states=states, keep=keep, every=1, steps=steps, **marks)
+    found = record(own, xs, params=params, states=states, keep=keep, every=1, steps=steps, **marks)
     rows = _vectors([x for x in found.states.values() if is_inexact(x)])
     distances = _distances(rows)
     moves = np.linalg.norm(np.diff(rows, axis=0), axis=1)
@@ -132,7 +133,7 @@ class ContentMap(Reading):
 
 
 def content_map(
-    learner: Learner,
+    learner: AnyLearner,
     sequences: Sequence[Any],
     labels: Sequence[Any] | None = None,
     *,
@@ -146,6 +147,7 @@ def content_map(
     All states of floating type are taken together, or the one called `state`. Labels that repeat are drawn as groups.
     Raises EtirError for fewer than two sequences, and where labels are not as many.
     """
+    own, params = looked_at(learner, params)
     names = tuple(str(label) for label in (range(len(sequences)) if labels is None else labels))
     if len(sequences) < 2 or len(names) != len(sequences):
         raise error(
@@ -153,7 +155,7 @@ def content_map(
             f"{len(sequences)} sequences with {len(names)} labels; wanted two or more, with a label each",
             help="give a list of sequences, each with a leading time axis",
         )
-    ends = [_end(learner.predict(params, states, xs)[0], state) for xs in sequences]
+    ends = [_end(own.predict(params, states, xs)[0], state) for xs in sequences]
     rows = np.stack(ends)
     centred = rows - rows.mean(0)
     left, sizes, axes = np.linalg.svd(centred, full_matrices=False)

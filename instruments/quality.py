@@ -16,7 +16,7 @@ from ..ir.diagnostics import error
 from ..ir.step import leaf_paths
 from ..ir.transition import Verdict
 from .reading import Reading, Table, new_axes
-from .run import apart, checked_learner, prepared
+from .run import AnyLearner, apart, looked_at, prepared
 from .units import COLOURS
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Quality(Reading):
 
 
 def quality(
-    learners: Learner | Iterable[Learner] | Mapping[str, Learner],
+    learners: AnyLearner | Iterable[AnyLearner] | Mapping[str, AnyLearner],
     loss: Callable[..., Any],
     xs: Any,
     *targets: Any,
@@ -108,12 +108,13 @@ def quality(
     different models.
     """
     named = _named(learners)
-    first = next(iter(named.values()))
+    first, params = looked_at(next(iter(named.values())), params)
     marks = {name: x for name, x in given.items() if name in first.signature.marks}
     run = prepared(first, xs, params=params, states=states, marks=marks)
     wanted = _back_propagated(first, loss, run.params, run.states, xs, targets, marks)
     found: dict[str, dict[str, Closeness]] = {}
-    for name, learner in named.items():
+    for name, given_learner in named.items():
+        learner, _ = looked_at(given_learner)
         keywords = marks | apart(learner, given)[1]
         begun = learner.init(run.params, run.states, key=key)
         grads = learner.grad(loss)(run.params, begun, xs, *targets, **keywords).grads
@@ -122,17 +123,18 @@ def quality(
     return Quality(steps=run.steps, found=found)
 
 
-def _named(learners: Any) -> dict[str, Learner]:
+def _named(learners: Any) -> dict[str, AnyLearner]:
     """The learners by name. Raises EtirError where they are not of one model."""
     if isinstance(learners, Mapping):
         named = {str(name): learner for name, learner in learners.items()}
     else:
-        each = list(learners) if isinstance(learners, Iterable) else [checked_learner(learners)]
+        each = list(learners) if isinstance(learners, Iterable) else [learners]
         named = {}
         for learner in each:
-            name = f"{checked_learner(learner).certificate.rule}, window {learner.window_size}"
+            own, _ = looked_at(learner)
+            name = f"{own.certificate.rule}, window {own.window_size}"
             named[name if name not in named else f"{name} #{len(named) + 1}"] = learner
-    paths = [[(p.path, p.value.type) for p in checked_learner(x).transition.params] for x in named.values()]
+    paths = [[(p.path, p.value.type) for p in looked_at(x)[0].transition.params] for x in named.values()]
     if not named or any(other != paths[0] for other in paths[1:]):
         raise error(
             "quality-learners",

@@ -18,7 +18,7 @@ from ..ir.plan import Advance, AdvanceFull, Operation
 from ..ir.transition import StateKind, Transition
 from ..ir.values import Value
 from .reading import Reading, Table, new_axes, number
-from .run import Arrays, Run, flat_step, prepared
+from .run import AnyLearner, Arrays, Run, flat_step, looked_at, prepared
 from .units import COLOURS
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _at(curve: np.ndarray) -> list[str]:
 
 
 def effective_memory(
-    learner: Learner,
+    learner: AnyLearner,
     xs: Any = None,
     *,
     steps: int = 100,
@@ -105,21 +105,22 @@ def effective_memory(
     `xs` is a sequence of your own, of which the last half is what traces are followed along; by default each trial
     draws random ones. Raises EtirError for arguments that `learner.predict` refuses.
     """
+    own, params = looked_at(learner, params)
     key = jax.random.key(seed)
     if steps < 2 or trials < 1:
         raise error("memory-length", f"steps={steps}, trials={trials}; wanted at least two steps and one trial")
 
     def sequence(k: int) -> Any:
-        if xs is not None or not learner.transition.inputs:
+        if xs is not None or not own.transition.inputs:
             return xs
-        kinds = [i.value.type for i in learner.transition.inputs if i.path not in learner.signature.marks]
+        kinds = [i.value.type for i in own.transition.inputs if i.path not in own.signature.marks]
         example = [jax.ShapeDtypeStruct(kind.shape, kind.dtype) for kind in kinds]
-        drawn = jax.tree.unflatten(learner.signature.inputs, draw(jax.random.fold_in(key, k), steps, example))
+        drawn = jax.tree.unflatten(own.signature.inputs, draw(jax.random.fold_in(key, k), steps, example))
         return drawn[0] if len(drawn) == 1 else drawn
 
     def run(k: int) -> Run:
-        length = steps if not learner.transition.inputs else None
-        return prepared(learner, sequence(k), params=params, states=states, steps=length, marks=marks)
+        length = steps if not own.transition.inputs else None
+        return prepared(own, sequence(k), params=params, states=states, steps=length, marks=marks)
 
     first = run(0)
     backwards = partial(_to_the_past, first.transition, first.steps)

@@ -17,7 +17,7 @@ from ..ir.diagnostics import did_you_mean, error
 from ..ir.plan.cost import human_bytes
 from ..memory import budget
 from .recording import Recording
-from .run import Run, apart, checked_learner, prepared
+from .run import AnyLearner, Run, apart, looked_at, prepared
 from .watch import Watched, kinds, numbers, total_bytes, watch
 
 _LOOKS = 50
@@ -27,7 +27,7 @@ Reduce = Callable[[jax.Array], jax.Array]
 
 
 def record(
-    learner: Learner,
+    learner: AnyLearner,
     xs: Any = None,
     *,
     params: Any = None,
@@ -56,8 +56,9 @@ def record(
     glob that matches no state, and for arguments that `learner.predict` refuses.
     """
     begin = states if carry is None else carry.states
-    marks, _ = apart(checked_learner(learner), given)
-    run = prepared(learner, xs, params=params, states=begin, steps=steps, marks=marks)
+    own, params = looked_at(learner, params)
+    marks, _ = apart(own, given)
+    run = prepared(own, xs, params=params, states=begin, steps=steps, marks=marks)
     wanted = _places(run.state_paths, (keep,) if isinstance(keep, str) else tuple(keep))
     reduce = _root_mean_square if traces is True else traces or None
     entering = (run.learner.init(None, run.states, key=key) if carry is None else carry) if reduce else None
@@ -65,16 +66,16 @@ def record(
     looked = [jax.eval_shape(reduce, trace) for trace in run.learner.traces(entering)] if reduce and entering else []
     of_one = kinds(what, run)
     stride = _stride(run, max(1, total_bytes((of_one, looked))), every, memory, looks=reduce is not None)
-    own, kept, after = None, (), None
+    found, kept, after = None, (), None
     if reduce is not None:
         after, (of_carry, kept) = _of_traces(
             run.learner, wanted, reduce, stride, run.steps, run.params, entering, run.xs, given
         )
-        own = of_carry, [], {}, {}
+        found = of_carry, [], {}, {}
     if reduce is None or outputs or spikes:
-        own, flat = watch(what, run, stride, of_one)
+        found, flat = watch(what, run, stride, of_one)
         after = after or jax.tree.unflatten(run.learner.signature.states, flat)
-    return _recording(what, run, stride, jax.device_get((own, kept)), after)
+    return _recording(what, run, stride, jax.device_get((found, kept)), after)
 
 
 def _root_mean_square(trace: jax.Array) -> jax.Array:

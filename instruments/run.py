@@ -15,8 +15,11 @@ from ..ir.beginning import WithBegun, WithInitial
 from ..ir.diagnostics import error
 from ..ir.step import leaf_paths
 from ..ir.transition import Transition
+from ..stateful import OnlineLearner
 
 Arrays = list[jax.Array]
+AnyLearner = Learner | OnlineLearner
+"""What an instrument takes. An `OnlineLearner` stands for its learner, with the weights of now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +64,6 @@ def prepared(
     time axis, and is a tuple where the step takes several inputs. Raises EtirError for what `learner.predict` would
     refuse.
     """
-    checked_learner(learner)
     given = dict(marks or {})
     params = learner.params if params is None else params
     states = learner.beginning(xs) if states is None else states
@@ -104,15 +106,20 @@ def _is_key(x: Any) -> bool:
     return hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 
-def checked_learner(learner: Any) -> Learner:
-    """What an instrument was given, which must be a learner. Raises EtirError where it is none."""
+def looked_at(learner: Any, params: Any = None) -> tuple[Learner, Any]:
+    """The learner that an instrument was given, and its weights: those of now where it holds them, None if it does not.
+
+    `params`, if given, are the weights. Raises EtirError for what is no learner.
+    """
+    if isinstance(learner, OnlineLearner):
+        return learner.learner, learner.params if params is None else params
     if not isinstance(learner, Learner):
         raise error(
             "instrument-learner",
             f"an instrument was given something of type {type(learner).__name__}; wanted a learner",
             help="make one with etir.compile(...): any model that compiles can be looked at",
         )
-    return learner
+    return learner, params
 
 
 def apart(learner: Learner, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

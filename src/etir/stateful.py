@@ -135,6 +135,12 @@ class OnlineLearner(Module):
         return self._learner, self._functional
 
     @property
+    def params(self) -> dict[str, Any]:
+        """The weights of now, by path. Raises EtirError before `compile_graph`."""
+        _, functional = self._compiled
+        return {path: functional.bindings[path].value for path in functional.params}
+
+    @property
     def certificate(self) -> Certificate:
         """The label of every parameter."""
         return self.learner.certificate
@@ -214,7 +220,7 @@ class OnlineLearner(Module):
                 )
         states = {path: bindings[path].value for path in functional.states}
         held = self.traces.ensure(states)
-        params = {path: bindings[path].value for path in functional.params}
+        params = self.params
         if learning is None:
             learning = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(params))
         self._check_states(states, held["cut"], learning)
