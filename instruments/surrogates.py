@@ -13,13 +13,16 @@ from ..passes.analyses.credit import Credit
 Found = dict[str, tuple[jax.Array, jax.Array]]
 """Of each spike function of a step, by name and place, its value and its surrogate derivative."""
 
+_PRIMITIVES = {"heaviside_surrogate_gradient": "heaviside"}
+"""Primitives of spikes by name, which other libraries have, and what their spikes are called; of the first operand."""
+
 
 class SurrogateHook:
     """A hook for `ir.jaxpr.evaluate` that keeps the value and the derivative of each spike function.
 
     A spike function is a `custom_jvp` or a `custom_vjp` whose own computation has derivative zero (a comparison, a
-    rounding). Those inside `scan`, `cond` and other constructs are not seen. The derivative is that of the first result
-    by the first operand of its shape, position by position.
+    rounding), or a primitive of spikes, as brainpy's surrogates have. Those inside `scan`, `cond` and other constructs
+    are not seen. The derivative is that of the first result by the first operand of its shape, position by position.
     """
 
     def __init__(self, *, derivatives: bool) -> None:
@@ -39,8 +42,12 @@ class SurrogateHook:
 
     def _name(self, eqn: Any) -> str:
         """The function's name and place; the second of one place is called so."""
-        info = getattr(jx.open_jaxpr(next(jx.sub_jaxprs(eqn))), "debug_info", None)
-        name, place = str(getattr(info, "func_name", "") or "surrogate"), jx.location(eqn)
+        body = next(iter(jx.sub_jaxprs(eqn)), None)
+        info = None if body is None else getattr(jx.open_jaxpr(body), "debug_info", None)
+        name, place = (
+            str(getattr(info, "func_name", "") or _PRIMITIVES.get(eqn.primitive.name, "surrogate")),
+            jx.location(eqn),
+        )
         whole = name if place is None else f"{name} ({place})"
         again = [known for known in self.found if known == whole or known.startswith(f"{whole} #")]
         return f"{whole} #{len(again) + 1}" if again else whole
@@ -48,6 +55,8 @@ class SurrogateHook:
 
 def _differentiated(eqn: Any) -> int | None:
     """The place of the operand that a spike function is differentiated by; None for an equation that is none."""
+    if eqn.primitive.name in _PRIMITIVES:
+        return 0
     if not eqn.primitive.name.startswith(("custom_jvp_call", "custom_vjp_call")):
         return None
     shape = jx.shape_of(eqn.outvars[0])

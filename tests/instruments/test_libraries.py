@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from peer_models import PEERS
 
 import etir
 from etir.instruments import activity, diagnose, effective_memory, quality, record, regularised, with_states
@@ -45,3 +46,15 @@ def test_its_states_can_be_penalised():
     shown = etir.compile(with_states(CELL, XS[0]), XS[0], window=2, on_truncated="ignore")
     result = shown.grad(regularised(lambda y: 0.0 * jnp.sum(y), activity(4.0)))(shown.params, shown.init(), XS)
     np.testing.assert_allclose(result.losses, (by_hand() ** 2).sum(1), rtol=1e-5)
+
+
+@pytest.mark.second_leg  # which has brainpy
+def test_spikes_of_brainpy_are_seen():
+    model = PEERS["brainpy.LIF"]()
+    learner = etir.compile(*model.given, *model.inputs)
+    found = record(learner, XS[:, None] * jnp.ones((3, 1)), spikes=True)
+    before, after = found.spikes.values()  # LIF asks for the spikes of the last step, and for its own
+    np.testing.assert_array_equal(after[:-1], before[1:])
+    assert 0.1 < after.mean() < 0.9
+    slope = np.maximum(0.3 - 0.3 * np.abs((found["neurons.V"] - 0.3) / 0.3), 0)  # of ReluGrad, at threshold 0.3
+    np.testing.assert_allclose(list(found.surrogates.values())[1], slope, atol=1e-12)

@@ -3,6 +3,7 @@
 A library that a leg lacks skips the tests of its models.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -46,14 +47,18 @@ def _brainstate_cell(library: str, kind: str, paths: dict[str, str], *states: st
     cell = getattr(home.nn, kind)(INPUTS, HIDDEN)
     brainstate.nn.init_all_states(cell, BATCH)
     in_float64(cell)
-    written = [f"{layer}.{part}" if part else layer for layer, parts in paths.items() for part in parts.split(",")]
     return Guest(
         given=(cell,),
         inputs=(_x(),),
         own=lambda xs: run_eagerly(cell, xs),
-        paths=tuple(written),
+        paths=_written(paths),
         states=states or ("h",),
     )
+
+
+def _written(paths: dict[str, str]) -> tuple[str, ...]:
+    """For each layer, the paths of what its weight holds."""
+    return tuple(f"{layer}.{part}" if part else layer for layer, parts in paths.items() for part in parts.split(","))
 
 
 BOTH, WEIGHT = "bias,weight", "weight"
@@ -102,8 +107,12 @@ BRAINTRACE = {
 }
 
 
-def _brainpy_lif() -> Guest:
-    """A layer of `brainpy.state.LIF` between two dense layers: milliampere in, millivolt inside, `dt` around it."""
+Parts = Callable[[Any, Any, Any], dict[str, Any]]
+"""What a model has behind its first dense layer, of `(brainpy.state, brainstate.nn, brainunit)`."""
+
+
+def _brainpy(parts: Parts, step: Callable[..., Any], paths: dict[str, str], *states: str, dt: float = 1.0) -> Guest:
+    """A model of `brainpy.state`, whose step is `step(model, x, brainunit)`, with a `dt` in ms around it."""
     pytest.importorskip("brainpy")
     import brainpy.state
     import brainstate
@@ -113,24 +122,85 @@ def _brainpy_lif() -> Guest:
         def __init__(self) -> None:
             super().__init__()
             self.dense = brainstate.nn.Linear(INPUTS, HIDDEN)
-            self.neurons = brainpy.state.LIF(HIDDEN, tau=5.0 * u.ms, V_th=0.3 * u.mV, V_reset=0.0 * u.mV)
-            self.out = brainstate.nn.Linear(HIDDEN, HIDDEN)
+            for name, part in parts(brainpy.state, brainstate.nn, u).items():
+                setattr(self, name, part)
 
         def update(self, x: Any) -> Any:
-            return self.out(self.neurons(5.0 * self.dense(x) * u.mA))
-
-    brainstate.random.seed(0)
-    net = Net()
-    brainstate.nn.init_all_states(net, BATCH)
-    in_float64(net)
-    paths = tuple(f"{layer}.weight.{part}" for layer in ("dense", "out") for part in ("bias", "weight"))
+            return step(self, x, u)
 
     def own(xs: Any) -> Any:
-        with brainstate.environ.context(dt=1.0 * u.ms):
+        with brainstate.environ.context(dt=dt * u.ms):
             return run_eagerly(net, xs)
 
-    given = (etir.from_brainstate(net, dt=1.0 * u.ms),)
-    return Guest(given=given, inputs=(_x(),), own=own, paths=paths, states=("neurons.V",))
+    brainstate.random.seed(0)
+    with brainstate.environ.context(dt=dt * u.ms):
+        net = Net()
+    brainstate.nn.init_all_states(net, BATCH)
+    in_float64(net)
+    given = (etir.from_brainstate(net, dt=dt * u.ms),)
+    return Guest(given=given, inputs=(_x(),), own=own, paths=_written(_layers("dense") | paths), states=states)
+
+
+def _braintrace_readout(**options: Any) -> Any:
+    import braintrace
+
+    return braintrace.nn.LeakyRateReadout(HIDDEN, HIDDEN, **options)
+
+
+def _lif(bp: Any, u: Any) -> Any:
+    return bp.LIF(HIDDEN, tau=5.0 * u.ms, V_th=0.3 * u.mV, V_reset=0.0 * u.mV)
+
+
+def _synapse(bp: Any, nn: Any, u: Any) -> dict[str, Any]:
+    """A layer of neurons, and a second one behind exponential synapses with weights in millisiemens."""
+    import braintools
+
+    to = {"w_init": braintools.init.KaimingNormal(unit=u.mS), "b_init": braintools.init.ZeroInit(unit=u.mS)}
+    after = _lif(bp, u)
+    kinds: dict[str, Any] = {"syn": bp.Expon(HIDDEN, tau=4.0 * u.ms), "out": bp.CUBA(scale=5.0 * u.volt), "post": after}
+    return {
+        "before": _lif(bp, u),
+        "proj": bp.AlignPostProj(comm=nn.Linear(HIDDEN, HIDDEN, **to), **kinds),
+        "after": after,
+    }
+
+
+def _through_synapse(net: Any, x: Any, u: Any) -> Any:
+    net.proj(net.before(5.0 * net.dense(x) * u.mA))
+    return net.after(0.0 * u.mA)
+
+
+BRAINPY = {
+    "brainpy.LIF": lambda: _brainpy(
+        lambda bp, nn, u: {"neurons": _lif(bp, u), "out": nn.Linear(HIDDEN, HIDDEN)},
+        lambda net, x, u: net.out(net.neurons(5.0 * net.dense(x) * u.mA)),
+        _layers("out"),
+        "neurons.V",
+    ),
+    "brainpy.Izhikevich": lambda: _brainpy(
+        lambda bp, nn, u: {"neurons": bp.Izhikevich(HIDDEN), "out": nn.Linear(HIDDEN, HIDDEN)},
+        lambda net, x, u: net.out(net.neurons((40.0 * net.dense(x) + 150.0) * u.mV / u.ms)),
+        _layers("out"),
+        "neurons.V",
+        "neurons.u",
+        dt=0.25,
+    ),
+    "brainpy.AlignPostProj": lambda: _brainpy(
+        _synapse, _through_synapse, _layers("proj.comm"), "after.V", "before.V", "proj.syn.g"
+    ),
+    "brainpy.LeakyRateReadout": lambda: _brainpy(
+        lambda bp, nn, u: {"readout": bp.LeakyRateReadout(HIDDEN, HIDDEN, tau=3.0 * u.ms)},
+        lambda net, x, u: net.readout(net.dense(x)),
+        {"readout.weight": ""},
+        "readout.r",
+    ),
+    "braintrace.LeakyRateReadout": lambda: _brainpy(
+        lambda bp, nn, u: {"readout": _braintrace_readout(tau=3.0 * u.ms)},
+        lambda net, x, u: net.readout(net.dense(x)),
+        {"readout.W": ""},
+        "readout.r",
+    ),
+}
 
 
 def _equinox_cell(kind: str, paths: tuple[str, ...], states: tuple[str, ...]) -> Guest:
@@ -246,9 +316,18 @@ OTHERS = {
     "spyx.CuBaLIF": lambda: _spyx("CuBaLIF", "alpha", "beta"),
     "spyx.RLIF": lambda: _spyx("RLIF", "beta", "recurrent_w"),
 }
-NEWEST_ONLY = {**BRAINTRACE, "brainpy.LIF": _brainpy_lif}
+NEWEST_ONLY = {**BRAINTRACE, **BRAINPY}
 """Of libraries that need a newer Python than the first leg has."""
 PEERS = {**OTHERS, **BRAINSTATE, **NEWEST_ONLY}
 
-EXACT = ("braintrace.LRUCell", "brainpy.LIF", "equinox.State", "penzai.Leaky", "spyx.LIF", "spyx.ALIF", "spyx.CuBaLIF")
+EXACT = (
+    "braintrace.LRUCell",
+    "brainpy.LIF",
+    "brainpy.Izhikevich",
+    "equinox.State",
+    "penzai.Leaky",
+    "spyx.LIF",
+    "spyx.ALIF",
+    "spyx.CuBaLIF",
+)
 """The models of which every weight is exact under `d_rtrl`."""
