@@ -73,7 +73,7 @@ def record(
         )
         found = of_carry, [], {}, {}
     if reduce is None or outputs or spikes:
-        found, flat = watch(what, run, stride, of_one)
+        found, flat = watch(what, run, stride)
         after = after or jax.tree.unflatten(run.learner.signature.states, flat)
     return _recording(what, run, stride, jax.device_get((found, kept)), after)
 

@@ -91,14 +91,6 @@ def test_of_every_fifth_step(learner, whole):
     np.testing.assert_array_equal(some.after["v"], whole["v"][-1])
 
 
-def test_in_pieces(learner, whole, monkeypatch):
-    monkeypatch.setattr("etir.instruments.watch._PIECE", 7 * 2 * 2 * 4 * 8)  # seven times of two states [2, 4]
-    for every in (1, 3):  # 23 steps in four pieces, the last of two; 7 times in one, and two steps behind them
-        found = record(learner, XS, every=every)
-        np.testing.assert_allclose(found["v"], whole["v"][every - 1 :: every], atol=1e-12)
-        np.testing.assert_array_equal(found.after["v"], whole["v"][-1])
-
-
 def test_keys_of_random_numbers_are_recorded_as_their_data():
     def noisy(params, states, x):
         key, drawn = jax.random.split(states["key"])
