@@ -25,7 +25,7 @@ from ..ir.regions import STEP, make_region, with_regions
 from ..ir.transition import Param, Region, Site, Transition, Weight
 from ..ir.values import Value
 from ..ir.weight_operations import apply_expression, evaluate_expression, identity
-from .analyses.picked_weights import picked_weights
+from .analyses.picked_weights import picked_weights, weight_of
 from .analyses.pieces import Pieces, pieces_of
 from .analyses.products import LINEAR_IN_BOTH, PRODUCTS, product_expression
 from .analyses.prologue import find_prologue
@@ -114,7 +114,8 @@ def _rewrite(body: Any, transition: Transition, globs: tuple[str, ...]) -> Any:
     }
     pieces, indices = pieces_of(body, PRODUCTS), Constants(body)
     picked = picked_weights(body, prologue.params_of)
-    marked = {id(look): look.invars[0] for look in picked.values() if prologue.learns(look.invars[0])}
+    weights = {id(made): weight_of(made, prologue.params_of) for made in picked.values()}
+    marked = {place: weight for place, weight in weights.items() if prologue.learns(weight)}
     findings: list[Diagnostic] = []
     changes: dict[int, Change] = {}
 

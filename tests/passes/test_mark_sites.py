@@ -120,7 +120,7 @@ def test_it_leaves_alone_what_it_made(use: str, sites: str):
     [
         ("etir.matmul(x, s['h'][:, None] * jnp.ones((1, 4), 'float32'))", ""),
         ("etir.matmul(x, W)", "\n  note: an operand is a constant f32[3,4]: was the weight closed over?"),
-        ("etir.matmul(x, x[:, None] * p['V'][:, 0])", "\n  note: an operand is made of parameter 'V' and of data"),
+        ("etir.matmul(x, x[:, None] + p['V'][:, 0])", "\n  note: an operand is made of parameter 'V' and of data"),
     ],
 )
 def test_an_operation_without_a_weight(use: str, note: str):
@@ -142,9 +142,11 @@ def test_an_operation_without_a_weight(use: str, note: str):
         ("etir.matmul(x, p['W'][i])", 'etp.gather(%x_W, %W) "a,abc->bc"'),
         ("etir.einsum('bi,bij->j', jnp.stack([x, x]), p['W'][jnp.stack([i, 4 - i])])", '%W) "ab,bcd->acd"'),
         ("etir.conv(x[:, None], p['W'][i][..., None, :], padding='SAME').sum(0)", 'etp.gather(%x_W, %W) "a,abc->bc"'),
+        ("etir.matmul(x, p['W'][0] / jnp.abs(x).sum())", 'etp.identity(%W_p) "ab->ab"'),
+        ("etir.matmul(x, x[:, None] * p['W'][0])", 'etp.identity(%W_p) "ab->ab"'),
     ],
 )
-def test_of_a_weight_that_data_pick_the_look_up_is_the_site(use: str, site: str):
+def test_of_a_weight_that_data_pick_or_scale_the_site_is_where_they_do(use: str, site: str):
     """The parameter is asked for by the operation that uses what is picked; another use of it is no site."""
     source = f"def step(p, s, i, x):\n    y = {use} + x @ p['W'][0]\n    return {{'h': 0.5 * s['h'] + y}}, x"
     types = {"W": "f32[5,3,4]"}, {"h": "f32[4]"}, "i32[]", "f32[3]"
