@@ -13,13 +13,14 @@ from ...ir.operations.convolution import conv
 from .. import random
 from ..module import Module
 from ..state import ParamState
+from . import faults
 
 
 class Conv(Module):
     """A convolution of data `[batch?, *space, in_features]` by `etir.conv`, whose further options are `options`.
 
     `window` has a size for each of one to three dimensions. `w`, [*window, in_features / groups, out_features], is
-    drawn from a normal distribution of variance one over its fan-in.
+    drawn from a normal distribution of variance one over its fan-in. Raises EtirError for another `window`.
     """
 
     def __init__(
@@ -32,6 +33,9 @@ class Conv(Module):
         bias: bool = True,
         **options: Any,
     ) -> None:
+        if not isinstance(window, Sequence) or not 1 <= len(window) <= 3:
+            said = f"window={window!r}; wanted a size for each of one to three dimensions, such as (3, 3)"
+            raise faults.layer_option(self, said)
         self.window, self.groups, self.options = tuple(window), groups, options
         shape = (*self.window, in_features // groups, out_features)
         self.w = ParamState(random.randn(*shape) / math.prod(shape[:-1]) ** 0.5)

@@ -158,6 +158,11 @@ MISTAKES = {
           nn.MLSTM(3, 5, heads=2)
           ^^^^^^^^^^^^^^^^^^^^^^^
     """,
+    "nn.Conv(1, 2, 3)": """
+        model.py:1:1: error: Conv: window=3; wanted a size for each of one to three dimensions, such as (3, 3) [layer-option]
+          nn.Conv(1, 2, 3)
+          ^^^^^^^^^^^^^^^^
+    """,  # noqa: E501
     "nn.SparseLinear(3, 2, [(0, 0), (2, 2)])": """
         model.py:1:1: error: SparseLinear: index (2, 2) is outside [3, 2] [layer-option]
           nn.SparseLinear(3, 2, [(0, 0), (2, 2)])
