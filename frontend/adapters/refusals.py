@@ -60,7 +60,7 @@ def failed_call(
         f"{library}: '{name}' fails on the example input{several} {given}",
         loc=failing_line(fault) or calling_line(),
         notes=[f"{type(cause).__name__}: {said}", *([f"its states are {_some(held)}"] if held else [])],
-        help="give inputs, and states that are passed by hand, of the sizes that the model was made for",
+        help="run the model on these by itself; inputs, and states passed by hand, have the sizes it was made for",
     )
 
 

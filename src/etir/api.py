@@ -281,6 +281,7 @@ def _report_truncated(transition: Transition, on_truncated: str) -> None:
     assert certificate is not None
     if on_truncated == "ignore":
         return
+    used = {path for site in transition.sites for path in site.weight.paths}
     findings = [
         Diagnostic(
             code="truncated-weight",
@@ -288,7 +289,7 @@ def _report_truncated(transition: Transition, on_truncated: str) -> None:
             message=f"'{label.path}' has no trace under '{label.rule}': its credit ends where the window begins",
             loc=label.reasons[0].loc if label.reasons else None,
             notes=(*([label.because] if label.because else ()), *map(str, label.reasons)),
-            help=f"{_cure(label)}, or pass on_truncated='ignore'",
+            help=f"{_cure(label, label.path in used)}, or pass on_truncated='ignore'",
         )
         for label in certificate
         if label.label is Verdict.TRUNCATED and (label.rule != "bptt" or label.because)
@@ -299,8 +300,10 @@ def _report_truncated(transition: Transition, on_truncated: str) -> None:
         warn(finding)
 
 
-def _cure(label: Label) -> str:
-    """What may give a trace to a weight that has none."""
+def _cure(label: Label, used: bool) -> str:
+    """What may give a trace to a weight that has none; `used` says that an ETP operation uses it already."""
     if label.because:
         return "give it more memory=, or a rule of its own in rules="
+    if used:
+        return f"choose another rule for it, as rules={{'{label.path}': 'rtrl'}}"
     return "use an ETP operation, choose another rule for it in rules="

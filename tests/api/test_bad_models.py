@@ -322,6 +322,23 @@ CASES = {
           help: did you mean 'auto'?
         """,
     ),
+    "a traced weight that reaches memory through another": (
+        """
+        def step(params, states, x):
+            y = etir.matmul(jnp.tanh(etir.matmul(x, params["A"])), params["B"])
+            h = 0.5 * states["h"] + y
+            return {"h": h}, h
+        params, states, x = {"A": jnp.ones((3, 4)), "B": jnp.ones((4, 5))}, {"h": jnp.zeros(5)}, jnp.ones(3)
+        etir.compile(step, params, states, x, on_truncated="error")
+        """,
+        """
+        model.py:9:9: error: 'A' has no trace under 'd_rtrl': its credit ends where the window begins [truncated-weight]
+          y = etir.matmul(jnp.tanh(etir.matmul(x, params["A"])), params["B"])
+              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+          note: reaches 'h' only through etir.matmul with 'B' (mixes positions)
+          help: choose another rule for it, as rules={'A': 'rtrl'}, or pass on_truncated='ignore'
+        """,
+    ),
     "on_truncated": (
         """
         etir.compile(step, params, states, x, on_truncated="warning")

@@ -180,7 +180,7 @@ CASES = {
                  ^^^^^^^^^^
           note: TypeError: dot_general requires contracting dimensions to have the same shape, got (9,) and (4,).
           note: its states are carry f32[2,9]
-          help: give inputs, and states that are passed by hand, of the sizes that the model was made for
+          help: run the model on these by itself; inputs, and states passed by hand, have the sizes it was made for
         """,
     ),
     "linen, without variables": (
@@ -265,7 +265,7 @@ CASES = {
           etir.compile(net, net.init(key, x, jnp.zeros((2, 4))), x[:, :2])
           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
           note: ValueError: 'vanilla_rnn/linear/w' with retrieved shape (3, 4) does not match shape=[2, 4] dtype=dtype('float32')
-          help: give inputs, and states that are passed by hand, of the sizes that the model was made for
+          help: run the model on these by itself; inputs, and states passed by hand, have the sizes it was made for
         """,  # noqa: E501
     ),
     "haiku, without parameters": (
