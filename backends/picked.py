@@ -34,18 +34,16 @@ class PickedSource:
     @property
     def labels(self) -> str:
         """Of the array's axes, as the site's data have them; of that picked along one that these lack."""
-        found = [self.site.data_labels[k] for k in self.picked.kept] if self.site.data_labels else []
+        found = list(self.picked.kept_of(self.site.data_labels or ""))
         found.insert(self.picked.axis, self.site.expression.fresh_label())
         return "".join(found)
 
     def entry(self, array: Any, without: str) -> Any:
         """The site's data, of one step's array, where both lack the axis `without`."""
-        labels = self.labels.replace(without, "")
+        labels, data = self.labels.replace(without, ""), self.site.data_labels or ""
         axis = self.labels[self.picked.axis]
         found = taken(jnp.moveaxis(array, labels.index(axis), -1), self.picked.indices)
-        data = self.site.data_labels or ""
-        placed = "".join(label for k, label in enumerate(data) if k not in self.picked.kept)
-        order = labels.replace(axis, "") + placed
+        order = labels.replace(axis, "") + self.picked.placed_of(data)
         return jnp.transpose(found, [order.index(label) for label in data.replace(without, "")])
 
     def unfolded(self, array: Any) -> Any:

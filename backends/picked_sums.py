@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -18,9 +17,8 @@ from ..ir.expression import Expression
 from ..ir.mesh_types import says_more
 from ..ir.plan.placement import align
 from ..ir.sparse import as_places, taken
+from .unrolled import AT_ONCE, in_turn
 
-AT_ONCE = 8
-"""Terms that one pass over a result adds up: so many that it is seldom read again, so few that they compile fast."""
 NEAR = 1 << 20
 """Bytes that a core picks of without going far."""
 
@@ -60,12 +58,12 @@ class PickedSum:
     @property
     def kept(self) -> str:
         """The labels of the axes that nothing is picked along."""
-        return "".join(self.data[k] for k in self.picked.kept)
+        return self.picked.kept_of(self.data)
 
     @property
     def placed(self) -> str:
         """The labels of the places."""
-        return "".join(label for k, label in enumerate(self.data) if k not in self.picked.kept)
+        return self.picked.placed_of(self.data)
 
     @property
     def rest(self) -> str:
@@ -196,22 +194,6 @@ class PickedSum:
 def rows_at_once(nbytes: int) -> int:
     """How many rows of so many bytes one pass picks of: as many as stay near."""
     return max(1, min(AT_ONCE, NEAR // max(1, nbytes)))
-
-
-def in_turn(add: Callable[[Any, Any], Any], count: int, total: Any, at_once: int = AT_ONCE) -> Any:
-    """A loop of `total = add(k, total)`, `at_once` turns of it as one."""
-
-    def some(first: Any, total: Any, turns: int) -> Any:
-        for k in range(turns):
-            total = add(first + k, total)
-        return total
-
-    groups, rest = divmod(count, at_once)
-    if groups == 1:
-        total = some(0, total, at_once)
-    elif groups:
-        total = jax.lax.fori_loop(0, groups, lambda g, total: some(g * at_once, total, at_once), total)
-    return some(groups * at_once, total, rest)
 
 
 def _summed_in(dtype: Any) -> Any:

@@ -44,13 +44,12 @@ class Graph:
     @cached_property
     def lanes(self) -> str:
         """The labels of the axes that are not picked along, in the order of the output."""
-        own = [self.labels[k] for k in self.picked.kept]
-        return "".join(sorted(own, key=self.site.expression.output.find))
+        return "".join(sorted(self.picked.kept_of(self.labels), key=self.site.expression.output.find))
 
     @cached_property
     def edges(self) -> str:
         """The labels of the places, in their order."""
-        return "".join(label for k, label in enumerate(self.labels) if k not in self.picked.kept)
+        return self.picked.placed_of(self.labels)
 
     @cached_property
     def targets(self) -> str:

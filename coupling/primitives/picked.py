@@ -38,6 +38,14 @@ class Picked:
         """The axes of the result that are the array's others; along the rest lie the places."""
         return tuple(self.gather.params["dimension_numbers"].offset_dims)
 
+    def kept_of(self, data: str) -> str:
+        """Of the labels of what is picked, those of the axes that nothing is picked along."""
+        return "".join(data[k] for k in self.kept)
+
+    def placed_of(self, data: str) -> str:
+        """The others: the labels of the places, in their order."""
+        return "".join(label for k, label in enumerate(data) if k not in self.kept)
+
     @cached_property
     def indices(self) -> np.ndarray:
         """The places as `ir.sparse.taken` wants them."""

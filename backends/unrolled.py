@@ -1,0 +1,27 @@
+"""Loops that add up, several turns of them as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+AT_ONCE = 8
+"""Turns that one pass over a sum makes: so many that it is seldom read again, so few that they compile fast."""
+
+
+def in_turn(add: Callable[[Any, Any], Any], count: int, total: Any, at_once: int = AT_ONCE) -> Any:
+    """A loop of `total = add(k, total)`, `at_once` turns of it as one."""
+
+    def some(first: Any, total: Any, turns: int) -> Any:
+        for k in range(turns):
+            total = add(first + k, total)
+        return total
+
+    groups, rest = divmod(count, at_once)
+    if groups == 1:
+        total = some(0, total, at_once)
+    elif groups:
+        total = jax.lax.fori_loop(0, groups, lambda g, total: some(g * at_once, total, at_once), total)
+    return some(groups * at_once, total, rest)
