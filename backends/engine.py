@@ -253,7 +253,10 @@ class Engine:
         return [found[k] for k in self.calls.credit_places]
 
     def finish(self, run: Run, given: Given, totals: Any, contributions: list[Any]) -> list[Any]:
-        """The plan's pull-back, on what was added up; None for frozen parameters."""
+        """The plan's pull-back, on what was added up; None for frozen parameters.
+
+        Behind a barrier: else XLA adds a trace up once more in each of an optimizer's passes over its gradient.
+        """
         pullback = self.program.pullback
         scene = self.windows.end(run, given, given.states, 0, {})
         scene.values.update(zip(pullback.reverse, self.windows.reverse.gradient(run, totals), strict=True))
@@ -261,7 +264,8 @@ class Engine:
         scene.values.update(zip(wanted, contributions, strict=True))
         scene.run(pullback, self.program.overrides)
         found = dict(zip(self.calls.learned_places, pullback.results, strict=True))
-        return [scene[found[k]] if k in found else None for k, _ in enumerate(run.params)]
+        gradient = [scene[found[k]] if k in found else None for k, _ in enumerate(run.params)]
+        return jax.lax.optimization_barrier(gradient)
 
     def gradient(
         self,

@@ -240,8 +240,7 @@ def _contracted_by_entries(place: Placement, axis: str, arrays: list[Any], credi
         return jax.lax.optimization_barrier((whole, total + more)) if at_once < AT_ONCE else (whole, total + more)
 
     whole, total = jax.lax.fori_loop(0, count, some, (arrays, jnp.zeros(weight.shape, weight.dtype)))
-    # Else whatever reads the sum adds it up once more.
-    return jax.lax.optimization_barrier(added([total, *(entry(count * at_once + j, whole) for j in range(rest))]))
+    return added([total, *(entry(count * at_once + j, whole) for j in range(rest))])
 
 
 def _at_once(entries: int, whole: list[Any], dtype: Any) -> int:
