@@ -18,6 +18,7 @@ from .analyses.products import product_expression
 from .analyses.prologue import find_prologue
 from .base import Pass
 from .canonicalise import retrace, without_dead_equations
+from .hoisting import Wanted, hoisted
 
 TERMS = 4
 """A product is written as at most so many."""
@@ -28,7 +29,8 @@ class Reassociate(Pass):
     """Write a product whose data are linear in other parameters as a product with a weight made of both.
 
     What feeds a dense product would have to be followed through it; the same number from a weight that is a function
-    of parameters alone needs no more than that product's own trace. Only products that lead to a state are rewritten.
+    of parameters alone needs no more than that product's own trace. Only products that lead to a state are rewritten,
+    those in branches and loops after they were moved outside.
 
     Before: `(mu * x) @ W`, `(x @ A) @ B`.  After: `x @ (mu[:, None] * W)`, `x @ (A @ B)`.
     """
@@ -45,8 +47,12 @@ class Reassociate(Pass):
         region = transition.region(STEP)
         if not (self.params or self.marked) or transition.weights:
             return transition
-        body = _Rewriting(region.body, transition, self.params, self.marked).run()
-        if body is region.body:
+        paths = [param.path for param in transition.params]
+        named = {k for k, path in enumerate(paths) if any(fnmatch.fnmatchcase(path, glob) for glob in self.params)}
+        wanted: Wanted = lambda places: not named.isdisjoint(places)  # noqa: E731
+        outside = hoisted(region.body, len(paths), wanted, transition.frozen_places)
+        body = _Rewriting(outside, transition, self.params, self.marked).run()
+        if body is outside:
             return transition
         return with_regions(transition, make_region(STEP, body, region.inputs, region.outputs))
 

@@ -5,6 +5,15 @@ from .own_rules import OWN_RULES
 from .sparse import sparse_marked
 from .stacks import by_entries
 from .sums import summed_apart
-from .uses import of_operands, weight_operands
+from .uses import Wanted, of_operands, weight_operands
 
-__all__ = ["OWN_RULES", "by_entries", "hoisted", "of_operands", "sparse_marked", "summed_apart", "weight_operands"]
+__all__ = [
+    "OWN_RULES",
+    "Wanted",
+    "by_entries",
+    "hoisted",
+    "of_operands",
+    "sparse_marked",
+    "summed_apart",
+    "weight_operands",
+]

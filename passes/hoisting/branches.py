@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from ...ir import jaxpr as jx
-from .uses import Enter, Reached, Use, Wanted, made_of_params, needed, run, turns, uses_in
+from .uses import Enter, Reached, Use, Wanted, inputs_of, made_of_params, needed, run, turns, uses_in
 
 TAME = frozenset({
     "add", "broadcast_in_dim", "concatenate", "convert_element_type", "copy", "cos", "expand_dims", "logistic", "mul",
@@ -49,12 +49,14 @@ class Branches:
         given: list[dict[Any, Any]] = [{} for _ in self.bodies]
         for turn in range(1 + max(turn for uses in self.uses for turn in uses.values())):
             now = [(k, use) for k, uses in enumerate(self.uses) for use, at in uses.items() if at == turn]
-            data = iter(self._data(index, arguments, given, [(k, u.data) for k, u in now if u.data is not None]))
+            chosen = [(k, u.data) for k, u in now if u.data is not None and u.data not in given[k]]
+            data = iter(self._data(index, arguments, given, chosen))
             for k, use in now:
                 (weight,) = run(self.bodies[k], arguments, {}, [use.weight])
-                given[k][use.output] = use.of(None if use.data is None else next(data), weight)
+                x = None if use.data is None else given[k][use.data] if use.data in given[k] else next(data)
+                given[k][use.output] = use.of(x, weight)
         results = [jx.outvars(body) for body in self.bodies]
-        return self._switch(index, arguments, given, lambda k, value: value(results[k], effects=True))
+        return self._switch(index, arguments, given, results, lambda _, values: values, effects=True)
 
     def _data(
         self, index: Any, arguments: list[Any], given: list[dict[Any, Any]], of: list[tuple[int, Any]]
@@ -63,28 +65,45 @@ class Branches:
         if not of:
             return []
 
-        def branch(taken: int, value: Callable[..., list[Any]]) -> list[Any]:
-            found = iter(value([atom for k, atom in of if k == taken]))
+        def padded(taken: int, values: list[Any]) -> list[Any]:
+            found = iter(values)
             return [next(found) if k == taken else jnp.zeros(jx.shape_of(a), a.aval.dtype) for k, a in of]
 
-        return self._switch(index, arguments, given, branch)
+        own = [[atom for k, atom in of if k == branch] for branch, _ in enumerate(self.bodies)]
+        return self._switch(index, arguments, given, own, padded)
 
     def _switch(
-        self, index: Any, arguments: list[Any], given: list[dict[Any, Any]], results: Callable[..., list[Any]]
+        self,
+        index: Any,
+        arguments: list[Any],
+        given: list[dict[Any, Any]],
+        targets: list[list[Any]],
+        results: Callable[[int, list[Any]], list[Any]],
+        *,
+        effects: bool = False,
     ) -> list[Any]:
-        """`results` of the branch that is taken, from its place and from what evaluates its variables."""
+        """`results` of the branch that is taken, from its place and the values of its variables that are `targets`."""
+        read = [
+            inputs_of(body, atoms, known, effects=effects)
+            for body, atoms, known in zip(self.bodies, targets, given, strict=True)
+        ]
+        own = [{v: x for v, x in known.items() if v in of} for known, of in zip(given, read, strict=True)]
+        variables = zip(*map(jx.argument_vars, self.bodies), strict=True)
+        used = [k for k, of in enumerate(variables) if any(v in found for v, found in zip(of, read, strict=True))]
 
         def branch(k: int) -> Callable[..., list[Any]]:
-            def taken(arguments: list[Any], values: list[list[Any]]) -> list[Any]:
-                own = dict(zip(given[k], values[k], strict=True))
-                return results(
-                    k, lambda atoms, effects=False: run(self.bodies[k], arguments, own, atoms, effects=effects)
-                )
+            def taken(some: list[Any], values: list[list[Any]]) -> list[Any]:
+                known = dict(zip(own[k], values[k], strict=True))
+                every = [None] * len(arguments)
+                for place, x in zip(used, some, strict=True):
+                    every[place] = x
+                return results(k, run(self.bodies[k], every, known, targets[k], effects=effects))
 
             return taken
 
-        values = [list(own.values()) for own in given]
-        return list(jax.lax.switch(index, [branch(k) for k in range(len(self.bodies))], arguments, values))
+        values = [list(known.values()) for known in own]
+        branches = [branch(k) for k in range(len(self.bodies))]
+        return list(jax.lax.switch(index, branches, [arguments[k] for k in used], values))
 
 
 def _is_tame(body: Any, use: Use) -> bool:

@@ -131,9 +131,11 @@ class Loop:
         """The carry after the loop, and some variables of its body, stacked."""
         first, last = self.consts, self.consts + self.carry
         new = jx.outvars(self.body)[: self.carry]
+        read = inputs_of(self.body, [*new, *results], {**known.always, **known.by_trip}, effects=effects)
+        by_trip = {var: value for var, value in known.by_trip.items() if var in read}
 
         def trip(carry: list[Any], of_trip: tuple[list[Any], list[Any]]) -> tuple[list[Any], list[Any]]:
-            given = known.always | dict(zip(known.by_trip, of_trip[1], strict=True))
+            given = known.always | dict(zip(by_trip, of_trip[1], strict=True))
             found = run(self.body, [*operands[:first], *carry, *of_trip[0]], given, [*new, *results], effects=effects)
             return found[: len(new)], found[len(new) :]
 
@@ -141,7 +143,7 @@ class Loop:
         carry, stacked = jax.lax.scan(
             trip,
             list(operands[first:last]),
-            (list(operands[last:]), list(known.by_trip.values())),
+            (list(operands[last:]), list(by_trip.values())),
             length=params["length"],
             reverse=params["reverse"],
             unroll=params["unroll"],

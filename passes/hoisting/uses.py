@@ -195,9 +195,9 @@ def needed(eqns: Sequence[Any], targets: Iterable[Any], given: Collection[Any], 
     return kept[::-1]
 
 
-def inputs_of(body: Any, targets: Sequence[Any], given: Collection[Any]) -> set[Any]:
+def inputs_of(body: Any, targets: Sequence[Any], given: Collection[Any], *, effects: bool = False) -> set[Any]:
     """The variables that are read where `targets` are computed and some variables are given, themselves included."""
-    eqns = needed(jx.equations(body), targets, given)
+    eqns = needed(jx.equations(body), targets, given, effects=effects)
     return {atom for atoms in (targets, *(eqn.invars for eqn in eqns)) for atom in atoms if not jx.is_literal(atom)}
 
 

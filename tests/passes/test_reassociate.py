@@ -16,6 +16,14 @@ UPDATES = {
     "a part of a product": ("jnp.split(x @ p['V'], [2], -1)[0] @ p['B']", ["B+V"]),
     "what is no product of both": ("jnp.tanh(x * p['mu']) @ p['W']", ["mu", "W"]),
     "a repeated vector": ("((x * p['mu'][None])[:, 1:]) @ p['W'][1:]", ["W+mu"]),
+    "a chain in a loop": (
+        "jax.lax.scan(lambda h, k: (0.5 * h + (k * x @ p['A']) @ p['B'], None), s['h'], jnp.ones(3, 'float32'))[0]",
+        ["A+B"],
+    ),
+    "a chain in branches": (
+        "jax.lax.cond(x[0, 0] > 0, lambda x: (x @ p['A']) @ p['B'], lambda x: ((3 * x) @ p['A']) @ p['B'], x)",
+        ["A+B", "A+B"],
+    ),
     "a scalar": ("(x[0] @ p['mu'] * 0.5) * jnp.ones((5, 4), 'float32')", ["mu"]),
     "data alone": ("(2 * x) @ p['W']", ["W"]),
 }
