@@ -34,8 +34,11 @@ jax.config.update("jax_enable_x64", True)
 GOLDENS = Path(__file__).parent / "goldens"
 ONCE = frozenset({"cli", "docs", "examples", "instruments", "seeds", "training", "view"})
 """Rooms that stand on the others and ask little of JAX itself: whichever its name says, each case is of one leg."""
+COMPILING = frozenset({"api", "backends", "frameworks", "passes", "rules", "zoo"})
+"""Rooms whose cases compile programs."""
 SHARES = (pytest.mark.first_leg, pytest.mark.second_leg, pytest.mark.slow, pytest.mark.slow)
-"""Of the cases of a test the legs take one each; of eight or more a third is slow, of sixteen or more a half."""
+"""Of the cases of a test the legs take one each. Of those that compile programs, and are not marked `each`, a third is
+slow where they are eight or more, and a half where they are sixteen or more."""
 
 # The same examples on every run: a gate does not roll dice. `--hypothesis-profile=explore` does.
 hypothesis.settings.register_profile(
@@ -60,7 +63,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         alone = ONCE.intersection(item.path.relative_to(here).parts)
         cases.setdefault((item.path, item.nodeid if alone else item.nodeid.split("[")[0]), []).append(item)
     for own in cases.values():
-        shares = 4 if len(own) >= 16 else 3 if len(own) >= 8 else 2
+        sampled = COMPILING.intersection(own[0].path.relative_to(here).parts) and not own[0].get_closest_marker("each")
+        shares = 2 if not sampled else 4 if len(own) >= 16 else 3 if len(own) >= 8 else 2
         first = zlib.crc32(own[0].nodeid.encode()) % 2 if len(own) == 1 else 0
         for k, item in enumerate(own):
             item.add_marker(SHARES[(first + _digit_sum(k, shares)) % shares])

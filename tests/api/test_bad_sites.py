@@ -53,6 +53,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
+@pytest.mark.each
 def test_what_is_said(name: str):
     program, message = CASES[name]
     assert message_of(HEAD + expected(program)) == expected(message)

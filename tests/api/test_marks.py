@@ -224,6 +224,7 @@ CALLS = {
 
 
 @pytest.mark.parametrize("said", CALLS)
+@pytest.mark.each
 def test_what_is_refused(said: str):
     with pytest.raises(etir.EtirError) as refused:
         CALLS[said]()

@@ -114,6 +114,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("said", REFUSED)
+@pytest.mark.each
 def test_options_are_checked_at_construction(said: str):
     with pytest.raises(EtirError) as refused:
         REFUSED[said]()

@@ -153,6 +153,7 @@ error: 'W' is i64[3,4]; the learner was compiled for f64[3,4] [argument-type]
         ),
     ],
 )
+@pytest.mark.each
 def test_what_is_said(call, text: str):
     assert refusal(call) == text
 

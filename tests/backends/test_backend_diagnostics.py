@@ -333,6 +333,7 @@ class LastScaledTwice(ScaledTwice):
 
 
 @pytest.mark.parametrize(("make", "text"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.each
 def test_what_is_refused(make: Callable[[], Any], text: str):
     with pytest.raises(EtirError) as failure:
         make()

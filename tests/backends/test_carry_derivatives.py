@@ -73,6 +73,7 @@ def refusal(function, *args):
 @BACKENDS
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("edit", EDITS)
+@pytest.mark.each
 def test_an_edited_carry_is_refused(backend, call, edit):
     learner = compiled(backend=backend)
     begun, _ = learner.step(PARAMS, learner.init(), XS[0])

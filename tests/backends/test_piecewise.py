@@ -224,6 +224,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("said", REFUSED)
+@pytest.mark.each
 def test_what_is_refused(said: str):
     with pytest.raises(etir.EtirError) as refused:
         REFUSED[said]()

@@ -84,6 +84,7 @@ def test_a_step_without_inputs_runs_as_long_as_it_is_told():
         (lambda: STILL.predict(steps=0), "error: steps=0; wanted a positive number of steps [sequence-length]"),
     ],
 )
+@pytest.mark.each
 def test_what_is_said(call, text: str):
     with pytest.raises(etir.EtirError) as refused:
         call()

@@ -112,6 +112,7 @@ x); any other state is a pytree: etir.from_equinox(model, jnp.zeros(...))
 
 
 @pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.each
 def test_what_is_refused(name: str):
     call, text = REFUSED[name]
     assert said(call) == wanted(text)

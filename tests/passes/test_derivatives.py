@@ -93,6 +93,7 @@ def test_a_linear_rule_is_followed(name):
 
 
 @pytest.mark.parametrize("name", OTHER)
+@pytest.mark.each
 def test_another_rule_is_refused(name):
     backward, culprit = OTHER[name]
     with pytest.raises(etir.EtirError, match=rf"it applies '{culprit}' to the cotangent") as refused:

@@ -166,6 +166,7 @@ def test_any_options_read_back(text: str, count: int | None, ratio: float, deep:
         ),
     ],
 )  # fmt: skip
+@pytest.mark.each
 def test_an_error_in_full_text(text: str, message: str):
     with pytest.raises(EtirError) as failure:
         read(text)

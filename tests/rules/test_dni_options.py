@@ -124,6 +124,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("options", "message"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.each
 def test_options_that_are_refused(transition, options: Any, message: str):
     with pytest.raises(EtirError) as failure:
         etir.plan(transition, Dni(**options))

@@ -28,6 +28,7 @@ def test_gradients_are_what_the_certificate_says(name: str, rule: str, window: i
 
 
 @pytest.mark.parametrize("name", cells_first(NAMES, but_for=VARIANTS))
+@pytest.mark.each
 def test_d_rtrl_gives_the_labels_that_reasoning_gives(name: str):
     labels = labels_of(compiled(problem(name), "d_rtrl", 1))
     wrong = {

@@ -54,6 +54,7 @@ def describe(leaf: jax.Array) -> tuple[tuple[int, ...], str]:
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.each
 def test_labels_name_parameters(name: str):
     case, of = zoo.case(name), problem(name)
     paths = set(by_path(of.model.params))
