@@ -36,9 +36,9 @@ ONCE = frozenset({"cli", "docs", "examples", "instruments", "seeds", "training",
 """Rooms that stand on the others and ask little of JAX itself: whichever its name says, each case is of one leg."""
 COMPILING = frozenset({"api", "backends", "frameworks", "passes", "rules", "zoo"})
 """Rooms whose cases compile programs."""
-SHARES = (pytest.mark.first_leg, pytest.mark.second_leg, pytest.mark.slow, pytest.mark.slow)
-"""Of the cases of a test the legs take one each. Of those that compile programs, and are not marked `each`, a third is
-slow where they are eight or more, and a half where they are sixteen or more."""
+SHARES = (pytest.mark.first_leg, pytest.mark.second_leg, *[pytest.mark.slow] * 4)
+"""Of the cases of a test the legs take one each. Of those that compile programs, and are not marked `each`, a half is
+slow where they are eight or more, and two thirds where they are sixteen or more."""
 
 # The same examples on every run: a gate does not roll dice. `--hypothesis-profile=explore` does.
 hypothesis.settings.register_profile(
@@ -64,7 +64,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         cases.setdefault((item.path, item.nodeid if alone else item.nodeid.split("[")[0]), []).append(item)
     for own in cases.values():
         sampled = COMPILING.intersection(own[0].path.relative_to(here).parts) and not own[0].get_closest_marker("each")
-        shares = 2 if not sampled else 4 if len(own) >= 16 else 3 if len(own) >= 8 else 2
+        shares = 2 if not sampled else 6 if len(own) >= 16 else 4 if len(own) >= 8 else 2
         first = zlib.crc32(own[0].nodeid.encode()) % 2 if len(own) == 1 else 0
         for k, item in enumerate(own):
             item.add_marker(SHARES[(first + _digit_sum(k, shares)) % shares])
