@@ -215,6 +215,8 @@ def _package_folders() -> tuple[str, ...]:
 
 
 Hook: TypeAlias = Callable[[Equation, list[Array]], list[Array] | None]
+Change: TypeAlias = Callable[[list[Array]], list[Array]]
+"""From an equation's operands to its results, other equations in its place."""
 
 
 def evaluate(
@@ -225,6 +227,27 @@ def evaluate(
     env: dict[Any, Array] = dict(zip(all_invars(jaxpr), [*constants, *args], strict=True))
     run_equations(equations(jaxpr), env, hook)
     return [read(env, atom) for atom in outvars(jaxpr)]
+
+
+def retrace(jaxpr: Any, hook: Hook) -> Any:
+    """A closed jaxpr traced again, equations replaced where `hook` says so, locations kept."""
+    return trace(lambda *args: evaluate(jaxpr, args, hook=hook), *map(struct_of, argument_vars(jaxpr)))[0]
+
+
+def replaced(jaxpr: Any, changes: Mapping[int, Change]) -> Any:
+    """A closed jaxpr with other equations in the place of some: by an equation's identity, from operands to results.
+
+    Itself where nothing changes; new equations have the places of those that they stand for.
+    """
+
+    def hook(eqn: Equation, operands: list[Array]) -> list[Array] | None:
+        change = changes.get(id(eqn))
+        if change is None:
+            return None
+        with made_by(eqn):
+            return change(operands)
+
+    return retrace(jaxpr, hook) if changes else jaxpr
 
 
 def compiled(jaxpr: Any) -> Callable[..., list[Array]]:

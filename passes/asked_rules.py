@@ -10,7 +10,7 @@ import jax
 
 from ..coupling.primitives import equation_couplings, refusal
 from ..ir import jaxpr as jx
-from .canonicalise import retrace, without_calls
+from .canonicalise import without_calls
 
 _CUSTOM_VJP = ("custom_vjp_call", "custom_vjp_call_jaxpr")
 _OWN_DERIVATIVE = (*_CUSTOM_VJP, "custom_jvp_call")
@@ -27,15 +27,9 @@ def with_asked_rules(body: Any, by: Collection[int] | None = None) -> Any:
     if not any(_calls(body)):
         return body
     flat = without_calls(body)
-    instead = dict(_instead(flat, range(len(jx.argument_vars(flat))) if by is None else by))
-
-    def hook(eqn: Any, operands: list[Any]) -> list[Any] | None:
-        if id(eqn) not in instead:
-            return None
-        with jx.made_by(eqn):
-            return instead[id(eqn)](*operands)
-
-    return retrace(flat, hook) if instead else body
+    instead = _instead(flat, range(len(jx.argument_vars(flat))) if by is None else by)
+    changes = {place: lambda operands, rule=rule: rule(*operands) for place, rule in instead}
+    return jx.replaced(flat, changes) if changes else body
 
 
 def _calls(body: Any) -> Iterator[Any]:

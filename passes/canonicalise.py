@@ -46,13 +46,6 @@ def without_calls(body: Any) -> Any:
     return draft.close(env, jx.outvars(body))
 
 
-def retrace(body: Any, hook: jx.Hook) -> Any:
-    """`body` traced again, equations replaced where `hook` says so, locations kept."""
-    types = [jx.struct_of(var) for var in jx.argument_vars(body)]
-    closed, _ = jx.trace(lambda *args: jx.evaluate(body, args, hook=hook), *types)
-    return closed
-
-
 def without_dead_equations(body: Any) -> Any:
     """`body` with only the equations that its results need."""
     needed = jx.reaching(jx.equations(body), jx.outvars(body))

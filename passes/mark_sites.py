@@ -30,12 +30,18 @@ from .analyses.pieces import Pieces, pieces_of
 from .analyses.products import LINEAR_IN_BOTH, PRODUCTS, product_expression
 from .analyses.prologue import find_prologue
 from .base import Pass
-from .canonicalise import retrace
-from .hoisting import OWN_RULES, by_entries, hoisted, of_operands, sparse_marked, summed_apart, weight_operands
+from .hoisting import (
+    OWN_RULES,
+    by_entries,
+    hoisted,
+    is_named,
+    named_by,
+    of_operands,
+    sparse_marked,
+    summed_apart,
+    weight_operands,
+)
 from .ingest import hint
-
-Change = Callable[[list[Any]], list[Any]]
-"""From an equation's operands to its results, other equations in its place."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ class MarkSites(Pass):
         globs = self._globs(transition)
         region = transition.region(STEP)
         frozen = transition.frozen_places
-        of: Any = {"params": len(transition.params), "wanted": _wanted(transition, globs), "frozen": frozen}
+        of: Any = {"params": len(transition.params), "wanted": named_by(transition.params, globs), "frozen": frozen}
         body = hoisted(sparse_marked(by_entries(region.body), **of), **of)
         body = summed_apart(_rewrite(body, transition, globs))
         region = region if body is region.body else make_region(STEP, body, region.inputs, region.outputs)
@@ -91,12 +97,6 @@ class MarkSites(Pass):
         return tuple(globs)
 
 
-def _wanted(transition: Transition, globs: tuple[str, ...]) -> Callable[[Iterable[int]], bool]:
-    """Whether one of some parameters, by their places, is named by a glob."""
-    named = {k for k, param in enumerate(transition.params) if _is_named(param, globs)}
-    return lambda places: not named.isdisjoint(places)
-
-
 def _rewrite(body: Any, transition: Transition, globs: tuple[str, ...]) -> Any:
     """`body` with data first and weight last in every ETP operation, and plain uses that `globs` name marked."""
     prologue = find_prologue(body, len(transition.params), transition.frozen_places)
@@ -104,7 +104,7 @@ def _rewrite(body: Any, transition: Transition, globs: tuple[str, ...]) -> Any:
         var
         for var, reached in prologue.params_of.items()
         if prologue.learns(var)
-        and any(_is_named(transition.params[k], globs) for k in reached)
+        and any(is_named(transition.params[k], globs) for k in reached)
         and jx.type_of(var).carries_credit
     }
     inside = {id(eqn) for k, eqn in enumerate(jx.equations(body)) if k in prologue.equations}
@@ -117,7 +117,7 @@ def _rewrite(body: Any, transition: Transition, globs: tuple[str, ...]) -> Any:
     weights = {id(made): weight_of(made, prologue.params_of) for made in picked.values()}
     marked = {place: weight for place, weight in weights.items() if prologue.learns(weight)}
     findings: list[Diagnostic] = []
-    changes: dict[int, Change] = {}
+    changes: dict[int, jx.Change] = {}
 
     def paths_in(eqn: Any) -> list[str]:
         operands = eqn.invars[1:] if eqn.primitive.name == operation_call.name else eqn.invars
@@ -146,21 +146,10 @@ def _rewrite(body: Any, transition: Transition, globs: tuple[str, ...]) -> Any:
     if findings:
         raise EtirError(findings)
 
-    def hook(eqn: Any, operands: list[Any]) -> list[Any] | None:
-        change = changes.get(id(eqn))
-        if change is None:
-            return None
-        with jx.made_by(eqn):
-            return change(operands)
-
-    return retrace(body, hook) if changes else body
+    return jx.replaced(body, changes)
 
 
-def _is_named(param: Param, globs: tuple[str, ...]) -> bool:
-    return not param.frozen and any(fnmatch.fnmatchcase(param.path, glob) for glob in globs)
-
-
-def _plain(eqn: Any) -> Change:
+def _plain(eqn: Any) -> jx.Change:
     """What makes of a weight operation the ordinary one that it is, where its weight is frozen."""
     if eqn.primitive.name == operation_call.name:
         return lambda operands: [eqn.params["operation"].apply(*operands)]
@@ -182,7 +171,7 @@ def _chosen(eqn: Any, selected: set[Any], known: dict[Any, tuple[int, ...]], ind
     return chosen
 
 
-def _arranged(eqn: Any, from_params: list[bool], pieces: Pieces | None) -> Change | None:
+def _arranged(eqn: Any, from_params: list[bool], pieces: Pieces | None) -> jx.Change | None:
     """What makes of an ETP operation one with data first and weight last; None where it is one."""
     params = dict(eqn.params)
     expression: Expression = params["expression"]

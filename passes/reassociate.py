@@ -17,8 +17,8 @@ from ..ir.transition import Param, Transition
 from .analyses.products import product_expression
 from .analyses.prologue import find_prologue
 from .base import Pass
-from .canonicalise import retrace, without_dead_equations
-from .hoisting import Wanted, hoisted
+from .canonicalise import without_dead_equations
+from .hoisting import hoisted, named_by
 
 TERMS = 4
 """A product is written as at most so many."""
@@ -47,10 +47,8 @@ class Reassociate(Pass):
         region = transition.region(STEP)
         if not (self.params or self.marked) or transition.weights:
             return transition
-        paths = [param.path for param in transition.params]
-        named = {k for k, path in enumerate(paths) if any(fnmatch.fnmatchcase(path, glob) for glob in self.params)}
-        wanted: Wanted = lambda places: not named.isdisjoint(places)  # noqa: E731
-        outside = hoisted(region.body, len(paths), wanted, transition.frozen_places)
+        wanted = named_by(transition.params, self.params)
+        outside = hoisted(region.body, len(transition.params), wanted, transition.frozen_places)
         body = _Rewriting(outside, transition, self.params, self.marked).run()
         if body is outside:
             return transition
@@ -96,7 +94,7 @@ class _Rewriting:
 
     def run(self) -> Any:
         """The body rewritten; itself where nothing was."""
-        new = retrace(self.body, self._hook)
+        new = jx.retrace(self.body, self._hook)
         return without_dead_equations(new) if self.changed else self.body
 
     def _hook(self, eqn: Any, operands: list[Any]) -> list[Any] | None:

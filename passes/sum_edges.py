@@ -23,7 +23,7 @@ from ..ir.sparse import Pattern, rows_of, sparse_product
 from ..ir.transition import Transition
 from .analyses.prologue import find_prologue
 from .base import Pass
-from .canonicalise import retrace, without_dead_equations
+from .canonicalise import without_dead_equations
 
 _SUMS = ("transpose", "reshape", "squeeze", "reduce_sum", "scatter-add")
 """What may lie between the products of all edges and their sums: each result is a sum of some of them."""
@@ -91,7 +91,7 @@ def _rewritten(body: Any, sums: dict[int, _Sum]) -> Any:
             y = sparse_product(_einsum, x, weight.reshape(-1), found.pattern)
             return [y.astype(eqn.outvars[0].aval.dtype)]
 
-    return retrace(body, hook)
+    return jx.retrace(body, hook)
 
 
 def _einsum(expression: Expression, x: Any, weight: Any) -> Any:

@@ -142,8 +142,7 @@ def adopted(closed: Any) -> Any:
     """
     if not _holds_any(closed):
         return closed
-    arguments = map(jx.struct_of, jx.argument_vars(closed))
-    return jx.trace(lambda *given: jx.evaluate(closed, given, hook=_adopt), *arguments)[0]
+    return jx.retrace(closed, _adopt)
 
 
 def _holds_any(body: Any) -> bool:

@@ -119,8 +119,7 @@ def with_operations(body: Any) -> Any:
         with jx.made_by(eqn):
             return [call_operation(found.operation, data, operands[1]).astype(eqn.outvars[0].aval.dtype)]
 
-    arguments = map(jx.struct_of, jx.argument_vars(body))
-    return jx.trace(lambda *given: jx.evaluate(body, given, hook=hook), *arguments)[0]
+    return jx.retrace(body, hook)
 
 
 def _implementation(*operands: Any, operation: WeightOperation, weight: Kind | None) -> Any:

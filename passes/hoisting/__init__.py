@@ -5,13 +5,14 @@ from .own_rules import OWN_RULES
 from .sparse import sparse_marked
 from .stacks import by_entries
 from .sums import summed_apart
-from .uses import Wanted, of_operands, weight_operands
+from .uses import is_named, named_by, of_operands, weight_operands
 
 __all__ = [
     "OWN_RULES",
-    "Wanted",
     "by_entries",
     "hoisted",
+    "is_named",
+    "named_by",
     "of_operands",
     "sparse_marked",
     "summed_apart",

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import Any, TypeAlias
 
 from ...ir import jaxpr as jx
-from ..canonicalise import retrace, without_calls
+from ..canonicalise import without_calls
 from .branches import Branches
 from .loops import Loop
 from .own_rules import OWN_RULES, OwnRule
@@ -37,22 +37,12 @@ def _entered(body: Any, arguments: Sequence[Reached], wanted: Wanted) -> Any:
         return body
     flat = without_calls(body)
     known = made_of_params(flat, arguments)
-    changes: dict[int, Construct] = {}
+    changes: dict[int, jx.Change] = {}
     for eqn in jx.equations(flat):
         kind = CONSTRUCTS.get(eqn.primitive.name)
         operands = of_operands(eqn.invars, known)
         if kind is not None and any(operands):
             construct = kind(eqn, operands, wanted, _entered)
             if construct.uses_weights:
-                changes[id(eqn)] = construct
-    if not changes:
-        return flat
-
-    def hook(eqn: Any, operands: list[Any]) -> list[Any] | None:
-        construct = changes.get(id(eqn))
-        if construct is None:
-            return None
-        with jx.made_by(eqn):
-            return construct.change(operands)
-
-    return retrace(flat, hook)
+                changes[id(eqn)] = construct.change
+    return jx.replaced(flat, changes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,11 +12,8 @@ from ...coupling.primitives import Constants
 from ...ir import jaxpr as jx
 from ...ir.weight_operations import apply_expression
 from ..analyses.sparse_products import evaluated, sparse_pattern
-from ..canonicalise import retrace, without_calls
+from ..canonicalise import without_calls
 from .uses import Reached, Wanted, entering, made_of_params, of_operands
-
-Change = Callable[[list[Any]], list[Any]]
-"""From an equation's operands to its results."""
 
 
 def sparse_marked(body: Any, params: int, wanted: Wanted, frozen: Collection[int] = ()) -> Any:
@@ -34,7 +31,7 @@ def _marked(body: Any, arguments: Sequence[Reached], wanted: Wanted, values: Seq
     flat = without_calls(body)
     given = {var: x for var, x in zip(jx.argument_vars(flat), values, strict=True) if x is not None}
     known, constants = made_of_params(flat, arguments), Constants(flat, given)
-    changes: dict[int, Change] = {}
+    changes: dict[int, jx.Change] = {}
     for eqn in jx.equations(flat):
         operands = of_operands(eqn.invars, known)
         if not any(operands):
@@ -49,17 +46,7 @@ def _marked(body: Any, arguments: Sequence[Reached], wanted: Wanted, values: Seq
             pattern = sparse_pattern(eqn, constants)
             if pattern is not None:
                 changes[id(eqn)] = partial(_product, eqn, pattern)
-    if not changes:
-        return body
-
-    def hook(eqn: Any, operands: list[Any]) -> list[Any] | None:
-        change = changes.get(id(eqn))
-        if change is None:
-            return None
-        with jx.made_by(eqn):
-            return change(operands)
-
-    return retrace(flat, hook)
+    return jx.replaced(flat, changes) if changes else body
 
 
 def _bodies(eqn: Any) -> Sequence[Any]:

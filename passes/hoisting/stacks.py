@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +14,7 @@ import numpy as np
 from ...coupling.primitives import Constants
 from ...ir import jaxpr as jx
 from ...ir.operations.lookup import looked_up
-from ..canonicalise import retrace, without_calls
+from ..canonicalise import without_calls
 from .uses import counters
 
 LONGEST = 256
@@ -73,25 +74,15 @@ def by_entries(body: Any) -> Any:
     """
     flat = without_calls(body)
     constants = Constants(flat)
-    changes: dict[int, tuple[Any, list[Stack]]] = {}
+    changes: dict[int, jx.Change] = {}
     for eqn in jx.equations(flat):
         if eqn.primitive.name == "scan":
             inner = by_entries(eqn.params["jaxpr"])
             own = without_calls(inner)
             found = list(_stacks(eqn, own, constants))
             if found or inner is not eqn.params["jaxpr"]:
-                changes[id(eqn)] = (own, found)
-    if not changes:
-        return body
-
-    def hook(eqn: Any, operands: list[Any]) -> list[Any] | None:
-        if id(eqn) not in changes:
-            return None
-        inner, found = changes[id(eqn)]
-        with jx.made_by(eqn):
-            return _scanned(eqn, inner, found, operands)
-
-    return retrace(flat, hook)
+                changes[id(eqn)] = partial(_scanned, eqn, own, found)
+    return jx.replaced(flat, changes) if changes else body
 
 
 def _stacks(eqn: Any, body: Any, constants: Constants) -> Iterator[Stack]:

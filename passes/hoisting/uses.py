@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -13,6 +14,7 @@ from ...ir import jaxpr as jx
 from ...ir.operations.call import WEIGHT_OPERATIONS
 from ...ir.operations.convolution import CONVOLUTION
 from ...ir.operations.lookup import looked_up
+from ...ir.transition import Param
 from ..analyses.products import LINEAR_IN_BOTH
 
 Reached: TypeAlias = tuple[int, ...] | None
@@ -63,6 +65,17 @@ class Use:
         axes = (0 if on_data else None, 0 if on_weight else None)
         with jx.made_by(self.eqn):
             return jax.vmap(self.of, in_axes=axes)(data, weight)
+
+
+def is_named(param: Param, globs: Iterable[str]) -> bool:
+    """Whether a parameter learns, and a glob names it."""
+    return not param.frozen and any(fnmatch.fnmatchcase(param.path, glob) for glob in globs)
+
+
+def named_by(params: Sequence[Param], globs: Collection[str]) -> Wanted:
+    """Whether one of some parameters, by their places, is named by a glob."""
+    named = {k for k, param in enumerate(params) if is_named(param, globs)}
+    return lambda places: not named.isdisjoint(places)
 
 
 def made_of_params(body: Any, arguments: Sequence[Reached]) -> dict[Any, tuple[int, ...]]:

@@ -12,7 +12,6 @@ from etir.ir import jaxpr as jx
 from etir.ir.regions import STEP, make_region, with_regions
 from etir.passes import ANALYSIS, FollowCredit, SliceRegions
 from etir.passes.analyses.dataflow import analyse_dataflow
-from etir.passes.canonicalise import retrace
 from etir.passes.instruments import SameObject
 
 STEP_TEXT = "def step(p, s, x):\n    h = 0.5 * s['h'] + etir.matmul(x, p['W'])\n    return {'h': h}, h"
@@ -34,7 +33,7 @@ class Mix(etir.Pass):
         def hook(eqn: Any, operands: list[Any]) -> list[Any] | None:
             return [(0.5 * operands[1])[::-1]] if eqn.primitive.name == "mul" else None
 
-        body = retrace(region.body, hook)
+        body = jx.retrace(region.body, hook)
         site = next(k for k, eqn in enumerate(jx.equations(body)) if eqn.primitive.name == "etp")
         sites = tuple(replace(site_, equation=site) for site_ in transition.sites)
         return replace(with_regions(transition, make_region(STEP, body, region.inputs, region.outputs)), sites=sites)
