@@ -58,10 +58,13 @@ class PickedSource:
 
     def by_steps(self, data: Any, cotangents: Any) -> Any:
         """The same as XLA code: what is picked at one step is gone before the next."""
-        kind = self.site.weight.value.type
         summed = PickedSum.of(self.picked, self.site.expression)
-        if summed is not None:
-            return summed.weights(data, cotangents).astype(kind.dtype)
+        if summed is None:
+            return self._scanned(data, cotangents)
+        return jax.lax.platform_dependent(data, cotangents, cpu=summed.row_by_row, default=self._scanned)
+
+    def _scanned(self, data: Any, cotangents: Any) -> Any:
+        kind = self.site.weight.value.type
 
         def add(total: Any, at: Any) -> tuple[Any, None]:
             x, y = at

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -97,18 +97,10 @@ class PickedSum:
             return self._forwards(x, w), (x, w)
 
         def backward(kept: Any, cotangent: Any) -> Any:
-            x, w = kept
-            of_x = jax.lax.platform_dependent(
-                w, cotangent, cpu=partial(self._to_rows, x), default=partial(self._back, x)
-            )
-            return of_x, self.weights(x[None], cotangent[None]).astype(w.dtype)
+            return jax.lax.platform_dependent(*kept, cotangent, cpu=self._back, default=self._by_definition)
 
         run.defvjp(forward, backward)
         return run(x, w)
-
-    def weights(self, x: Any, y: Any) -> Any:
-        """The weight's cotangent from many steps' `x` and cotangents of the result, both `[time, ...]`."""
-        return jax.lax.platform_dependent(x, y, cpu=self._row_by_row, default=self._step_by_step)
 
     def _forwards(self, x: Any, w: Any) -> Any:
         return self._restored(self._added(self._last(x), self._by_term(w))).astype(jnp.result_type(x, w))
@@ -125,14 +117,16 @@ class PickedSum:
         """The places of one term."""
         return jax.lax.dynamic_index_in_dim(self.places, k, keepdims=False)
 
-    def _back(self, x: Any, w: Any, cotangent: Any) -> Any:
-        """The cotangent of `x`."""
-        kind = jax.ShapeDtypeStruct(x.shape, x.dtype)
-        (found,) = jax.linear_transpose(lambda x: self._forwards(x, w), kind)(cotangent)
-        return found
+    def _by_definition(self, x: Any, w: Any, cotangent: Any) -> tuple[Any, Any]:
+        """The cotangents of `x` and of the weight."""
+        return jax.vjp(self._forwards, x, w)[1](cotangent)
+
+    def _back(self, x: Any, w: Any, cotangent: Any) -> tuple[Any, Any]:
+        """The same as a CPU wants it."""
+        return self._to_rows(x, w, cotangent), self.row_by_row(x[None], cotangent[None]).astype(w.dtype)
 
     def _to_rows(self, x: Any, w: Any, cotangent: Any) -> Any:
-        """The same, where what is added to one place is a row of all that is kept: several numbers, near each other."""
+        """The cotangent of `x`; what is added to one place is a row of all that is kept: several numbers, all near."""
         of_term = self._by_term(w)
         y = self._arranged(cotangent).astype(of_term.dtype)
         kept, count = y.shape[: len(self.kept)], len(self.rest)
@@ -146,8 +140,11 @@ class PickedSum:
         total = jax.lax.fori_loop(0, len(self.places), term, total)
         return jnp.moveaxis(total.T.reshape(*kept, -1), -1, self.picked.axis).astype(x.dtype)
 
-    def _row_by_row(self, x: Any, y: Any) -> Any:
-        """`weights`, of what is kept one after the other: no more of it is ever in memory than the weight has."""
+    def row_by_row(self, x: Any, y: Any) -> Any:
+        """The weight's cotangent from many steps' `x` and cotangents of the result, both `[time, ...]`.
+
+        Of what is kept one row after the other: no more of it is ever in memory than the weight has.
+        """
         x = jax.vmap(self._last)(x)
         y = jax.vmap(self._arranged)(y)
         x, y = x.reshape(-1, x.shape[-1]), y.reshape(-1, *self.shape[1:])
@@ -160,18 +157,6 @@ class PickedSum:
 
         total = in_turn(row, len(x), total, rows_at_once(x.dtype.itemsize * x.shape[1]))
         return jnp.transpose(total, [self.placed.index(label) for label in self.weight]).astype(dtype)
-
-    def _step_by_step(self, x: Any, y: Any) -> Any:
-        """The same, of one step all at once."""
-        spec, dtype = f"{self.data},{self.output}->{self.weight}", jnp.result_type(x, y)
-        sizes = dict(zip(self.placed, self.picked.places.shape, strict=True))
-        zero = jnp.zeros([sizes[label] for label in self.weight], _summed_in(dtype))
-
-        def add(total: Any, at: Any) -> tuple[Any, None]:
-            more = jnp.einsum(spec, self.picked.of(at[0]), at[1], preferred_element_type=total.dtype)
-            return total + more, None
-
-        return jax.lax.scan(add, zero, (x, y))[0].astype(dtype)
 
     def _last(self, x: Any) -> Any:
         """`[*kept, picked]`."""
@@ -218,7 +203,7 @@ def term_by_term(body: Any) -> Any:
             return [y.astype(eqn.outvars[0].aval.dtype)]
 
     read = {summed.picked.array for summed, _ in found.values()}
-    return jx.trace(lambda *given: jx.evaluate(body, given, hook=hook), *map(jx.struct_of, jx.argument_vars(body)))[0]
+    return jx.retrace(body, hook)
 
 
 def picked_sums(body: Any) -> dict[int, tuple[PickedSum, int]]:
