@@ -18,7 +18,7 @@ from ..ir.plan.cost import human_bytes
 from ..memory import budget
 from .recording import Recording
 from .run import AnyLearner, Run, apart, looked_at, prepared
-from .watch import Watched, kinds, numbers, total_bytes, watch
+from .watch import Watched, by_times, kinds, numbers, total_bytes, watch
 
 _LOOKS = 50
 """How often a run's traces are looked at, where nobody says how often."""
@@ -104,7 +104,7 @@ def _of_traces(
 ) -> Any:
     """The carry after the run, and what is recorded of its states and of the traces."""
     times = steps // every
-    whole, rest = _split((xs, given), times, every)
+    whole, rest = by_times((xs, given), times, every)
     empty = not jax.tree.leaves(xs)
 
     def chunk(carry: Any, at: Any) -> tuple[Any, Any]:
@@ -121,12 +121,6 @@ def _of_traces(
     if steps % every and not empty:
         carry, _ = learner.window(params, carry, rest[0], **rest[1])
     return carry, kept
-
-
-def _split(tree: Any, times: int, every: int) -> tuple[Any, Any]:
-    """Arrays `[time, ...]` as `[times, every, ...]`, and the rest."""
-    whole = jax.tree.map(lambda x: x[: times * every].reshape(times, every, *x.shape[1:]), tree)
-    return whole, jax.tree.map(lambda x: x[times * every :], tree)
 
 
 def _stride(run: Run, one: int, every: int | None, memory: int | float | str, *, looks: bool) -> int:

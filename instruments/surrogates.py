@@ -44,10 +44,8 @@ class SurrogateHook:
         """The function's name and place; the second of one place is called so."""
         body = next(iter(jx.sub_jaxprs(eqn)), None)
         info = None if body is None else getattr(jx.open_jaxpr(body), "debug_info", None)
-        name, place = (
-            str(getattr(info, "func_name", "") or _PRIMITIVES.get(eqn.primitive.name, "surrogate")),
-            jx.location(eqn),
-        )
+        name = str(getattr(info, "func_name", "") or _PRIMITIVES.get(eqn.primitive.name, "surrogate"))
+        place = jx.location(eqn)
         whole = name if place is None else f"{name} ({place})"
         again = [known for known in self.found if known == whole or known.startswith(f"{whole} #")]
         return f"{whole} #{len(again) + 1}" if again else whole

@@ -41,15 +41,21 @@ def watch(what: Watched, run: Run, every: int) -> tuple[Any, Arrays]:
     return _watched(what, every, run.steps, run.flat_params, run.flat_states, run.flat_inputs)
 
 
+def by_times(tree: Any, times: int, every: int) -> tuple[Any, Any]:
+    """Arrays `[time, ...]` as `[times, every, ...]`, and the rest."""
+    whole = jax.tree.map(lambda x: x[: times * every].reshape(times, every, *x.shape[1:]), tree)
+    return whole, jax.tree.map(lambda x: x[times * every :], tree)
+
+
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _watched(
     what: Watched, every: int, steps: int, params: Arrays, states: Arrays, inputs: Arrays
 ) -> tuple[Any, Arrays]:
     times = steps // every
-    folded = [x[: times * every].reshape(times, every, *x.shape[1:]) for x in inputs]
+    folded, rest = by_times(inputs, times, every)
     states, kept = jax.lax.scan(lambda s, xs: _recorded(what, every, params, s, xs), states, folded, length=times)
     if steps % every:
-        step, rest = flat_step(what.transition), [x[times * every :] for x in inputs]
+        step = flat_step(what.transition)
         states, _ = jax.lax.scan(lambda s, x: (step(params, s, x)[0], None), states, rest, length=steps % every)
     return kept, states
 
