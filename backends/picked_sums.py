@@ -114,8 +114,8 @@ class PickedSum:
         return in_turn(term, len(self.places), jnp.zeros(x.shape[:-1] + self.shape[1:], w.dtype))
 
     def _term(self, k: Any) -> Any:
-        """The places of one term."""
-        return jax.lax.dynamic_index_in_dim(self.places, k, keepdims=False)
+        """The places of one term: of a known one an array that is known, which XLA would evaluate far slower."""
+        return self.places[k] if isinstance(k, int) else jax.lax.dynamic_index_in_dim(self.places, k, keepdims=False)
 
     def _by_definition(self, x: Any, w: Any, cotangent: Any) -> tuple[Any, Any]:
         """The cotangents of `x` and of the weight."""
@@ -134,7 +134,8 @@ class PickedSum:
         rows = jax.lax.optimization_barrier(rows)
 
         def term(k: Any, total: Any) -> Any:
-            return total.at[self._term(k)[..., 0]].add(rows * of_term[k][..., None], mode="promise_in_bounds")
+            at = total.at[self._term(k)[..., 0]]
+            return at.add(rows * of_term[k][..., None], mode="promise_in_bounds", wrap_negative_indices=False)
 
         total = jnp.zeros((x.shape[self.picked.axis], rows.shape[count]), rows.dtype)
         total = jax.lax.fori_loop(0, len(self.places), term, total)

@@ -31,3 +31,16 @@ def test_no_two_arrays_of_a_first_carry_are_one() -> None:
 
     leaves = jax.tree.leaves(etir.compile(step, params, states, jnp.ones((1, 2))).init().traces)
     assert len({x.unsafe_buffer_pointer() for x in leaves}) == len(leaves)
+
+
+def test_first_traces_that_a_program_makes_are_nothing_that_its_compilation_computes_with() -> None:
+    params, states = {"u": jnp.eye(300)}, {"h": jnp.zeros((1, 300))}
+
+    def step(params: dict[str, jax.Array], states: dict[str, jax.Array], x: jax.Array) -> tuple[object, jax.Array]:
+        h = 0.9 * states["h"] + jnp.tanh(etir.matmul(x, params["u"]))
+        return {"h": h}, h
+
+    learner = etir.compile(step, params, states, jnp.ones((1, 300)))
+    picked = np.random.default_rng(0).permutation(300)
+    program = jax.jit(lambda: [x[..., picked] for x in jax.tree.leaves(learner.init().traces)]).lower().compile()
+    assert " gather(" in program.as_text()

@@ -71,6 +71,11 @@ def test_narrow_numbers_are_added_up_as_wider_ones():
     np.testing.assert_array_equal(found, wide.astype(jnp.bfloat16))
 
 
+def test_of_few_terms_all_places_are_known_before_xla_compiles():
+    body, _ = traced(lambda z, w: etir.einsum("bnd,nd->bn", z[:, SOURCES[:, :8]], w), Z, W[:, :8])
+    assert "dynamic_slice" not in str(jax.make_jaxpr(lambda z, w: jx.evaluate(body, [z, w]))(Z, W[:, :8]))
+
+
 @pytest.mark.parametrize(
     "function",
     [
