@@ -132,7 +132,7 @@ class Engine:
             own = jax.random.bits(jax.random.fold_in(given, k), (2,), jnp.uint32)
             (value,) = jx.evaluate(self.transition.region(trace.start).body, [own])
             found.append(value.astype(dtype))
-        # In a program of their own or not, zeros are like other arrays: XLA would compute at compile what is made of them.
+        # As any other arrays, wherever they are made: XLA would evaluate what is made of zeros while it compiles.
         return jax.lax.optimization_barrier(self.lag.begun(tuple(found)))
 
     def window(

@@ -17,7 +17,7 @@ from ..ir.expression import Expression
 from ..ir.mesh_types import says_more
 from ..ir.plan.placement import align
 from ..ir.sparse import as_places, taken
-from .unrolled import AT_ONCE, in_turn
+from .loops import AT_ONCE, in_turn
 
 NEAR = 1 << 20
 """Bytes that a core picks of without going far."""

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from ...ir.plan.placement import as_type_of
-from ..unrolled import in_turn
+from ..loops import in_turn
 from .algebra import Held, Passed
 from .one_pass import Operands, Pass, advanced
 from .tape import put, taken

@@ -20,7 +20,7 @@ from ...ir.transition import Transition
 from ...ir.values import Value
 from ..backend import Uses
 from .pattern import Sweep, Unit
-from .tape import hidden_numbers, taken
+from .tape import Numbers
 
 MANY = 8
 """So many like units are taken as one; fewer are written out, and their traces lie where they are."""
@@ -33,6 +33,8 @@ class Family:
     units: tuple[Unit, ...]
     operands: dict[Value, tuple[Value, ...]]
     """For each value that the first unit's derivatives are taken at, those of all units."""
+    numbers: Numbers
+    """At least as many as there are units, where there are many."""
 
     @property
     def unit(self) -> Unit:
@@ -50,7 +52,7 @@ class Family:
 
     def apart(self, array: Any, axis: int = 0) -> list[Any]:
         """The arrays of the units."""
-        return [array] if self.members is None else apart(array, len(self.units), axis)
+        return [array] if self.members is None else self.numbers.apart(array, len(self.units), axis)
 
     def by_state(self, arrays: Sequence[Any]) -> dict[int, Any]:
         """Of arrays of all hidden states, those of the units', by the first one's states."""
@@ -81,18 +83,13 @@ class Family:
         return jax.lax.optimization_barrier(found)
 
 
-def apart(array: Any, count: int, axis: int = 0) -> list[Any]:
-    """The entries along an axis. Each is read in the same way, at a number that XLA does not see: compiled once."""
-    return [taken(array, k, axis) for k in hidden_numbers(count)]
-
-
 def _derivatives(unit: Unit, scene: Scene) -> tuple[Any, Any]:
     here = {pair: scene[value] for pair, value in unit.jacobians.items()}
     return here, [{k: scene[f] for k, f in sweep.factors.items()} for sweep in unit.sweeps]
 
 
-def families(transition: Transition, plan: Plan, units: Sequence[Unit]) -> list[Family]:
-    """The units of a plan, those that are alike together where they are many."""
+def families(transition: Transition, plan: Plan, units: Sequence[Unit]) -> tuple[list[Family], Numbers]:
+    """The units of a plan, those that are alike together where they are many; and the numbers of the largest family."""
     likeness, found = _Likeness(transition, Uses(plan)), list[list[Any]]()
     for unit in units:
         for of in found:
@@ -101,14 +98,15 @@ def families(transition: Transition, plan: Plan, units: Sequence[Unit]) -> list[
                 break
         else:
             found.append([(unit, {})])
+    numbers = Numbers(max((len(of) for of in found if len(of) >= MANY), default=0))
     whole: list[Family] = []
     for of in found:
         if len(of) < MANY:
-            whole += [Family((unit,), {}) for unit, _ in of]
+            whole += [Family((unit,), {}, numbers) for unit, _ in of]
             continue
         operands = {v: (v, *(more[v] for _, more in of[1:])) for v in of[1][1]}
-        whole.append(Family(tuple(unit for unit, _ in of), operands))
-    return whole
+        whole.append(Family(tuple(unit for unit, _ in of), operands, numbers))
+    return whole, numbers
 
 
 class _Likeness:

@@ -15,8 +15,9 @@ from ...ir.values import Value
 from ..calls import Calls
 from ..shared import Parts, Shared
 from .expressions import ZERO, Expressions, repeated
-from .family import Family, apart
+from .family import Family
 from .rows import Kept
+from .tape import Numbers
 from .traced import Given
 
 
@@ -26,10 +27,11 @@ class Keeping:
     So the way back reads one array for all units, and what it makes of that does not grow with their number.
     """
 
-    def __init__(self, region: Region, kept: Sequence[Any], families: Sequence[Family]) -> None:
+    def __init__(self, region: Region, kept: Sequence[Any], families: Sequence[Family], numbers: Numbers) -> None:
         """Sort the variables `kept`."""
         self.body = region.body
         self.kept = frozenset(kept)
+        self.numbers = numbers
         self.variable_of = variables_of(region)
         self.producers = jx.Producers(self.body)
         self.shifts = frozenset(jx.argument_vars(self.body))
@@ -65,7 +67,7 @@ class Keeping:
         """The values that are kept, by variable."""
         found = dict(zip(self.alone, alone, strict=True))
         for variables, whole in zip(self.together.values(), together, strict=True):
-            found |= dict(zip(variables, apart(whole, len(variables)), strict=True))
+            found |= dict(zip(variables, self.numbers.apart(whole, len(variables)), strict=True))
         return found
 
     def again(self, ahead: int, kept: Shared[Kept], calls: Calls, weights: Sequence[Any]) -> Callable[[Any], Given]:

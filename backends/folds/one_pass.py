@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ..unrolled import in_turn
+from ..loops import in_turn
 from .algebra import Algebra, Cotangents, Held, Jacobians, Passed, added, as_multiplied
 from .pattern import Sweep
 

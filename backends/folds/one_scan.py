@@ -18,13 +18,14 @@ from ...ir import jaxpr as jx
 from ...ir.plan import Scene
 from ...ir.values import Value
 from ..calls import Arrays, Calls
+from ..loops import counted
 from ..program import Action, Program
 from ..reverse import BySites, Reverse, Run, stacked_product
 from ..shared import Parts, Shared
 from . import tape
 from .algebra import Held, added
 from .cells import Cells
-from .family import Family, apart, families
+from .family import Family, families
 from .handed_on import HandedOn, Left, with_last
 from .history import no_steps, swept_step
 from .keeping import Keeping
@@ -49,10 +50,11 @@ class OneScan:
         self.lag = lag
         self.transition, self.region = calls.transition, calls.forward_region
         self.replay = Replay(self.region.body, self._moved())
-        self.families = families(self.transition, program.plan, program.sweeps.units)
+        self.families, self.numbers = families(self.transition, program.plan, program.sweeps.units)
         self.cells = Cells(self.transition, self.region, self.families, program.uses, self.replay.moved)
         self.states = jx.argument_vars(self.region.body)[len(self.transition.weights) :][: len(self.transition.states)]
-        self.keeping = Keeping(self.region, [*self.states, *self.replay.costly], self.families)
+        kept = [*self.states, *self.replay.costly]
+        self.keeping = Keeping(self.region, kept, self.families, self.numbers)
         self.outputs = [k for k, y in enumerate(self.transition.outputs) if y.value.type.carries_credit]
         self.bundles = [self._data_of(f, k) for f in self.families for k, _ in enumerate(f.unit.sweeps)]
         together = {v for bundle in self.bundles for v in bundle}
@@ -104,7 +106,7 @@ class OneScan:
         begun = self._start(states, left)
         again = self.keeping.again(len(jax.tree.leaves(begun)), kinds, self.calls, self.given.weights)
         backwards = Traced(backward_step, begun, kinds, *first[:2], *[jnp.bool_(0)] * 2, runs=way.room, given=again)
-        read, ahead = backwards.reads[1], self.ahead
+        read, ahead, written = backwards.reads[1], self.ahead, self.numbers.written
         held = self.handed_on.arrays(traces)
 
         def fold(k: Any, now: Any) -> Any:
@@ -114,31 +116,32 @@ class OneScan:
             def forward(i: Any, now: Any) -> Any:
                 states, kept, data, out = now
                 states, left, used, given = forwards(states, tape.row(arrays, begin + i))
-                kept = tape.written(kept, i, only(read, left))
-                return states, kept, tape.written(data, ahead + i, used), tape.written(out, begin + i, given)
+                kept = written(kept, i, only(read, left))
+                return states, kept, written(data, ahead + i, used), written(out, begin + i, given)
 
             def backward(j: Any, now: Any) -> Any:
                 carry, found = now
                 i = steps - 1 - j
                 at = filled(read, tape.row(kept, i), kinds), *tape.row(arrays[:2], begin + i)
                 carry, given = backwards(carry, *at, jax.lax.rem(i, jnp.full_like(i, way.window)) == 0, j == 0)
-                return carry, tape.written(found, ahead + i, given)
+                return carry, written(found, ahead + i, given)
 
-            states, kept, data, out = jax.lax.fori_loop(0, steps, forward, (states, kept, data, out))
-            end, found = jax.lax.fori_loop(0, steps, backward, (self._start(states, left), found))
+            states, kept, data, out = counted(0, steps, forward, (states, kept, data, out))
+            end, found = counted(0, steps, backward, (self._start(states, left), found))
             if not isinstance(steps, int):
                 past = steps + ahead, way.rows + ahead
-                found = jax.lax.fori_loop(*past, lambda i, rows: tape.cleared(rows, i), found)
+                found = counted(*past, lambda i, rows: tape.cleared(rows, i), found)
             end = self._arrived(way, end)
             if left is not None:
                 end, data, found, left = self._with_pending(end, data, found, left, states, steps)
+                data, found = jax.lax.optimization_barrier((data, found))  # else XLA writes both again for who reads
             held, back = self._back(held, data.tree, end, found.tree)
             return states, held, left, add(sums, back), kept, data, found, out
 
         kept = tape.blank(only(read, kinds), way.rows)
         rows = [tape.blank(of, ahead + way.rows) for of in (others[0], tape.joined(backwards.kinds[1]))]
         now = (states, held, left, sums, kept, *rows, tape.blank(others[1], way.room))
-        states, held, left, sums, _, _, _, out = jax.lax.fori_loop(0, way.folds, fold, now)
+        states, held, left, sums, _, _, _, out = counted(0, way.folds, fold, now)
         return states, self.handed_on.released(traces, held, left), sums, out
 
     def _start(self, states: Arrays, left: Left | None) -> Any:
@@ -174,10 +177,10 @@ class OneScan:
         sent = self._sent(shifts, [given for _, given in swept])
         new = Left(last, {k: tape.row((data.tree | found.tree.data)[k], steps) for k in left.data})
         first = Found(*sent, {k: left.data[k] for k in found.tree.data})
-        found = tape.written(found, 0, found.alike(first))
+        found = self.numbers.written(found, 0, found.alike(first))
         same = {id(data.tree[k]): x for k, x in left.data.items() if k in data.tree}
         rows = {k: same.get(id(x), jnp.zeros_like(x[0])) for k, x in data.tree.items()}
-        return (plain, [moved for moved, _ in swept], last), tape.written(data, 0, data.alike(rows)), found, new
+        return (plain, [moved for moved, _ in swept], last), self.numbers.written(data, 0, data.alike(rows)), found, new
 
     def _back(self, held: list[list[Held]], kept: dict[int, Any], end: Any, found: Found) -> Any:
         """The traces after a fold, and what the way back comes to."""
@@ -185,7 +188,7 @@ class OneScan:
         data = {bundle: (kept | found.data)[k] for k, bundle in enumerate(self.data)}
         values: dict[Value, Any] = {}
         for bundle, rows in data.items():
-            parts = [rows] if len(bundle) == 1 else apart(rows, len(bundle), 1)
+            parts = [rows] if len(bundle) == 1 else self.numbers.apart(rows, len(bundle), 1)
             values |= dict(zip(bundle, parts, strict=True))
         back = Back(plain=plain, data=values, sent=dict(found.sent), products=[], reads={}, rows=[])
         for (family, place), sent in zip(self.together, found.together, strict=True):

@@ -28,17 +28,31 @@ def blank(kinds: Any, length: int) -> Any:
     return jax.tree.map(lambda kind: jnp.zeros((length, *kind.shape), kind.dtype), kinds)
 
 
-def written(rows: Any, at: Any, values: Any) -> Any:
-    """The rows, one of them replaced; `Parts` one by one, each in the same way: compiled once."""
+class Numbers:
+    """The numbers from zero up that XLA takes for unknown: what differs in such a number alone is compiled once.
 
-    def replaced(x: Any, r: Any) -> Any:
-        if not is_parts(x):
-            return put(r, x[None], at)
-        for k, part in zip(hidden_numbers(len(x.arrays)), x.arrays, strict=True):
-            r = put(r, part[None, None], at, k)
-        return r
+    One such object for a program: its loops carry each number that anything in them reads.
+    """
 
-    return jax.tree.map(replaced, values, rows, is_leaf=is_parts)
+    def __init__(self, count: int) -> None:
+        """Make so many."""
+        self.hidden = jax.lax.optimization_barrier([np.int32(k) for k in range(count)])
+
+    def apart(self, array: Any, count: int, axis: int = 0) -> list[Any]:
+        """The entries along an axis, each read in the same way."""
+        return [taken(array, k, axis) for _, k in zip(range(count), self.hidden, strict=False)]
+
+    def written(self, rows: Any, at: Any, values: Any) -> Any:
+        """The rows, one of them replaced; `Parts` one by one, each in the same way."""
+
+        def replaced(x: Any, r: Any) -> Any:
+            if not is_parts(x):
+                return put(r, x[None], at)
+            for k, part in zip(self.hidden, x.arrays, strict=False):
+                r = put(r, part[None, None], at, k)
+            return r
+
+        return jax.tree.map(replaced, values, rows, is_leaf=is_parts)
 
 
 def cleared(rows: Any, at: Any) -> Any:
@@ -69,8 +83,3 @@ def _alike(places: list[Any], one: Any) -> list[Any]:
     """Places in the integer type of one of them."""
     dtype = jnp.result_type(one)
     return [x.astype(dtype) if isinstance(x, jax.Array) else np.asarray(x, dtype) for x in places]
-
-
-def hidden_numbers(count: int) -> list[jax.Array]:
-    """The numbers from zero up that XLA takes for unknown: what differs in such a number alone is compiled once."""
-    return jax.lax.optimization_barrier([np.int32(k) for k in range(count)])

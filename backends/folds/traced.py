@@ -61,7 +61,7 @@ class Traced:
             matrix = self.once.get(eqn.invars[1]) if known else None
             if matrix is not None and matrix.nbytes <= TURNED:
                 product = jx.with_parameters(eqn, dimension_numbers=(((1,), (0,)), ((), ())))
-                self.turned[k] = product, jax.lax.optimization_barrier(matrix.T)
+                self.turned[k] = product, jax.lax.optimization_barrier(_turned(matrix))
 
     def __call__(self, *given: Any) -> Any:
         """What the function returns."""
@@ -75,6 +75,11 @@ class Traced:
                 jx.run_equations([eqn], env, located=False)
         found = [jx.read(env, atom) for atom in self.results]
         return jax.tree.unflatten(jax.tree.structure(self.kinds), found)
+
+
+def _turned(matrix: jax.Array) -> jax.Array:
+    """The transpose, laid out in one pass: of `matrix.T` XLA makes two."""
+    return jnp.swapaxes(matrix[None], 1, 2)[0]
 
 
 def _is_transposed(eqn: jx.Equation) -> bool:

@@ -1,5 +1,6 @@
 """Folds in one scan back: like layers are taken as one, and neither that nor the schedule changes a number."""
 
+import re
 from typing import Any
 
 import jax
@@ -60,6 +61,15 @@ def test_like_layers_taken_as_one_agree_with_every_step(
     assert differing(outcome(window), outcome(window, "reference")) == {}
 
 
+def test_a_program_has_the_numbers_of_like_layers_once(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("etir.backends.folds.family.MANY", 2)
+    params, states, xs, ts = drawn()
+    learner = etir.compile(stack((0.5,) * LAYERS), params, states, xs[0], window=2, on_truncated="ignore")
+    program = str(jax.make_jaxpr(driver(learner))(params, states, xs, ts))
+    numbers = rf"(\w+:i32\[\] ?){{{LAYERS}}} = optimization_barrier"
+    assert len(re.findall(numbers, program)) == 1
+
+
 @pytest.mark.parametrize(("leaks", "members"), [((0.5, 0.5, 0.5), [3]), ((0.5, 0.25, 0.5), [2, None])])
 def test_layers_that_compute_something_else_are_not_alike(
     leaks: Any, members: list[Any], monkeypatch: pytest.MonkeyPatch
@@ -67,7 +77,7 @@ def test_layers_that_compute_something_else_are_not_alike(
     monkeypatch.setattr("etir.backends.folds.family.MANY", 2)
     params, states, xs, _ = drawn()
     program = etir.compile(stack(leaks), params, states, xs[0], window=2, on_truncated="ignore")._engine.program
-    found = families(program.transition, program.plan, program.sweeps.units)
+    found, _ = families(program.transition, program.plan, program.sweeps.units)
     assert [family.members for family in found] == members
 
 
@@ -96,7 +106,7 @@ def test_new_states_whose_derivatives_the_plan_has_are_not_differentiated_again(
             program = learner._engine.program
             region = program.transition.region("forward")
             moved = Replay(region.body, range(len(region.inputs))).moved
-            units = families(program.transition, program.plan, program.sweeps.units)
+            units, _ = families(program.transition, program.plan, program.sweeps.units)
             cells = Cells(program.transition, region, units, program.uses, moved)
             paths = [s.path for s in program.transition.hidden]
             of = [paths[family.unit.states[k]] for family, own in cells.of for cell in own for k in cell]
