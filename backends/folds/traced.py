@@ -73,7 +73,10 @@ class Traced:
                 env[eqn.outvars[0]] = jx.bind(product, jx.read(env, eqn.invars[0]), matrix)[0]
             else:
                 jx.run_equations([eqn], env, located=False)
-        found = [jx.read(env, atom) for atom in self.results]
+        found = [
+            jnp.asarray(jx.read(env, atom), jx.type_of(atom).dtype) if jx.is_literal(atom) else env[atom]
+            for atom in self.results
+        ]
         return jax.tree.unflatten(jax.tree.structure(self.kinds), found)
 
 

@@ -123,7 +123,7 @@ def test_inputs_outputs_and_targets_are_any_trees():
 
     def criterion(y, target, weight):
         error = y["h"] - target["y"]
-        return weight * jnp.sum(error**2), {"error": error, "norm": y["norm"]}
+        return weight * jnp.sum(error**2), {"error": error, "norm": y["norm"], "scale": 2.0, "count": 3}
 
     def total(params):
         def body(states, at):
