@@ -23,6 +23,12 @@ Wanted = list[tuple[str, TensorType]]
 """The path and the type of each leaf."""
 
 
+RESUMED = {
+    "ends": "learner.grad(loss, resumable=True) and learner.train(..., resumable=True) take it",
+    "onto": "learner.grad(loss, resumable=True) takes it",
+}
+"""Keywords of resumable calls alone, and what to say of them elsewhere."""
+
 _SHOWN = 12
 """Paths that a message lists before it only counts."""
 
@@ -231,6 +237,9 @@ def _unknown_keyword(path: str, known: list[str]) -> Diagnostic:
             message=f"the learner was given {path}=, and was compiled without",
             help=f"compile with {path}='step', or {path}='sample' for one of each sample",
         )
+    if path in RESUMED:
+        message = f"the learner was given {path}=, which goes with resumable=True"
+        return Diagnostic(code="option-pair", message=message, help=RESUMED[path])
     return Diagnostic(
         code="argument-signal",
         message=f"the learner was given '{path}', a signal that its learning rule does not read",

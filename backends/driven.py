@@ -365,7 +365,7 @@ class Driven(Compiled):
                 raise error(
                     "argument-onto",
                     "the gradient given as onto= is not like the gradients of this learner",
-                    notes=(f"found {kinds[0][0]}", f"wanted {kinds[1][0]}"),
+                    notes=(f"found {jax.tree.map(jnp.shape, onto)}", f"wanted {jax.tree.map(jnp.shape, wanted)}"),
                     help="give it result.grads of the call before, or leave it out to begin with zero",
                 )
             found = jax.tree.map(lambda x, like: jnp.asarray(x, like.dtype), onto, wanted)

@@ -169,6 +169,17 @@ def onto_something() -> Any:
     return learner.grad(loss, resumable=True)(PARAMS, begun(learner), XS, TARGETS, onto={"W": PARAMS["W"]})
 
 
+def ended_unasked() -> Any:
+    learner = compiled()
+    return learner.grad(loss)(PARAMS, begun(learner), XS, TARGETS, ends=True)
+
+
+def trained_onto() -> Any:
+    learner = compiled()
+    train = learner.train(loss, OPTIMIZER, resumable=True)
+    return train(PARAMS, OPTIMIZER.init(PARAMS), begun(learner), XS, TARGETS, onto=PARAMS)
+
+
 CALLS = {
     "error: the carry is inside a window (steps so far: 2), and this call knows nothing of that window "
     "[carry-unfinished]\n"
@@ -180,7 +191,13 @@ CALLS = {
     "shapes or types [carry-unfinished]": other_targets,
     "error: reduction='mean' is over the steps of a call, resumable=True is for gradients that calls share "
     "[option-pair]\n  help: leave reduction= out, and divide the sum by the number of steps": of_mean,
-    "error: the gradient given as onto= is not like the gradients of this learner [argument-onto]": onto_something,
+    "error: the gradient given as onto= is not like the gradients of this learner [argument-onto]\n"
+    "  note: found {'W': (3, 4)}\n"
+    "  note: wanted {'W': (3, 4), 'b': (4,)}": onto_something,
+    "error: the learner was given ends=, which goes with resumable=True [option-pair]\n"
+    "  help: learner.grad(loss, resumable=True) and learner.train(..., resumable=True) take it": ended_unasked,
+    "error: the learner was given onto=, which goes with resumable=True [option-pair]\n"
+    "  help: learner.grad(loss, resumable=True) takes it": trained_onto,
 }  # fmt: skip
 
 
