@@ -93,15 +93,18 @@ class Looked(NamedTuple):
     """From the rows, `[*batch, *rest]`, to the equation's result."""
     fill: float | None = None
     """What an index beyond the table gives in the place of NaN."""
+    promised: bool = False
+    """Whether what it gives has no gradient, though it is the nearest row: so it is where JAX was promised none."""
 
     def by(self, call: Callable[[WeightOperation, Any, Any], Any], operands: list[Any], name: str = "gather") -> Any:
         """The equation's result by way of the operation."""
         operation = Lookup(name=name, axis=self.axis, fills=self.fills)
         ids, table = self.ids(operands), operands[0]
         rows = call(operation, ids, table)
-        if self.fills and self.fill is not None:
+        if self.promised or (self.fills and self.fill is not None):
             outside = ((ids < 0) | (ids >= table.shape[self.axis])).reshape(*ids.shape, *[1] * (table.ndim - 1))
-            rows = jnp.where(outside, jnp.asarray(self.fill, rows.dtype), rows)
+            given = jax.lax.stop_gradient(rows) if self.promised else jnp.asarray(self.fill, rows.dtype)
+            rows = jnp.where(outside, given, rows)
         return self.arrange(rows)
 
 
@@ -120,7 +123,7 @@ def looked_up(eqn: Any) -> Looked | None:
         return Looked(axis, False, lambda o: o[1 + axis], lambda y: jnp.expand_dims(y, axis)) if one else None
     numbers, mode = eqn.params["dimension_numbers"], eqn.params["mode"]
     places = [axis for axis in numbers.start_index_map if axis in cut or shape[axis] == 1]
-    fills = mode == GatherScatterMode.FILL_OR_DROP
+    fills, promised = (mode == of for of in (GatherScatterMode.FILL_OR_DROP, GatherScatterMode.PROMISE_IN_BOUNDS))
     if len(places) != 1 or cut not in ([], places) or numbers.operand_batching_dims or sizes[places[0]] != 1:
         return None
     axis, gone = places[0], numbers.collapsed_slice_dims
@@ -136,7 +139,7 @@ def looked_up(eqn: Any) -> Looked | None:
         return y if order == sorted(order) else jnp.transpose(y, order)
 
     column = numbers.start_index_map.index(axis)
-    return Looked(axis, fills, lambda o: o[1][..., column], arrange, eqn.params["fill_value"])
+    return Looked(axis, fills, lambda o: o[1][..., column], arrange, eqn.params["fill_value"], promised)
 
 
 def embed(table: Any, ids: Any) -> jax.Array:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from learners import EXACT
-from oracles import loss, relative_error
+from oracles import bptt, loss, relative_error
 
 import etir
 from etir.ir.plan import Latest, LatestProduct
@@ -105,6 +105,18 @@ def test_a_step_a_call_reads_them_too():
         return jax.lax.scan(body, learner.init(), (IDS, TS))[1].sum()
 
     assert relative_error(total(jnp.asarray(TABLE)), by_hand("clip", 1)) < EXACT
+
+
+def test_a_plain_index_beyond_the_table_reads_the_nearest_row_and_has_no_gradient():
+    def step(params: Any, states: Any, ids: Any) -> Any:
+        h = LEAK * states["h"] + jnp.tanh(params["table"][ids])
+        return {"h": h}, h
+
+    of: Any = step, {"table": TABLE[:30]}, STATES
+    learner: Any = etir.compile(*of, IDS[0], window=1, sites="auto")
+    found = learner.grad(loss, reduction="sum")(of[1], learner.init(), IDS[:9], TS[:9])
+    assert str(learner.certificate["table"].label) == "exact"
+    assert relative_error(found.grads["table"], bptt(*of, (IDS[:9],), TS[:9]).grads["table"]) < EXACT
 
 
 def test_samples_are_held_and_begin_each_by_itself():
