@@ -12,6 +12,14 @@ from .credit import Credit
 
 _LOOP = "while"
 
+_PARTLY = frozenset({
+    "approx_top_k", "bessel_i0e", "bessel_i1e", "bessel_j0", "bessel_j1", "bessel_y0", "bessel_y1", "cholesky_update",
+    "eig", "hessenberg", "householder_product", "igamma", "igamma_grad_a", "igammac", "lu", "nextafter", "ormqr",
+    "polygamma", "qr", "random_gamma", "random_gamma_grad", "reduce", "reduce_window", "regularized_incomplete_beta",
+    "scatter-mul", "schur", "select_and_gather_add", "select_and_scatter", "svd", "tridiagonal", "zeta",
+})  # fmt: skip
+"""What JAX differentiates not at all, by some operands alone, or for some parameters: duplicate places, say."""
+
 
 def refuse_without_reverse_mode(
     body: Any, params: int, states: int, credit: Credit, constant: Collection[Any] = ()
@@ -31,7 +39,9 @@ def refuse_without_reverse_mode(
     by_learning = credit.reached_from(learning)
     findings: list[Diagnostic] = []
     for eqn in doubtful:
-        by = [k for k, atom in enumerate(eqn.invars) if not jx.is_literal(atom) and atom in reached]
+        partly = all(inner.primitive.name in _PARTLY for inner in _doubts(eqn))
+        come = by_learning if partly else reached  # by inputs it may be asked for later, or never
+        by = [k for k, atom in enumerate(eqn.invars) if not jx.is_literal(atom) and atom in come]
         of = [k for k, var in enumerate(eqn.outvars) if var in leading]
         if by and of and (said := refusal(eqn, by, of, credit.constants)) is not None:
             findings.append(_finding(eqn, said, not by_learning.isdisjoint(eqn.invars[k] for k in by)))
@@ -40,8 +50,8 @@ def refuse_without_reverse_mode(
 
 
 def _doubts(eqn: Any) -> Iterator[Any]:
-    """What may have no reverse mode among an equation and those in its bodies: a `while`, or what has no rule."""
-    if eqn.primitive.name == _LOOP or not has_rule(eqn):
+    """What may have no reverse mode among an equation and those in its bodies."""
+    if eqn.primitive.name == _LOOP or eqn.primitive.name in _PARTLY or not has_rule(eqn):
         yield eqn
         return
     for body in jx.sub_jaxprs(eqn):

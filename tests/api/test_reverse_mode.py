@@ -94,6 +94,28 @@ def test_a_primitive_without_a_derivative_is_refused(declared: bool):
     """)  # noqa: E501
 
 
+IN_PART = {
+    "jnp.ones(3).at[jnp.array([0, 1, 1])].multiply(s['v'])": "scatter_mul gradients are only implemented if",
+    "lax.polygamma(s['v'], x)": "polygamma gradient with respect to m is not supported",
+    "jnp.linalg.svd(jnp.outer(x, s['v'])[:2])[2][0]": "Singular value decomposition JVP not implemented",
+    "lax.betainc(x, x, s['v'])": None,
+}
+"""Updates of a state by what JAX differentiates by some operands, or for some parameters; what it says of others."""
+
+
+@pytest.mark.parametrize("update", IN_PART)
+def test_what_has_a_derivative_in_part_is_asked_for_that_part(update: str):
+    program = STEP.format(line=f"from jax import lax; v = {update} + matmul(x, p['w'])")
+    if IN_PART[update] is None:
+        assert np.asarray(run_program(program)["grads"]).any()
+        return
+    with pytest.raises(EtirError) as raised:
+        run_program(program)
+    (found,) = raised.value.diagnostics
+    assert found.code == "no-reverse-mode"
+    assert found.notes[0].startswith(f"JAX says: {IN_PART[update]}")
+
+
 def test_a_surrogate_that_is_a_primitive_is_followed_position_by_position():
     def step(p, s, x):
         v = 0.9 * s["v"] + etir.matmul(x, p["w"]) - s["z"]
