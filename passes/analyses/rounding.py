@@ -60,12 +60,15 @@ class Roundings:
         found: list[Reason] = []
         for place in self._places:
             passed = not reached.isdisjoint(self._credit.operands_of(place))
-            made = self._credit.equations[place].outvars
-            rounded = _rounded(self._credit.equations[place])
-            for name, to in rounded if passed else ():
-                coarse = [s for s in self.read if to.is_less_than(_precision(s)) and not leading[s].isdisjoint(made)]
-                if coarse:
-                    found.append(self._reason(place, name, coarse))
+            eqn = self._credit.equations[place]
+            for name, to in _rounded(eqn) if passed else ():
+                coarse = [
+                    s for s in self.read if to.is_less_than(_precision(s)) and not leading[s].isdisjoint(eqn.outvars)
+                ]
+                reason = self._reason(place, name, coarse)
+                back = _widens(eqn) and any(other.text == reason.text for other in found)
+                if coarse and not back:
+                    found.append(reason)
         return tuple(dict.fromkeys(found))
 
     def _reason(self, place: int, name: str, states: Sequence[State]) -> Reason:
@@ -99,16 +102,26 @@ def _precision(state: State) -> Precision:
 
 
 def _rounded(eqn: Any) -> Iterator[tuple[str, Precision]]:
-    """To what an equation, or one in its bodies, rounds: its name, and how fine it is."""
+    """To what an equation, or one in its bodies, rounds a value or its cotangent: its name, and how fine it is."""
     if eqn.primitive.name == "reduce_precision":
         to = Precision(mantissa=eqn.params["mantissa_bits"], exponent=eqn.params["exponent_bits"])
         yield f"{to.mantissa} bits of mantissa", to
     elif eqn.primitive.name == "convert_element_type":
         before, after = jx.type_of(eqn.invars[0]), jx.type_of(eqn.outvars[0])
         if before.carries_credit and after.carries_credit:
-            to = Precision.of(after.dtype)
-            if to.is_less_than(Precision.of(before.dtype)):
-                yield after.dtype, to
+            to = [Precision.of(kind.dtype) for kind in (before, after)]
+            if to[1].is_less_than(to[0]):
+                yield after.dtype, to[1]
+            elif to[0].is_less_than(to[1]):
+                yield before.dtype, to[0]
     for body in jx.sub_jaxprs(eqn):
         for inner in jx.equations(body):
             yield from _rounded(inner)
+
+
+def _widens(eqn: Any) -> bool:
+    """Whether an equation is a cast to more bits, of what may have been cast to less before."""
+    if eqn.primitive.name != "convert_element_type":
+        return False
+    before, after = (Precision.of(jx.dtype_of(atom)) for atom in (eqn.invars[0], eqn.outvars[0]))
+    return before.is_less_than(after)

@@ -29,6 +29,17 @@ def entering(rounded):
     return step
 
 
+def in_few_bits(rounded):
+    """A product of data and a weight that are both cast to less: in reverse mode its result is, too."""
+
+    def step(p, s, x):
+        narrow = rounded(x)
+        v = 0.9 * s["v"] + 0.7 * etir.matmul(narrow, p["w"].astype(narrow.dtype)).astype(s["v"].dtype)
+        return {"v": v}, v
+
+    return step
+
+
 def leaving(rounded):
     def step(p, s, x):
         v = 0.9 * s["v"] + etir.matmul(x, p["w"])
@@ -69,6 +80,7 @@ def gradient(step, rule, dtype="float64"):
         (recurrent, cast(jnp.float8_e4m3fn), "float8_e4m3fn", "d_rtrl"),
         (recurrent, lambda v: lax.reduce_precision(v, 8, 3), "3 bits of mantissa", "d_rtrl"),
         (entering, cast(jnp.float16), "float16", "d_rtrl"),
+        (in_few_bits, lambda x: x.astype(jnp.bfloat16), "bfloat16", "d_rtrl"),
         (in_a_loop, cast(jnp.bfloat16), "bfloat16", "rtrl"),
     ],
 )
