@@ -128,7 +128,7 @@ class InitialLearner(Learner):
 
         def gradient(params: Any, carry: Any, xs: Any, *targets: Any, **signals: Any) -> InitialResult:
             if resumable and signals.get("onto") is not None:
-                signals["onto"] = WithInitial(*signals["onto"])
+                signals["onto"] = _both(signals["onto"])
             found = of_whole(WithInitial(params, _initial(carry)), _plain(carry), xs, *targets, **signals)
             after, grads = _carried(found.carry, carry.initial), found.grads
             return InitialResult(grads.given, found.losses, after, found.aux, grads.initial)
@@ -208,3 +208,14 @@ def _plain(carry: InitialCarry) -> Carry:
 def _carried(after: Carry, initial: Any) -> InitialCarry:
     given = after.states.given, after.traces, initial, after.states.begun, after.cut.given
     return InitialCarry(*given, after.unfinished)
+
+
+def _both(onto: Any) -> WithInitial:
+    """The gradient so far, given as a pair. Raises EtirError for what is none."""
+    if not isinstance(onto, tuple) or len(onto) != 2:
+        raise error(
+            "argument-onto",
+            f"the gradient given as onto= is a {type(onto).__name__}; wanted a pair, since initial states learn too",
+            help="give it (result.grads, result.initial) of the call before, or leave it out to begin with zero",
+        )
+    return WithInitial(*onto)

@@ -53,7 +53,9 @@ class StepLoss:
     def _of_step(self, outputs: Arrays, target: Any) -> tuple[jax.Array, Any]:
         value = self._called(jax.tree.unflatten(self.outputs, outputs), target)
         value, aux = self._pair(value) if isinstance(value, tuple) else (value, None)
-        value = _array(value)
+        value = _array(value, "is")
+        for x in jax.tree.leaves(aux):
+            _array(x, "has beside it")
         if value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
             raise error(
                 "loss-type",
@@ -147,12 +149,13 @@ def _types(tree: Any) -> str:
     return ", ".join(str(TensorType.of(x)) for x in jax.tree.leaves(tree))
 
 
-def _array(value: Any) -> jax.Array:
+def _array(value: Any, place: str) -> jax.Array:
+    """What the loss of a step is, or has beside it, as an array."""
     try:
         return jnp.asarray(value)
     except (TypeError, ValueError):
-        found = type(value).__name__
-        raise error("loss-type", f"the loss of a step is a {found}; wanted a floating-point scalar") from None
+        wanted = "a floating-point scalar" if place == "is" else "arrays and numbers"
+        raise error("loss-type", f"the loss of a step {place} a {type(value).__name__}; wanted {wanted}") from None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -148,6 +148,10 @@ error: 'W' is i64[3,4]; the learner was compiled for f64[3,4] [argument-type]
             "error: the loss of a step is a NoneType; wanted a floating-point scalar [loss-type]",
         ),
         (
+            lambda: LEARNER.grad(lambda y, t: (loss(y, t), {"of": "y"}))(OF.params, CARRY, OF.xs, OF.ts),
+            "error: the loss of a step has beside it a str; wanted arrays and numbers [loss-type]",
+        ),
+        (
             lambda: LEARNER.grad(loss, reduction="max"),
             "error: reduction='max'; wanted 'sum' or 'mean' [unknown-reduction]",
         ),

@@ -169,6 +169,11 @@ def onto_something() -> Any:
     return learner.grad(loss, resumable=True)(PARAMS, begun(learner), XS, TARGETS, onto={"W": PARAMS["W"]})
 
 
+def onto_half() -> Any:
+    learner = compiled(initial="h")
+    return learner.grad(loss, resumable=True)(PARAMS, begun(learner), XS, TARGETS, onto=PARAMS)
+
+
 def ended_unasked() -> Any:
     learner = compiled()
     return learner.grad(loss)(PARAMS, begun(learner), XS, TARGETS, ends=True)
@@ -194,6 +199,9 @@ CALLS = {
     "error: the gradient given as onto= is not like the gradients of this learner [argument-onto]\n"
     "  note: found {'W': (3, 4)}\n"
     "  note: wanted {'W': (3, 4), 'b': (4,)}": onto_something,
+    "error: the gradient given as onto= is a dict; wanted a pair, since initial states learn too [argument-onto]\n"
+    "  help: give it (result.grads, result.initial) of the call before, or leave it out to begin with zero":
+        onto_half,
     "error: the learner was given ends=, which goes with resumable=True [option-pair]\n"
     "  help: learner.grad(loss, resumable=True) and learner.train(..., resumable=True) take it": ended_unasked,
     "error: the learner was given onto=, which goes with resumable=True [option-pair]\n"
