@@ -198,7 +198,7 @@ CALLS = {
     "[option-pair]\n  help: leave reduction= out, and divide the sum by the number of steps": of_mean,
     "error: the gradient given as onto= is not like the gradients of this learner [argument-onto]\n"
     "  note: found {'W': (3, 4)}\n"
-    "  note: wanted {'W': (3, 4), 'b': (4,)}": onto_something,
+    "  note: wanted {'U': (4, 4), 'W': (3, 4), 'readout': (4, 3)}": onto_something,
     "error: the gradient given as onto= is a dict; wanted a pair, since initial states learn too [argument-onto]\n"
     "  help: give it (result.grads, result.initial) of the call before, or leave it out to begin with zero":
         onto_half,
