@@ -42,19 +42,26 @@ class Driven(Compiled):
 
     @cached_property
     def gradient(self) -> Checked:
-        """`(loss, reduction, params, carry, xs, targets, signals) -> Result`, in folds of many windows."""
+        """`(loss, reduction, unread, params, carry, xs, targets, signals) -> Result`, in folds of many windows.
+
+        `unread` says that perhaps nothing reads the carry of the result.
+        """
         of = self.arguments
 
-        def check(loss: Key, _: str, params: Any, carry: Any, xs: Any, targets: Any, signals: Any) -> tuple[Any, ...]:
+        def check(
+            loss: Key, reduction: str, unread: bool, params: Any, carry: Any, xs: Any, targets: Any, signals: Any
+        ) -> tuple[Any, ...]:
+            del reduction, unread
             check_targets(loss.value, targets, "(params, carry, xs, *targets)")
             flat, (seal, now) = of.params(params), self._entering(carry)
             return seal, *refuse_through_driver((flat, *now, *of.with_targets(xs, targets, signals)), "grad")
 
-        def gradient(loss: Key, reduction: str, seal: Any, *given: Any, total: Total) -> Result:
-            grads, losses, states, traces, aux = self._total(loss, reduction, total, seal)(*given)
+        def gradient(loss: Key, reduction: str, unread: bool, seal: Any, *given: Any, total: Total) -> Result:
+            of_whole = self._total(loss, reduction, total, seal, maybe_unread=unread)
+            grads, losses, states, traces, aux = of_whole(*given)
             return self._result(grads, losses, self.carry(states, traces, seal), aux)
 
-        return self._checked(check, gradient, 2, roles=SEQUENCE, like=self._like_gradient, totals=1)
+        return self._checked(check, gradient, 3, roles=SEQUENCE, like=self._like_gradient, totals=1)
 
     @property
     def train(self) -> Checked:
@@ -380,13 +387,20 @@ class Driven(Compiled):
         return like_gradient(self.trainable.of(params), *rest)
 
     def _total(
-        self, loss: Key, reduction: str, total: Total, seal: Any, portion: Portion | None = None
+        self,
+        loss: Key,
+        reduction: str,
+        total: Total,
+        seal: Any,
+        portion: Portion | None = None,
+        *,
+        maybe_unread: bool = False,
     ) -> Callable[..., Any]:
         """The engine's gradient of a loss, over all devices, of a carry with this seal."""
         of_step = StepLoss(loss.value, self.signature.outputs, self.arguments.masks_steps)
 
         def gradient(seal: Any, *given: Any) -> tuple[Any, ...]:
-            grads, *others = self.engine.gradient(of_step, *given, portion=portion)
+            grads, *others = self.engine.gradient(of_step, *given, portion=portion, maybe_unread=maybe_unread)
             return sealed(grads, seal), *others
 
         return partial(of_step.of(total(gradient), reduction), seal)

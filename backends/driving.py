@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ..ir import jaxpr as jx
 from ..ir.diagnostics import error
 from .driven import Driven
 from .losses import Key, check_reduction
@@ -37,7 +38,8 @@ class Driving:
         if self.piece is not None:
             return gradient_by_pieces(driven, loss, self.reduction, self.piece, (*given, signals))
         if not self.resumable:
-            return driven.gradient(loss, self.reduction, *given, signals)
+            unread = jx.current_trace() != jx.eager_trace()  # a program of the caller's may leave the carry
+            return driven.gradient(loss, self.reduction, unread, *given, signals)
         onto, ends = signals.pop("onto", None), bool(signals.pop("ends", False))
         return driven.resumed_gradient(loss, ends, *given, signals, _once(), onto)
 

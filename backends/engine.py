@@ -279,12 +279,15 @@ class Engine:
         targets: Any,
         *,
         portion: Portion | None = None,
+        maybe_unread: bool = False,
     ) -> tuple[Any, ...]:
         """Gradients, losses, states, traces and auxiliary results of a sequence, with the parameters held.
 
-        Or of a portion of its steps, where losses and auxiliary results of the others mean nothing.
+        Or of a portion of its steps, where losses and auxiliary results of the others mean nothing. `maybe_unread` says
+        that perhaps nothing reads these traces.
         """
-        return SequenceGradient(self, loss, params).run(Given(states, traces, inputs, signals, targets), portion)
+        given = Given(states, traces, inputs, signals, targets)
+        return SequenceGradient(self, loss, params).run(given, portion, maybe_unread=maybe_unread)
 
     def units(self, room: int) -> tuple[int, ...]:
         """Of what `gradient` takes whole numbers where its arrays have room for so many steps: longer ones, then less.

@@ -194,7 +194,8 @@ class Learner:
         is any tree of arrays with a leading time axis. `reduction` is `sum` or `mean` over steps. Memory does not grow
         with the length of the sequence. Gradients of complex parameters follow `jax.grad`'s convention. The compiled
         program is kept, and found again by the same `loss`. For frozen parameters there is None. What the function
-        returns has no derivative: taking one raises EtirError.
+        returns has no derivative: taking one raises EtirError. Inside a `jax.jit` of yours that leaves the result's
+        carry, the traces' last advance is not made: a sequence alone then costs less than one that goes on.
 
         `resumable` is for sequences that come in pieces, cut anywhere: windows are counted from the beginning of the
         sequence, and the steps of one that is not full yet are held in the carry. Gradient, losses, and states come

@@ -13,12 +13,17 @@ AT_ONCE = 8
 
 
 def counted(first: Any, stop: Any, body: Callable[[Any, Any], Any], start: Any) -> Any:
-    """`jax.lax.fori_loop`, without a derivative and with one counter; it has two, which XLA takes passes to join."""
+    """`jax.lax.fori_loop`, without a derivative and with one counter; it has two, which XLA takes passes to join.
+
+    A single turn is no loop: so arrays that it only reads are not copied.
+    """
 
     def turn(now: tuple[Any, Any]) -> tuple[Any, Any]:
         k, given = now
         return k + 1, body(k, given)
 
+    if isinstance(first, int) and isinstance(stop, int) and stop - first == 1:
+        return body(first, start)
     begun = jnp.asarray(first, jnp.result_type(first, stop))
     return jax.lax.while_loop(lambda now: now[0] < stop, turn, (begun, start))[1]
 

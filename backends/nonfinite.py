@@ -150,7 +150,7 @@ def _begun(driven: Driven, options: tuple[Any, ...], call: Call, trained: Traine
         given = call.steps(step, step + 1)
         names = [given_.path for given_ in transition.inputs]
         yield from _not_finite("input", names, jax.tree.leaves(given[0]), step)
-        found = driven.gradient(loss, "sum", params, carry, *given)
+        found = driven.gradient(loss, "sum", False, params, carry, *given)
         carry = found.carry
         states = zip(transition.states, jax.tree.leaves(carry.states), strict=True)
         kept = [(state.path, x) for state, x in states if state.path in hidden]
@@ -162,7 +162,7 @@ def _begun(driven: Driven, options: tuple[Any, ...], call: Call, trained: Traine
         yield from _not_finite("the gradient by", learned, jax.tree.leaves(found.grads), step)
     where = f"of the window from step {start} to step {stop - 1}"
     whole = call.steps(start, stop)
-    found = driven.gradient(loss, reduction, params, trained.carry, *whole)
+    found = driven.gradient(loss, reduction, False, params, trained.carry, *whole)
     learned = [param.path for param in transition.params if not param.frozen]
     yield from _not_finite("the gradient by", learned, jax.tree.leaves(found.grads), where)
     after = driven.train(loss, optimizer, reduction, params, trained.opt_state, trained.carry, *whole)

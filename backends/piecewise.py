@@ -213,7 +213,7 @@ def _own(tree: Any) -> Any:
 def gradient_by_pieces(driven: Driven, loss: Key, reduction: str, piece: int, given: Sequence[Any]) -> Result:
     """The gradient over a sequence; `given` is as `driven.gradient` is given it."""
     params, carry, *over_time = given
-    refuse = partial(driven.gradient.refuse, loss, reduction, *given)
+    refuse = partial(driven.gradient.refuse, loss, reduction, False, *given)
     pieces = Pieces.of(piece, (params, carry), over_time, refuse)
 
     def one(now: Any, turn: Turn, arrays: Any) -> tuple[Any, Any]:

@@ -96,8 +96,11 @@ class SequenceGradient:
         once = len(readers) == 1 and readers[0] is self.pullback and op.results[0] in self.weight_of
         return once and self.weight_of[op.results[0]] is op.site.weight and self.reverse.takes_rows(op.site)
 
-    def run(self, given: Given, portion: Portion | None = None) -> tuple[Any, ...]:
-        """Gradients, losses, states, traces and auxiliary results; of a portion of the steps where it is given."""
+    def run(self, given: Given, portion: Portion | None = None, *, maybe_unread: bool = False) -> tuple[Any, ...]:
+        """Gradients, losses, states, traces and auxiliary results; of a portion of the steps where it is given.
+
+        `maybe_unread` says that perhaps nothing reads these traces.
+        """
         sums = Sums(self.reverse.zeros(self.run_), [self._zero(v) for v in self.operands])
         length = _leading((given.inputs, given.signals, given.targets))
         pieces: list[Any] = []
@@ -106,7 +109,7 @@ class SequenceGradient:
         lag, longest = self.engine.lag, self.engine.longest_fold.steps
         if self.one_scan is not None and length > 1:
             steps = None if portion is None else portion.steps
-            way = Way.through(length, self.program.plan.window, longest, steps)
+            way = Way.through(length, self.program.plan.window, longest, steps, maybe_unread=maybe_unread)
             traces = lag.ready(given.traces, length)
             found = self.one_scan.run(given.states, traces, sums, arrays, way, self._end)
             states, traces, sums, (losses, aux) = found

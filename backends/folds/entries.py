@@ -5,6 +5,7 @@ The barriers keep XLA from copying the whole trace.
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
@@ -12,17 +13,18 @@ import jax
 import jax.numpy as jnp
 
 from ...ir.plan.placement import as_type_of
-from ..loops import in_turn
+from ..loops import counted, in_turn
 from .algebra import Held, Passed
 from .one_pass import Operands, Pass, advanced
 from .tape import put, taken
 
 
-def entry_by_entry(of: Pass, placed: Operands, sent: Any = None) -> Passed:
+def entry_by_entry(of: Pass, placed: Operands, sent: Any = None, waits: Any = None) -> Passed:
     """The new trace and the contraction, of a trace that has a batch axis.
 
     `sent` are cotangents of the site's output, `[time, *output]`, of a pass that takes its own product: that with the
-    data is added to the contraction. One product makes all that an entry takes, and the data are transposed once.
+    data is added to the contraction. One product makes all that an entry takes, and the data are transposed once. The
+    trace stays as it was where `waits` is given and true.
     """
     algebra, sweep, axis = of.algebra, of.sweep, of.batch
     layout, (held, pairs, factors, data, chosen) = sweep.placement, placed
@@ -35,7 +37,7 @@ def entry_by_entry(of: Pass, placed: Operands, sent: Any = None) -> Passed:
 
     def entry(b: jax.Array, carry: tuple[Held, Any]) -> tuple[Held, Any]:
         whole, read = carry
-        pick = lambda x, at: jax.lax.dynamic_index_in_dim(x, b, at, keepdims=False)  # noqa: E731
+        pick = partial(_at, b)
         own = Operands(
             {k: pick(e, place) for k, e in whole.items()},
             {p: algebra.entry(sweep, x, axis, b) for p, x in pairs.items()},
@@ -55,8 +57,23 @@ def entry_by_entry(of: Pass, placed: Operands, sent: Any = None) -> Passed:
         return updated, read
 
     weight = sweep.site.weight.value.type
-    start = None if chosen is None else jnp.zeros(weight.shape, weight.dtype)
-    return jax.lax.fori_loop(0, layout.sizes[axis], entry, (held, start))
+    start, count = None if chosen is None else jnp.zeros(weight.shape, weight.dtype), layout.sizes[axis]
+    if waits is None:
+        return jax.lax.fori_loop(0, count, entry, (held, start))
+
+    def left(b: jax.Array, read: Any) -> Any:
+        more = contracted_entry(of, placed._replace(held=held), b)
+        if sent is not None:
+            (product,) = _products(_at(b, lines, 0), [_at(b, sent, output + 1)])
+            more = more + as_type_of(product, weight.dtype)
+        return read + more
+
+    held, read = counted(0, jnp.where(waits, 0, count), entry, (held, start))
+    return held, counted(0, jnp.where(waits, count, 0), left, read)
+
+
+def _at(b: Any, x: Any, axis: int) -> Any:
+    return jax.lax.dynamic_index_in_dim(x, b, axis, keepdims=False)
 
 
 def read_first(of: Pass, placed: Operands) -> Passed:
@@ -64,20 +81,27 @@ def read_first(of: Pass, placed: Operands) -> Passed:
 
     What steps add to an entry is no product of matrices: XLA advances the trace in place by itself, on all cores.
     """
-    algebra, sweep, axis = of.algebra, of.sweep, of.batch
-    layout, (held, _, _, _, chosen) = sweep.placement, placed
-    if chosen is None:
+    if placed.cotangents is None:
         return advanced(of, placed)
-    place, weight = layout.trace.index(axis), sweep.site.weight.value.type
-
-    def entry(b: Any, total: Any) -> Any:
-        whole = {k: jax.lax.dynamic_index_in_dim(e, b, place, keepdims=False) for k, e in held.items()}
-        credit = {k: algebra.entry(sweep, x, axis, b) for k, x in chosen.items()}
-        return total + algebra.passed(sweep, whole, {}, credit, axis)[1]
-
-    read = in_turn(entry, layout.sizes[axis], jnp.zeros(weight.shape, weight.dtype))
-    held, read = jax.lax.optimization_barrier((held, read))
+    held, read = jax.lax.optimization_barrier((placed.held, contracted(of, placed)))
     return advanced(of, placed._replace(held=held, cotangents=None))[0], read
+
+
+def contracted(of: Pass, placed: Operands) -> Any:
+    """The contraction alone, of a trace that has a batch axis."""
+    weight, count = of.sweep.site.weight.value.type, of.sweep.placement.sizes[of.batch]
+    start = jnp.zeros(weight.shape, weight.dtype)
+    return in_turn(lambda b, total: total + contracted_entry(of, placed, b), count, start)
+
+
+def contracted_entry(of: Pass, placed: Operands, b: Any) -> Any:
+    """The contraction of one of the batch's entries."""
+    algebra, sweep, axis, chosen = of.algebra, of.sweep, of.batch, placed.cotangents
+    assert chosen is not None
+    place = sweep.placement.trace.index(axis)
+    whole = {k: _at(b, e, place) for k, e in placed.held.items()}
+    credit = {k: algebra.entry(sweep, x, axis, b) for k, x in chosen.items()}
+    return algebra.passed(sweep, whole, {}, credit, axis)[1]
 
 
 def _products(lines: Any, rows: list[Any]) -> list[Any]:
@@ -97,7 +121,7 @@ def member_by_member(of: Pass, placed: Operands) -> Passed:
     """The pass, one member after the other, and of each large one an entry of the batch axis after the other."""
     algebra, sweep = of.algebra, of.sweep
     layout, (held, pairs, factors, data, chosen) = sweep.placement, placed
-    axis = of.batch if placed.nbytes >= algebra.in_place_from else ""
+    axis = of.batch if of.is_large(placed) else ""
     weight, entries = sweep.site.weight.value.type, layout.sizes[axis] if axis else 1
     in_data = bool(axis) and layout.data is not None and axis in layout.data
     assert of.members is not None

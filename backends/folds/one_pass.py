@@ -62,6 +62,10 @@ class Pass:
         axis = self.sweep.placement.batch[:1]
         return axis if axis and self.sweep.placement.sizes[axis] > 1 else ""
 
+    def is_large(self, given: Operands) -> bool:
+        """Whether the trace has entries of a batch, and they are too much to be taken all at once."""
+        return bool(self.batch) and given.nbytes >= self.algebra.in_place_from
+
     def unfolded(self, given: Operands) -> tuple[Pass, Operands]:
         """The same pass of data as the trace takes them."""
         if self.sweep.picked is None:

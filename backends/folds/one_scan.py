@@ -34,7 +34,7 @@ from .one_pass import Operands, Pass
 from .replay import Replay, Slopes
 from .rows import Back, Found, Kept
 from .schedule import Way
-from .trace_pass import trace_pass
+from .trace_pass import read_alone, trace_pass, xla_pass
 from .traced import Traced, filled, only
 
 Add: TypeAlias = Callable[[Any, Back], Any]
@@ -110,7 +110,7 @@ class OneScan:
         held = self.handed_on.arrays(traces)
 
         def fold(k: Any, now: Any) -> Any:
-            states, held, left, sums, kept, data, found, out = now
+            states, held, _, left, sums, kept, data, found, out = now
             begin, steps = k * way.rows, way.steps(k)
 
             def forward(i: Any, now: Any) -> Any:
@@ -135,13 +135,16 @@ class OneScan:
             if left is not None:
                 end, data, found, left = self._with_pending(end, data, found, left, states, steps)
                 data, found = jax.lax.optimization_barrier((data, found))  # else XLA writes both again for who reads
-            held, back = self._back(held, data.tree, end, found.tree)
-            return states, held, left, add(sums, back), kept, data, found, out
+            held, back = self._back(held, data.tree, end, found.tree, way, k)
+            return states, held, self._products(end[1], way), left, add(sums, back), kept, data, found, out
 
         kept = tape.blank(only(read, kinds), way.rows)
         rows = [tape.blank(of, ahead + way.rows) for of in (others[0], tape.joined(backwards.kinds[1]))]
-        now = (states, held, left, sums, kept, *rows, tape.blank(others[1], way.room))
-        states, held, left, sums, _, _, _, out = counted(0, way.folds, fold, now)
+        products = self._products(begun[2], way)
+        now = (states, held, products, left, sums, kept, *rows, tape.blank(others[1], way.room))
+        states, held, products, left, sums, _, data, found, out = counted(0, way.folds, fold, now)
+        if way.late:
+            held = self._caught_up(held, products, data.tree, found.tree, way)
         return states, self.handed_on.released(traces, held, left), sums, out
 
     def _start(self, states: Arrays, left: Left | None) -> Any:
@@ -182,10 +185,44 @@ class OneScan:
         rows = {k: same.get(id(x), jnp.zeros_like(x[0])) for k, x in data.tree.items()}
         return (plain, [moved for moved, _ in swept], last), self.numbers.written(data, 0, data.alike(rows)), found, new
 
-    def _back(self, held: list[list[Held]], kept: dict[int, Any], end: Any, found: Found) -> Any:
+    def _products(self, carried: list[Any], way: Way) -> list[Any]:
+        """Of what the way back carries what traces that wait are advanced by."""
+        return [product for product, _ in carried] if way.late else []
+
+    def _waits(self, of: Pass, old: Held, way: Way) -> bool:
+        """Whether a trace waits for its last advance, which XLA's code does apart from its contraction.
+
+        Of several folds only large traces wait: the last of them runs other code then, and that has to be compiled.
+        """
+        if not way.late or (of.sweep.choice is not None and of.sweep.choice.run is not None):
+            return False
+        large = of.members is None and of.sweep.picked is None and of.is_large(Operands(old, {}, {}, None, None))
+        return way.folds == 1 or large
+
+    def _caught_up(
+        self, held: list[list[Held]], products: list[Any], kept: dict[int, Any], found: Found, way: Way
+    ) -> list[list[Held]]:
+        """The traces after the last fold, those advanced that have waited."""
+        data = self._rows(kept, found)
+        new = [list(of_family) for of_family in held]
+        for k, (family, product, (factors, _)) in enumerate(zip(self.families, products, found.by_family, strict=True)):
+            for place, sweep in enumerate(family.unit.sweeps):
+                of, old = Pass(family.unit.algebra, sweep, family.members), held[k][place]
+                if old and self._waits(of, old, way):
+                    x = data.get(self._data_of(family, place))
+                    new[k][place], _ = trace_pass(of, Operands(old, product, factors[place], x, None))
+        return new
+
+    def _rows(self, kept: dict[int, Any], found: Found) -> dict[tuple[Value, ...], Any]:
+        """The data of a fold's steps."""
+        return {bundle: (kept | found.data)[k] for k, bundle in enumerate(self.data)}
+
+    def _back(
+        self, held: list[list[Held]], kept: dict[int, Any], end: Any, found: Found, way: Way, fold: Any
+    ) -> tuple[list[list[Held]], Back]:
         """The traces after a fold, and what the way back comes to."""
         plain, carried, _ = end
-        data = {bundle: (kept | found.data)[k] for k, bundle in enumerate(self.data)}
+        data = self._rows(kept, found)
         values: dict[Value, Any] = {}
         for bundle, rows in data.items():
             parts = [rows] if len(bundle) == 1 else self.numbers.apart(rows, len(bundle), 1)
@@ -207,7 +244,13 @@ class OneScan:
                 new[-1].append(old)
                 if old:
                     own = self._own(family, place, of, back.sent)
-                    new[-1][-1], read = trace_pass(of, Operands(old, product, factors[place], x, credit), own)
+                    given = Operands(old, product, factors[place], x, credit)
+                    if not self._waits(of, old, way):
+                        new[-1][-1], read = trace_pass(of, given, own)
+                    elif way.folds == 1:
+                        new[-1][-1], read = read_alone(of, given, own)
+                    else:
+                        new[-1][-1], read = xla_pass(of, given, own, fold == way.folds - 1)
                     back.reads.update(zip((s.contract.results[0] for s in sweeps), family.apart(read), strict=True))
                 if rows[place] is not None:
                     credits = zip(sweeps, family.apart(rows[place], 1), strict=True)

@@ -12,6 +12,8 @@ FOLD = 128
 """Steps of a fold by default: so many that the pass over the trace is cheap, so few that the history is small."""
 PRODUCTS = 16
 """Steps of a fold that passes over no trace: so many that a site's product is a matrix's, and its rows stay near."""
+LATE = 32
+"""Steps of a fold from which on its advance is far more than to read a trace."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,16 +75,26 @@ class Way(NamedTuple):
     """Its steps; a number where all are taken."""
     windows: int
     window: int
+    maybe_unread: bool = False
+    """Whether perhaps nothing reads the traces after the last step."""
 
     @classmethod
-    def through(cls, room: int, window: int, longest: int, steps: Any = None) -> Way:
+    def through(cls, room: int, window: int, longest: int, steps: Any = None, *, maybe_unread: bool = False) -> Way:
         """The fewest folds of at most `longest` steps, or of a window, and these as equal as they can be.
 
         It is cut so for all that there is room for, and ends after so many `steps` where they are given.
         """
         windows = -(-room // window)
         folds = -(-windows // max(1, longest // window))
-        return cls(room, room if steps is None else steps, -(-windows // folds), window)
+        return cls(room, room if steps is None else steps, -(-windows // folds), window, maybe_unread)
+
+    @property
+    def late(self) -> bool:
+        """Whether traces wait for the last advance until all folds are done: it is left out where nothing reads them.
+
+        Else they are read once more, which is little beside an advance over many steps.
+        """
+        return self.maybe_unread and isinstance(self.length, int) and self.rows >= LATE
 
     @property
     def folds(self) -> Any:

@@ -9,9 +9,9 @@ import jax
 
 from ..reverse import stacked_product
 from .algebra import Passed
-from .entries import entry_by_entry, member_by_member, read_first
+from .entries import contracted, entry_by_entry, member_by_member, read_first
 from .one_pass import Operands, Pass, advanced
-from .pieces import in_pieces
+from .pieces import OF_MEMBERS, in_pieces
 
 
 def trace_pass(of: Pass, given: Operands, sent: Any = None) -> Passed:
@@ -26,21 +26,50 @@ def trace_pass(of: Pass, given: Operands, sent: Any = None) -> Passed:
     return _plus_own(of, choice.run(of, given), given.data, sent)
 
 
-def xla_pass(of: Pass, given: Operands, sent: Any = None) -> Passed:
-    """`trace_pass` as XLA code, for every sweep; how a large trace is walked over is chosen by platform at lowering."""
+def xla_pass(of: Pass, given: Operands, sent: Any = None, waits: Any = None) -> Passed:
+    """`trace_pass` as XLA code, for every sweep; how a large trace is walked over is chosen by platform at lowering.
+
+    A large trace, of no members and no picked data, stays as it was where `waits` is given and true.
+    """
     placed = of.placed(given)
     if of.members is not None:
         of, placed = of.unfolded(placed)
         return jax.lax.platform_dependent(placed, cpu=partial(member_by_member, of), default=partial(in_pieces, of))
-    if not of.batch or placed.nbytes < of.algebra.in_place_from:
+    if not of.is_large(placed):
         return _plus_own(of, advanced(of, placed), placed.data, sent)
     if of.sweep.picked is not None:
         return jax.lax.platform_dependent(placed, cpu=partial(read_first, of), default=partial(in_pieces, of))
 
-    def apart(placed: Operands, sent: Any) -> Passed:
+    def whole(placed: Operands, sent: Any) -> Passed:
         return _plus_own(of, in_pieces(of, placed), placed.data, sent)
 
-    return jax.lax.platform_dependent(placed, sent, cpu=partial(entry_by_entry, of), default=apart)
+    def alone(placed: Operands, sent: Any) -> Passed:
+        return placed.held, _contraction(of, placed, sent)
+
+    def apart(placed: Operands, sent: Any, waits: Any) -> Passed:
+        return whole(placed, sent) if waits is None else jax.lax.cond(waits, alone, whole, placed, sent)
+
+    return jax.lax.platform_dependent(placed, sent, waits, cpu=partial(entry_by_entry, of), default=apart)
+
+
+def read_alone(of: Pass, given: Operands, sent: Any = None) -> Passed:
+    """`xla_pass` of a trace that waits: it stays as it is, and is advanced after it was read."""
+    return jax.lax.optimization_barrier((given.held, _contraction(of, of.placed(given), sent)))
+
+
+def _contraction(of: Pass, placed: Operands, sent: Any = None) -> Any:
+    return _plus_own(of, ({}, _read(of, placed)), placed.data, sent)[1]
+
+
+def _read(of: Pass, placed: Operands) -> Any:
+    if placed.cotangents is None:
+        return None
+    if of.members is not None:
+        one = Pass(of.algebra, of.sweep)
+        return jax.vmap(lambda *own: _read(one, Operands(*own)), OF_MEMBERS)(*placed)
+    if of.is_large(placed):
+        return contracted(of, placed)
+    return of.algebra.passed(of.sweep, placed.held, {}, placed.cotangents, "")[1]
 
 
 def _plus_own(of: Pass, found: Passed, data: Any, sent: Any) -> Passed:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from learners import differing, driver
-from oracles import by_path
+from oracles import by_path, loss
 
 import etir
 from etir.backends.folds.cells import Cells
@@ -59,6 +59,38 @@ def test_like_layers_taken_as_one_agree_with_every_step(
     monkeypatch.setattr("etir.backends.folds.longest.FOLD", fold)
     monkeypatch.setattr("etir.backends.folds.algebra.Algebra.in_place_from", 1 if entries else 1 << 20)
     assert differing(outcome(window), outcome(window, "reference")) == {}
+
+
+@pytest.mark.parametrize("like", [False, True], ids=["each layer alone", "like layers as one"])
+@pytest.mark.parametrize("entries", [False, True], ids=["all entries at once", "entry by entry"])
+@pytest.mark.parametrize("fold", [4, 128], ids=["three folds", "one fold"])
+def test_traces_that_wait_for_their_last_advance_are_the_same(
+    fold: int, entries: bool, like: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("etir.backends.folds.schedule.LATE", 1)
+    monkeypatch.setattr("etir.backends.folds.longest.FOLD", fold)
+    monkeypatch.setattr("etir.backends.folds.family.MANY", 2 if like else 8)
+    monkeypatch.setattr("etir.backends.folds.algebra.Algebra.in_place_from", 1 if entries else 1 << 20)
+    assert differing(outcome(2), outcome(2, "reference")) == {}
+
+
+@pytest.mark.parametrize("fold", [16, 128], ids=["four folds", "one fold"])
+def test_a_program_that_leaves_the_carry_does_not_make_the_last_advance(fold: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("etir.backends.folds.longest.FOLD", fold)
+    monkeypatch.setattr("etir.backends.folds.schedule.LATE", fold if fold < 64 else 32)
+    monkeypatch.setattr("etir.backends.folds.algebra.Algebra.in_place_from", 1)
+    step = stack((0.5,))
+    params, states, *_ = drawn()
+    xs, ts = jnp.ones((2, 64, BATCH, SIZE))
+    learner = etir.compile(step, params[:1], states[:1], xs[0], window=2, on_truncated="ignore")
+
+    def products(of_result: Any) -> int:
+        def program(params: Any, carry: Any) -> Any:
+            return of_result(learner.grad(loss)(params, carry, xs, ts))
+
+        return jax.jit(program).lower(params[:1], learner.init()).compile().as_text().count(" dot(")
+
+    assert products(lambda result: result.grads) < products(lambda result: (result.grads, result.carry))
 
 
 def test_a_program_has_the_numbers_of_like_layers_once(monkeypatch: pytest.MonkeyPatch):
