@@ -5,8 +5,9 @@ from __future__ import annotations
 import fnmatch
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -16,14 +17,13 @@ import numpy as np
 from ..coupling.limits import COLOURS
 from ..coupling.primitives import Constants
 from ..ir import jaxpr as jx
-from ..ir.dataflow import Prologue
 from ..ir.expression import Expression
 from ..ir.regions import STEP, make_region, with_regions
 from ..ir.sparse import Pattern, rows_of, sparse_product
 from ..ir.transition import Transition
-from .analyses.prologue import find_prologue
 from .base import Pass
-from .canonicalise import without_dead_equations
+from .canonicalise import without_calls
+from .hoisting import Known, everywhere, of_operands
 
 _SUMS = ("transpose", "reshape", "squeeze", "reduce_sum", "scatter-add")
 """What may lie between the products of all edges and their sums: each result is a sum of some of them."""
@@ -36,8 +36,9 @@ _COUNTABLE = 2**24
 class SumEdges(Pass):
     """Write a gather, a product with a parameter and a sum, over a fixed pattern, as one product.
 
-    A trace at edges needs tables to and from the states; that of the product is at the states' own positions. Only
-    where the pattern is too irregular to be followed from position to position: small ones, bands and blocks stay.
+    A trace at edges needs tables to and from the states; that of the product is at the states' own positions. In the
+    step itself only where the pattern is too irregular to be followed from position to position: small ones, bands and
+    blocks stay. In a branch or a loop all of them, for products alone are moved out of these.
 
     Before: `segment_sum(z[:, sources] * w, targets)`.  After: `einsum("bnd,nd->bn", z[:, rows], w[places])`.
     """
@@ -57,11 +58,10 @@ class SumEdges(Pass):
             for k, param in enumerate(transition.params)
             if not param.frozen and any(fnmatch.fnmatchcase(param.path, glob) for glob in self.params)
         }
-        prologue = find_prologue(region.body, len(transition.params), transition.frozen_places)
-        sums = {id(found.end): found for found in _sums(region.body, prologue, chosen)}
-        if not sums:
+        step = without_calls(region.body)
+        body = everywhere(step, len(transition.params), transition.frozen_places, partial(_changes, step, chosen))
+        if body is step:
             return transition
-        body = without_dead_equations(_rewritten(region.body, sums))
         return with_regions(transition, make_region(STEP, body, region.inputs, region.outputs))
 
 
@@ -76,31 +76,37 @@ class _Sum(NamedTuple):
     pattern: Pattern
 
 
-def _rewritten(body: Any, sums: dict[int, _Sum]) -> Any:
-    """The body with a product in the place of each sum."""
+def _changes(
+    step: Any, chosen: Collection[int], body: Any, known: Known, constants: Constants
+) -> Mapping[int, jx.Change]:
+    """A product in the place of each sum of the step, or of a body in it."""
     values: dict[Any, Any] = {}
-    kept = {atom for s in sums.values() for atom in (s.gather.invars[0], s.product.invars[s.weight])}
+    found: dict[int, jx.Change] = {}
 
-    def hook(eqn: Any, operands: list[Any]) -> list[Any] | None:
-        values.update((a, v) for a, v in zip(eqn.invars, operands, strict=True) if not jx.is_literal(a) and a in kept)
-        found = sums.get(id(eqn))
-        if found is None:
-            return None
-        x, weight = values[found.gather.invars[0]], values[found.product.invars[found.weight]]
-        with jx.made_by(found.product):
-            y = sparse_product(_einsum, x, weight.reshape(-1), found.pattern)
-            return [y.astype(eqn.outvars[0].aval.dtype)]
+    def kept(eqn: Any, place: int, operands: list[Any]) -> list[Any]:
+        values[eqn.invars[place]] = operands[place]
+        return jx.bind(eqn, *operands)
 
-    return jx.retrace(body, hook)
+    def product(of: _Sum, _: list[Any]) -> list[Any]:
+        x, weight = values[of.gather.invars[0]], values[of.product.invars[of.weight]]
+        with jx.made_by(of.product):
+            y = sparse_product(_einsum, x, weight.reshape(-1), of.pattern)
+            return [y.astype(of.end.outvars[0].aval.dtype)]
+
+    for of in _sums(body, known, chosen, constants, irregular=body is step):
+        found[id(of.gather)] = partial(kept, of.gather, 0)
+        found[id(of.product)] = partial(kept, of.product, of.weight)
+        found[id(of.end)] = partial(product, of)
+    return found
 
 
 def _einsum(expression: Expression, x: Any, weight: Any) -> Any:
     return jnp.einsum(str(expression), x, weight)
 
 
-def _sums(body: Any, prologue: Prologue, chosen: set[int]) -> Iterator[_Sum]:
-    """The sums over irregular edges that have a weight made of chosen parameters."""
-    eqns, producers, constants = jx.equations(body), jx.Producers(body), Constants(body)
+def _sums(body: Any, known: Known, chosen: Collection[int], constants: Constants, *, irregular: bool) -> Iterator[_Sum]:
+    """The sums over edges, or over `irregular` ones alone, that have a weight made of chosen parameters."""
+    eqns, producers = jx.equations(body), jx.Producers(body)
     readers: dict[Any, list[Any]] = {}
     for eqn in eqns:
         for atom in dict.fromkeys(a for a in eqn.invars if not jx.is_literal(a)):
@@ -111,15 +117,15 @@ def _sums(body: Any, prologue: Prologue, chosen: set[int]) -> Iterator[_Sum]:
     for eqn in eqns:
         if eqn.primitive.name != "mul":
             continue
-        places = [k for k, a in enumerate(eqn.invars) if not jx.is_literal(a) and prologue.learns(a)]
-        if len(places) != 1 or not chosen.issuperset(prologue.params_of[eqn.invars[places[0]]]):
+        places = [k for k, on in enumerate(of_operands(eqn.invars, known)) if on]
+        if len(places) != 1 or not set(known[eqn.invars[places[0]]]).issubset(chosen):
             continue
         gather = producers.producer(eqn.invars[1 - places[0]])
         if gather is None or gather.primitive.name != "gather" or constants.get(gather.invars[1]) is None:
             continue
         chain = list(_chain(eqn, readers, uses, constants))
         for count in range(len(chain), 0, -1):
-            pattern = _pattern(gather, eqn, places[0], chain[:count], constants)
+            pattern = _pattern(gather, eqn, places[0], chain[:count], constants, irregular)
             if pattern is not None:
                 yield _Sum(gather, eqn, places[0], chain[count - 1], pattern)
                 break
@@ -146,7 +152,9 @@ def _adds_to_nothing(eqn: Any, var: Any, constants: Constants) -> bool:
     return zeros and eqn.invars[2] is var and constants.get(eqn.invars[1]) is not None
 
 
-def _pattern(gather: Any, product: Any, weight: int, chain: list[Any], constants: Constants) -> Pattern | None:
+def _pattern(
+    gather: Any, product: Any, weight: int, chain: list[Any], constants: Constants, irregular: bool
+) -> Pattern | None:
     """Where the edges lead, if a batch axis by axis they read one axis and add to one; None where they do not."""
     edges, held = jx.shape_of(product.outvars[0]), jx.shape_of(product.invars[weight])
     read, added = jx.shape_of(gather.invars[0]), jx.shape_of(chain[-1].outvars[0])
@@ -166,7 +174,9 @@ def _pattern(gather: Any, product: Any, weight: int, chain: list[Any], constants
     source, target = (flat[k].reshape(-1, flat[k].shape[-1]).astype(np.int64) for k in (1, 3))
     if np.any(source != source[:1]) or np.any(target != target[:1]):
         return None
-    if len(np.unique(source[0] - target[0])) <= COLOURS or rows_of(target[0], added[-1]) is None:
+    if irregular and len(np.unique(source[0] - target[0])) <= COLOURS:
+        return None
+    if rows_of(target[0], added[-1]) is None:
         return None
     return Pattern(source[0], target[0], added[-1])
 

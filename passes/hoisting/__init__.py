@@ -1,5 +1,6 @@
 """Products with weights in branches, loops and derivative rules, moved outside: equations of the step itself."""
 
+from .everywhere import Known, everywhere
 from .hoist import hoisted
 from .own_rules import OWN_RULES
 from .sparse import sparse_marked
@@ -9,7 +10,9 @@ from .uses import is_named, named_by, of_operands, weight_operands
 
 __all__ = [
     "OWN_RULES",
+    "Known",
     "by_entries",
+    "everywhere",
     "hoisted",
     "is_named",
     "named_by",

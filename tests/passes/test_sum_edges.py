@@ -82,3 +82,25 @@ def test_a_weight_that_is_not_asked_for_stays():
     lowered = etir.lower(step_of(gathered), PARAMS, STATES, XS[0])
     assert [site.operation for site in etir.analyse(lowered, ["w"]).sites] == ["product"]
     assert not etir.analyse(lowered).sites
+
+
+def scanned(of):
+    return lambda h: jax.lax.scan(lambda h, _: (of(h), None), h, None, length=3)[0]
+
+
+def branched(of):
+    return lambda h: jax.lax.cond(jnp.sum(h) > 0, of, lambda h: 0.5 * of(h), h)
+
+
+@pytest.mark.parametrize("construct", [scanned, branched])
+@pytest.mark.parametrize("drive", [gathered, permuted, ring])
+def test_sums_in_loops_and_branches_are_products_too(construct, drive):
+    def step(params, states, x):
+        h = construct(lambda h: 0.9 * h + 0.1 * jnp.tanh(drive(x, params["w"])))(states["h"])
+        return {"h": h}, h
+
+    params = {"w": PARAMS["w"]}
+    learner = etir.compile(step, params, STATES, XS[0], window=2, sites="auto")
+    found = learner.grad(loss)(params, learner.init(), XS, TS).grads
+    assert str(learner.certificate["w"].label) == "exact"
+    assert relative_error(found["w"], bptt(step, params, STATES, (XS,), TS).grads["w"]) < 1e-10
