@@ -61,15 +61,17 @@ def entry_by_entry(of: Pass, placed: Operands, sent: Any = None, waits: Any = No
     if waits is None:
         return jax.lax.fori_loop(0, count, entry, (held, start))
 
-    def left(b: jax.Array, read: Any) -> Any:
-        more = contracted_entry(of, placed._replace(held=held), b)
+    def left(b: jax.Array, carry: tuple[Held, Any]) -> tuple[Held, Any]:
+        whole, read = carry
+        more = contracted_entry(of, placed._replace(held=whole), b)
         if sent is not None:
             (product,) = _products(_at(b, lines, 0), [_at(b, sent, output + 1)])
             more = more + as_type_of(product, weight.dtype)
-        return read + more
+        # Were it seen that the trace stays, it would be converted whole before the loop, where it is narrow.
+        return jax.lax.optimization_barrier((whole, read + more))
 
-    held, read = counted(0, jnp.where(waits, 0, count), entry, (held, start))
-    return held, counted(0, jnp.where(waits, count, 0), left, read)
+    found = counted(0, jnp.where(waits, 0, count), entry, (held, start))
+    return counted(0, jnp.where(waits, count, 0), left, found)
 
 
 def _at(b: Any, x: Any, axis: int) -> Any:

@@ -101,7 +101,7 @@ class Node:
 
 
 def work_of(jaxpr: Any) -> Work:
-    """The work in a closed jaxpr. A `while` whose trips are not known is counted as one trip."""
+    """The work in a closed jaxpr. A `while` that does not count up to a known number is counted as one trip."""
     body = _Body(jaxpr, [Array.of(v) for v in jx.all_invars(jaxpr)])
     return Work(pieces=body.work(), fresh=body.fresh)
 
@@ -265,7 +265,27 @@ def _scan(outer: _Body, node: Node) -> Pieces:
 
 def _while(outer: _Body, node: Node) -> Pieces:
     body, skipped = node.eqn.params["body_jaxpr"], node.eqn.params["cond_nconsts"]
-    return _repeated(outer, body, node.operands[skipped:], (), 1.0)
+    return _repeated(outer, body, node.operands[skipped:], (), _trips(node.eqn))
+
+
+def _trips(eqn: Any) -> float:
+    """How often the body of a `while` runs that counts up to a number, as `counted` makes it; else one."""
+    cond, body = eqn.params["cond_jaxpr"], eqn.params["body_jaxpr"]
+    until: Any = jx.Producers(cond).producer(jx.outvars(cond)[0])
+    if until is None or until.primitive.name != "lt" or not jx.is_literal(until.invars[1]):
+        return 1.0
+    counters = jx.argument_vars(cond)[eqn.params["cond_nconsts"] :]
+    if until.invars[0] not in counters:
+        return 1.0
+    place = counters.index(until.invars[0])
+    before, after = jx.argument_vars(body)[eqn.params["body_nconsts"] :][place], jx.outvars(body)[place]
+    step: Any = None if jx.is_literal(after) else jx.Producers(body).producer(after)
+    start = eqn.invars[eqn.params["cond_nconsts"] + eqn.params["body_nconsts"] + place]
+    if step is None or step.primitive.name != "add" or step.invars[0] is not before:
+        return 1.0
+    if not jx.is_literal(start) or not jx.is_literal(step.invars[1]) or step.invars[1].val != 1:
+        return 1.0
+    return max(0.0, float(until.invars[1].val) - float(start.val))
 
 
 def _repeated(outer: _Body, jaxpr: Any, given: Sequence[Array], wholes: Sequence[float | None], times: float) -> Pieces:

@@ -6,6 +6,7 @@ import pytest
 from device_models import MOVES, MULTIPLIES
 
 import etir
+from etir.backends.loops import counted
 from etir.backends.timing.work import work_of
 from etir.ir import jaxpr as jx
 
@@ -65,6 +66,17 @@ def test_a_loop_repeats_its_body_and_makes_its_results_once():
     assert launches_of(found) == 10 * 2
     assert sum(n * piece.iterations for n, piece in found.pieces) == 10
     assert found.fresh == 10 * FULL + 2 * FULL
+
+
+@pytest.mark.parametrize(("stop", "trips"), [(9, 7.0), (1, 0.0)])
+def test_a_loop_that_counts_to_a_known_number_repeats_its_body_too(stop, trips):
+    found = work(lambda x, w: counted(2, stop, lambda _, x: x @ w, x), X, W)
+    assert flops_of(found) == trips * 2 * 4 * 8 * 8
+
+
+def test_a_loop_of_unknown_trips_counts_once():
+    found = work(lambda x, w, stop: counted(0, stop, lambda _, x: x @ w, x), X, W, jax.ShapeDtypeStruct((), jnp.int32))
+    assert flops_of(found) == 2 * 4 * 8 * 8
 
 
 def test_a_branch_counts_as_the_one_that_moves_most():
