@@ -29,7 +29,7 @@ class Tail:
     """The place in the step of the equation that reads it."""
     read: Any
     shape: tuple[int, ...]
-    """The shape of the reader's result."""
+    """The shape of the reader's result; where it is a branch or a loop, of what it reads."""
     held: tuple[tuple[Any, int], ...]
     """What is held, or made of that alone, and along how many positions of its own shape each is the same."""
     ends: tuple[Any, ...]
@@ -65,7 +65,9 @@ class Tail:
         of_held = {var: env[var] for var, _ in self.held}
         env = {atom: env[atom] for atom in self.also}
         for (var, value), own in zip(of_held.items(), slopes, strict=True):
-            parts = ((slope * by).astype(value.dtype) for slope, by in zip(own, moved, strict=True))
+            parts = (
+                jnp.where(jnp.isfinite(s), s * by, 0).astype(value.dtype) for s, by in zip(own, moved, strict=True)
+            )
             env[var] = sum(parts, jnp.broadcast_to(value, self.shape))
         jx.run_equations(self.after, env, self._at_positions)
         return env[self.read]

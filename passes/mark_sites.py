@@ -35,6 +35,7 @@ from .hoisting import (
     by_entries,
     hoisted,
     is_named,
+    mixing_apart,
     named_by,
     of_operands,
     sparse_marked,
@@ -65,7 +66,8 @@ class MarkSites(Pass):
         frozen = transition.frozen_places
         of: Any = {"params": len(transition.params), "wanted": named_by(transition.params, globs), "frozen": frozen}
         body = hoisted(sparse_marked(by_entries(region.body), **of), **of)
-        body = summed_apart(_rewrite(body, transition, globs))
+        body = mixing_apart(_rewrite(body, transition, globs), len(transition.params), len(transition.states))
+        body = summed_apart(body)
         region = region if body is region.body else make_region(STEP, body, region.inputs, region.outputs)
         prologue = find_prologue(body, len(transition.params), frozen)
         if not prologue.frontier:

@@ -62,32 +62,40 @@ def _analyse(transition: Transition, scope: str) -> Dataflow:
     refuse_without_reverse_mode(body, params, states, credit, prologue.frozen)
     refuse_nonlinear_rules(body, params, states, prologue)
     old_states = [v for v in jx.argument_vars(body)[params : params + states] if jx.type_of(v).carries_credit]
+    walk = walked(credit, prologue, old_states, mixing=scope == OPEN)
+    return Dataflow(
+        body=body,
+        params=params,
+        states=states,
+        prologue=prologue,
+        depends=walk.depends,
+        held=walk.held,
+        readers=walk.readers(),
+        tails=walk.tails(),
+        silenced=find_silenced(body, params, states, credit, prologue.frozen),
+        scope=scope,
+    )
+
+
+def walked(credit: Credit, prologue: Prologue, sources: list[Any], *, mixing: bool = False) -> Walk:
+    """The walk over a jaxpr from some of its arguments, and sites, in which nothing more is to be held.
+
+    Where an operand alone is what makes a result spread (the mean in `y - mean(y)`), the operand is what should be
+    held: it is noted as a culprit, and the run is made again with it held, so that every reader sees the same.
+    """
     must_hold: dict[Any, Crossing] = {}
     while True:
-        walk = _Walk(credit, prologue, old_states, must_hold, mixing=scope == OPEN)
+        walk = Walk(credit, prologue, sources, must_hold, mixing=mixing)
         walk.run()
         if not walk.culprits:
-            return Dataflow(
-                body=body,
-                params=params,
-                states=states,
-                prologue=prologue,
-                depends=walk.depends,
-                held=walk.held,
-                readers=walk.readers(),
-                tails=walk.tails(),
-                silenced=find_silenced(body, params, states, credit, prologue.frozen),
-                scope=scope,
-            )
+            return walk
         must_hold |= walk.culprits
 
 
-class _Walk:
+class Walk:
     """One forward run over the equations, with some values held from the start.
 
-    Where an operand alone is what makes a result spread (the mean in `y - mean(y)`), the operand is what should be
-    held: it is noted as a culprit, and the run is made again with it held, so that every reader sees the same. With
-    `mixing`, operations that mix positions are followed.
+    With `mixing`, operations that mix positions are followed.
     """
 
     def __init__(
@@ -108,6 +116,7 @@ class _Walk:
         """What has been composed: layers that are alike couple alike."""
 
     def run(self) -> None:
+        """Visit every equation that is of no weight's prologue."""
         for place, eqn in enumerate(self.credit.equations):
             if place not in self.prologue.equations:
                 self._visit(place, eqn)
@@ -155,7 +164,9 @@ class _Walk:
         if summed := self._summed(eqn, live):
             self.summed[var] = summed
         if crossing is None and not is_unfolding(eqn) and self._spreads(eqn, var, live):
-            crossing = Crossing(operation=describe(eqn), why="mixes positions", loc=jx.location(eqn))
+            crossing = self._repeated(live) or Crossing(
+                operation=describe(eqn), why="mixes positions", loc=jx.location(eqn)
+            )
             blamed = self._blame(eqn, live, crossing)
             if blamed:
                 kept = [(deps, coupling) for atom, deps, coupling in live if atom not in blamed]
@@ -198,11 +209,11 @@ class _Walk:
             for atom, (found, summed) in through.items()
             if atom not in spread and not self._is_spread(found, summed) and not self.followed.isdisjoint(found)
         ]
-        if not spread or not clean:
-            return []
         outer = {atom: coupling for atom, _, coupling in live}
-        apart = [(atom, self._apart(atom, outer[atom]) or [atom]) for atom in spread]
-        self.culprits.update({part: self._origin(part) or crossing for _, parts in apart for part in parts})
+        apart = {atom: self._apart(atom, outer[atom]) for atom in spread}
+        if not spread or not (clean or all(apart.values())):
+            return []
+        self.culprits.update({p: self._origin(p) or crossing for atom, of in apart.items() for p in of or [atom]})
         return spread
 
     def _through(self, eqn: Any, live: Live) -> dict[Any, tuple[Dependences, frozenset[Any]]]:
@@ -248,6 +259,11 @@ class _Walk:
         if any(a not in spread and not self.followed.isdisjoint(deps) for a, deps in through.items()):
             return [part for a, inner in found.items() for part in inner or [a]]
         return [part for inner in found.values() for part in inner] if all(found.values()) else []
+
+    def _repeated(self, live: Live) -> Crossing | None:
+        """What summed up the positions of the one operand that a result repeats; None where it does something else."""
+        (atom, _, coupling), *others = live
+        return None if others or coupling.fan_in > 1 else self._origin(atom)
 
     def _origin(self, var: Any) -> Crossing | None:
         """The operation that summed the positions up that `var` then spreads: the nearest one before it."""

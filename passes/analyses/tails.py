@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,8 @@ from ...ir.tails import REPEATING, Tail
 from .credit import Credit
 
 _ELEMENTWISE = frozenset(ELEMENTWISE)
+_WITH_BODIES = frozenset({"cond", "scan"})
+"""The operations whose bodies may read an operand position by position."""
 
 
 class Tails:
@@ -65,16 +67,34 @@ class Tails:
 
     def _tail(self, place: int, read: Any) -> Tail | None:
         """What one equation reads as one of its operands; None where nothing of that is kept."""
-        eqn = self.credit.equations[place]
-        known = self._sources(eqn.outvars[0])
-        if eqn.primitive.name not in _ELEMENTWISE or {*known} <= {*self._sources(read)} or not _is_real(read):
+        if not _is_real(read):
             return None
-        after = self._after(read, eqn.outvars[0])
-        return None if after is None else self._before(place, read, after)
+        reader = self._reader(place, read)
+        if reader is None or {s for _, of in reader.results for s in of} <= {*self._sources(read)}:
+            return None
+        after = self._after(read, reader.shape)
+        return None if after is None else self._before(reader, read, after)
 
-    def _after(self, read: Any, result: Any) -> _Walk | None:
+    def _reader(self, place: int, read: Any) -> _Reader | None:
+        """The equation at a place, as it reads an operand; None where it is none that takes it position by position."""
+        eqn = self.credit.equations[place]
+        if eqn.primitive.name in _ELEMENTWISE:
+            shape = jx.shape_of(eqn.outvars[0])
+            return _Reader(place, shape, [(Coupling.identity(shape), self._followed(eqn.outvars[0]))])
+        if eqn.primitive.name not in _WITH_BODIES:
+            return None
+        rows = zip(eqn.outvars, self.credit.couplings(place), strict=True)
+        at = [k for k, atom in enumerate(eqn.invars) if atom is read]
+        flowing = [(var, row[k]) for var, row in rows if not jx.is_dropped(var) for k in at]
+        found = [(c, self._followed(var)) for var, c in flowing if c is not None and jx.type_of(var).carries_credit]
+        return _Reader(place, jx.shape_of(read), found)
+
+    def _followed(self, atom: Any) -> Dependences:
+        """What a value depends on of the followed sources."""
+        return {source: c for source, c in self._of(atom).items() if source in self.followed}
+
+    def _after(self, read: Any, shape: tuple[int, ...]) -> _Walk | None:
         """Back from what is read to what is held or made of that alone; None where not all is element by element."""
-        shape = jx.shape_of(result)
 
         def stop(atom: Any) -> bool:
             return not self._is_mixed(atom) or not self._sources(atom)
@@ -86,17 +106,16 @@ class Tails:
         aligned = all(_aligned(jx.shape_of(atom), shape) for atom in held)
         return found if plain and aligned and held else None
 
-    def _before(self, place: int, read: Any, after: _Walk) -> Tail | None:
+    def _before(self, reader: _Reader, read: Any, after: _Walk) -> Tail | None:
         """The tail of an equation that reads a value made, after what is held, so."""
-        result = self.credit.equations[place].outvars[0]
-        shape, held = jx.shape_of(result), [atom for atom in after.ends if self._is_mixed(atom)]
-        found = self._back(held, lambda atom: atom not in held and self._stops(atom, result, held))
-        ends = [atom for atom in found.ends if self._is_end(atom, result, held)]
+        shape, held = reader.shape, [atom for atom in after.ends if self._is_mixed(atom)]
+        found = self._back(held, lambda atom: atom not in held and self._stops(atom, reader, held))
+        ends = [atom for atom in found.ends if self._is_end(atom, reader, held)]
         constant = {atom: self._constant(atom) for atom in held}
 
         def tail(ends: Collection[Any]) -> Tail:
             return Tail(
-                reader=place,
+                reader=reader.place,
                 read=read,
                 shape=shape,
                 held=tuple((atom, math.prod(jx.shape_of(atom)[k] for k in constant[atom])) for atom in held),
@@ -134,25 +153,36 @@ class Tails:
                 pending += self.credit.equations[place].invars
         return found
 
-    def _stops(self, atom: Any, result: Any, held: Collection[Any]) -> bool:
+    def _stops(self, atom: Any, reader: _Reader, held: Collection[Any]) -> bool:
         """Whether nothing before a value matters: it is an end, a source, or nothing followed comes to it."""
-        if atom in self.followed or self._is_end(atom, result, held):
+        if atom in self.followed or self._is_end(atom, reader, held):
             return True
         return not self._is_mixed(atom) and not self._sources(atom)
 
-    def _is_end(self, atom: Any, result: Any, held: Collection[Any]) -> bool:
+    def _is_end(self, atom: Any, reader: _Reader, held: Collection[Any]) -> bool:
         """Whether what one position of a value does to held ones adds to what their reader depends on already.
 
         And is all that a position of its own sources does to them: none of these comes to several of its positions.
         """
-        sources, whole, at = self._sources(atom), jx.shape_of(result), jx.shape_of(atom)
+        sources, whole, at = self._sources(atom), reader.shape, jx.shape_of(atom)
         if not sources or self._is_mixed(atom) or not _is_real(atom):
             return False
-        rows = all(_is_row(at, jx.shape_of(each)) for each in held) and not self.summed.get(atom)
+        rows = all(self._is_row(at, each) for each in held) and not self.summed.get(atom)
         if at != whole and not rows:
             return False
-        outer, of, known = broadcasting(at, whole), self._of(atom), self._of(result)
-        return all(of[s].fan_out <= 1 and s in known and _within(outer.compose(of[s]), known[s]) for s in sources)
+        of, inner = self._of(atom), broadcasting(at, whole)
+        if any(of[s].fan_out > 1 for s in sources):
+            return False
+        outer = [(c.compose(inner), known) for c, known in reader.results]
+        return all(
+            c is None or (s in known and _within(c.compose(of[s]), known[s])) for c, known in outer for s in sources
+        )
+
+    def _is_row(self, shape: tuple[int, ...], held: Any) -> bool:
+        """Whether a value of a shape has the positions of a held one, those that are the same counted once."""
+        of, constant = jx.shape_of(held), self._constant(held)
+        once = tuple(1 if axis in constant else size for axis, size in enumerate(of))
+        return shape in (of, once) or (not shape and math.prod(once) == 1)
 
     def _constant(self, atom: Any) -> frozenset[int]:
         """The axes along which a value is the same, as far as what makes it says; those of size one left out."""
@@ -168,6 +198,17 @@ class Tails:
             each = [self._constant(a) | {axis for axis in axes if jx.shape_of(a)[axis] == 1} for a in wide]
             return axes.intersection(*each) if each else frozenset()
         return frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """An equation that reads a value position by position."""
+
+    place: int
+    shape: tuple[int, ...]
+    """The shape in which it takes the value."""
+    results: Sequence[tuple[Coupling, Dependences]]
+    """How its results depend on the value in that shape, and on what else they do, each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,11 +246,6 @@ def _is_plain(eqn: Any) -> bool:
         return eqn.primitive.name in _ELEMENTWISE
     of, result = jx.shape_of(eqn.invars[0]), jx.shape_of(eqn.outvars[0])
     return _aligned(of, result) and len(eqn.invars) == 1
-
-
-def _is_row(shape: tuple[int, ...], of: tuple[int, ...]) -> bool:
-    """Whether a value has the positions of one of shape `of`."""
-    return shape == of or (not shape and math.prod(of) == 1)
 
 
 def _aligned(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:

@@ -1,7 +1,8 @@
-"""Products with weights in branches, loops and derivative rules, moved outside: equations of the step itself."""
+"""Products with weights, and what mixes positions, in branches and loops, moved outside: equations of the step."""
 
 from .everywhere import Known, everywhere
 from .hoist import hoisted
+from .mixing import mixing_apart
 from .own_rules import OWN_RULES
 from .sparse import sparse_marked
 from .stacks import by_entries
@@ -15,6 +16,7 @@ __all__ = [
     "everywhere",
     "hoisted",
     "is_named",
+    "mixing_apart",
     "named_by",
     "of_operands",
     "sparse_marked",

@@ -1,4 +1,4 @@
-"""Products of weights in the bodies of constructs, and what of such a body depends on parameters alone."""
+"""What in the bodies of constructs is to stand outside them, products of weights first, and what is made of these."""
 
 from __future__ import annotations
 
@@ -32,39 +32,36 @@ _MOVES = {"add": 1, "sub": -1}
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Use:
-    """One product of data and a weight in a body; of a weight alone where there are no data."""
+    """What a body computes that is to stand outside it: a product of data and a weight, say, or of a weight alone."""
 
     eqn: Any
-    data: Any
-    weight: Any
+    """The equation whose place in the user's code it has."""
+    output: Any
+    """The variable that it makes."""
+    data: tuple[Any, ...]
+    weights: tuple[Any, ...] = ()
+    """What it takes that is made of parameters alone."""
+    of: Callable[..., Any]
+    """From the values of `data`, then of `weights`, to that of `output`."""
+    elementwise: bool = False
+    """Whether it sums over none of its data's positions."""
+    tame: bool = False
+    """Whether it is finite, with its derivative, wherever its data are."""
+    own: tuple[Any, ...] = ()
+    """Where it mixes positions, the data of which it has one at each position of the output."""
+    slopes: Callable[..., tuple[Any, ...]] | None = None
+    """From the values of `data` to the derivatives by `own`, of each position by its own."""
 
-    @property
-    def output(self) -> Any:
-        """The variable that it makes."""
-        return self.eqn.outvars[0]
-
-    @property
-    def elementwise(self) -> bool:
-        """Whether it sums over none of its data's positions."""
-        if self.eqn.primitive.name != "etp":
-            return False
-        expression = self.eqn.params["expression"]
-        return self.data is None or set(expression.operands[0]) | set(expression.operands[-1]) <= set(expression.output)
-
-    def of(self, data: Any, weight: Any) -> Any:
-        """The product of other operands."""
-        given = {id(self.weight): weight, id(self.data): data}
-        operands = [given[id(atom)] if id(atom) in given else _whole(atom) for atom in self.eqn.invars]
+    def stacked(self, operands: Sequence[Any], of_trips: Sequence[bool]) -> Any:
+        """Its value, of operands of which some have a leading axis of trips, stacked along one where any has."""
+        if not any(of_trips):
+            return self.of(*operands)
         with jx.made_by(self.eqn):
-            return jx.bind(self.eqn, *operands)[0]
+            return jax.vmap(self.of, in_axes=tuple(0 if on else None for on in of_trips))(*operands)
 
-    def stacked(self, data: Any, weight: Any, on_data: bool, on_weight: bool) -> Any:
-        """The products of operands of which some have a leading axis of trips, stacked along one where any has."""
-        if not (on_data or on_weight):
-            return self.of(data, weight)
-        axes = (0 if on_data else None, 0 if on_weight else None)
-        with jx.made_by(self.eqn):
-            return jax.vmap(self.of, in_axes=axes)(data, weight)
+
+Find: TypeAlias = Callable[[Any, Mapping[Any, tuple[int, ...]], Wanted], list[Use]]
+"""A jaxpr, what of it is made of parameters, and what is wanted: what is to stand outside."""
 
 
 def is_named(param: Param, globs: Iterable[str]) -> bool:
@@ -108,8 +105,25 @@ def uses_in(body: Any, known: Mapping[Any, tuple[int, ...]], wanted: Wanted) -> 
         others = [atom for atom in eqn.invars if atom is not weight]
         data = next((atom for atom in others if _varies(atom, known)), next(iter(others), None))
         if marked or wanted(known[weight]):
-            found.append(Use(eqn=eqn, data=data, weight=weight))
+            found.append(_product(eqn, data, weight))
     return found
+
+
+def _product(eqn: Any, data: Any, weight: Any) -> Use:
+    """An equation as a product of data, if there are any, and a weight."""
+    taken = [atom for atom in (data, weight) if atom is not None]
+
+    def of(*operands: Any) -> Any:
+        given = {id(atom): value for atom, value in zip(taken, operands, strict=True)}
+        with jx.made_by(eqn):
+            return jx.bind(eqn, *(given[id(a)] if id(a) in given else _whole(a) for a in eqn.invars))[0]
+
+    elementwise = eqn.primitive.name == "etp"
+    if elementwise and data is not None:
+        expression = eqn.params["expression"]
+        elementwise = set(expression.operands[0]) | set(expression.operands[-1]) <= set(expression.output)
+    data = () if data is None else (data,)
+    return Use(eqn=eqn, output=eqn.outvars[0], data=data, weights=(weight,), of=of, elementwise=elementwise)
 
 
 def _is_plain_use(eqn: Any, known: Mapping[Any, tuple[int, ...]]) -> bool:

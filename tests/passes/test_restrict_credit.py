@@ -11,20 +11,26 @@ from stages import evaluated, lowered
 import etir
 
 STEP = """
+def both(h):
+    return h * h.sum(), jnp.sin(h)
+
+two = jax.custom_jvp(both)
+two.defjvp(lambda at, by: jax.jvp(both, at, by))
+
 def step(p, s, x):
     h = p["a"] * s["h"] + jnp.tanh(etir.matmul(x, p["W"]) + MIX)
     return {"h": h}, h.sum()
 """
 TYPES = {"U": "f64[4,4]", "W": "f64[3,4]", "a": "f64[4]"}, {"h": "f64[4]"}, "f64[3]"
-TWO = "jax.lax.cond(x[0] > 0, lambda h: (h * h.sum(), jnp.sin(h)), lambda h: (h.sum() + h, h), s['h'])"
 MIXES = {
     "a product": ("s['h'] @ p['U']", "jax.lax.stop_gradient(s['h']) @ p['U']"),
     "a site": ("etir.matmul(s['h'], p['U'])", "etir.matmul(jax.lax.stop_gradient(s['h']), p['U'])"),
     "a sum": ("s['h'].sum()", "s['h'] + jax.lax.stop_gradient(s['h'].sum() - s['h'])"),
-    "one of two results": (
-        f"(lambda two: two[0] + two[1])({TWO})",
-        f"(lambda two: jax.lax.stop_gradient(two[0]) + two[1])({TWO})",
+    "a sum in a branch": (
+        "jax.lax.cond(x[0] < 9, lambda h: h.sum() + h, jnp.sin, s['h'])",
+        "2 * s['h'] + jax.lax.stop_gradient(s['h'].sum() - s['h'])",
     ),
+    "one of two results": ("sum(two(s['h']))", "jax.lax.stop_gradient(two(s['h'])[0]) + two(s['h'])[1]"),
 }
 
 
