@@ -44,6 +44,11 @@ def _normalised(w: Any, x: jax.Array) -> jax.Array:
     return etir.matmul(x, w / jnp.linalg.norm(w, ord=2))
 
 
+def _layer_norm(w: Any, x: jax.Array) -> jax.Array:
+    """Layer normalisation (Ba, Kiros and Hinton 2016) of what the weight makes."""
+    return jax.nn.standardize(etir.matmul(x, w))
+
+
 def _vmapped(w: Any, x: jax.Array) -> jax.Array:
     return jax.vmap(etir.matmul, (None, 0))(x, w).reshape(-1)
 
@@ -52,6 +57,7 @@ OPERATIONS: dict[str, tuple[Use, tuple[int, ...]]] = {
     "etir.matmul": (lambda w, x: etir.matmul(x, w), (UNITS, UNITS)),
     "etir.einsum of groups": (_grouped, (2, 2, 2)),
     "etir.matmul, normalised": (_normalised, (UNITS, UNITS)),
+    "LayerNorm of etir.matmul": (_layer_norm, (UNITS, UNITS)),
     "etir.matmul, vmapped over": (_vmapped, (2, UNITS, 2)),
     "etir.scale": (lambda w, x: etir.scale(x, w), (UNITS,)),
     "etir.bias": (lambda w, x: etir.bias(x, w), (UNITS,)),
