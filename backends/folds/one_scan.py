@@ -34,7 +34,7 @@ from .one_pass import Operands, Pass
 from .replay import Replay, Slopes
 from .rows import Back, Found, Kept
 from .schedule import Way
-from .trace_pass import read_alone, trace_pass, xla_pass
+from .trace_pass import caught_up, read_alone, trace_pass, xla_pass
 from .traced import Traced, filled, only
 
 Add: TypeAlias = Callable[[Any, Back], Any]
@@ -210,7 +210,7 @@ class OneScan:
                 of, old = Pass(family.unit.algebra, sweep, family.members), held[k][place]
                 if old and self._waits(of, old, way):
                     x = data.get(self._data_of(family, place))
-                    new[k][place], _ = trace_pass(of, Operands(old, product, factors[place], x, None))
+                    new[k][place] = caught_up(of, Operands(old, product, factors[place], x, None))
         return new
 
     def _rows(self, kept: dict[int, Any], found: Found) -> dict[tuple[Value, ...], Any]:

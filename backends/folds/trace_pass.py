@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from ..reverse import stacked_product
-from .algebra import Passed
+from .algebra import Held, Passed
 from .entries import contracted, entry_by_entry, member_by_member, read_first
 from .one_pass import Operands, Pass, advanced
 from .pieces import OF_MEMBERS, in_pieces
@@ -29,7 +29,7 @@ def trace_pass(of: Pass, given: Operands, sent: Any = None) -> Passed:
 def xla_pass(of: Pass, given: Operands, sent: Any = None, waits: Any = None) -> Passed:
     """`trace_pass` as XLA code, for every sweep; how a large trace is walked over is chosen by platform at lowering.
 
-    A large trace, of no members and no picked data, stays as it was where `waits` is given and true.
+    On a CPU a large trace, of no members and no picked data, stays as it was where `waits` is given and true.
     """
     placed = of.placed(given)
     if of.members is not None:
@@ -40,25 +40,28 @@ def xla_pass(of: Pass, given: Operands, sent: Any = None, waits: Any = None) -> 
     if of.sweep.picked is not None:
         return jax.lax.platform_dependent(placed, cpu=partial(read_first, of), default=partial(in_pieces, of))
 
-    def whole(placed: Operands, sent: Any) -> Passed:
-        return _plus_own(of, in_pieces(of, placed), placed.data, sent)
-
-    def alone(placed: Operands, sent: Any) -> Passed:
-        return placed.held, _contraction(of, placed, sent)
-
     def apart(placed: Operands, sent: Any, waits: Any) -> Passed:
-        return whole(placed, sent) if waits is None else jax.lax.cond(waits, alone, whole, placed, sent)
+        del waits
+        return _plus_own(of, in_pieces(of, placed), placed.data, sent)
 
     return jax.lax.platform_dependent(placed, sent, waits, cpu=partial(entry_by_entry, of), default=apart)
 
 
 def read_alone(of: Pass, given: Operands, sent: Any = None) -> Passed:
-    """`xla_pass` of a trace that waits: it stays as it is, and is advanced after it was read."""
-    return jax.lax.optimization_barrier((given.held, _contraction(of, of.placed(given), sent)))
+    """`xla_pass` of a trace that waits on a CPU: it stays as it is, and is advanced after it was read."""
+
+    def alone(given: Operands, sent: Any) -> Passed:
+        read = _plus_own(of, ({}, _read(of, of.placed(given))), given.data, sent)[1]
+        return jax.lax.optimization_barrier((given.held, read))
+
+    return jax.lax.platform_dependent(given, sent, cpu=alone, default=partial(xla_pass, of))
 
 
-def _contraction(of: Pass, placed: Operands, sent: Any = None) -> Any:
-    return _plus_own(of, ({}, _read(of, placed)), placed.data, sent)[1]
+def caught_up(of: Pass, given: Operands) -> Held:
+    """A trace that has waited, advanced. None has but on a CPU: elsewhere reading one takes as long as all of it."""
+    return jax.lax.platform_dependent(
+        given, cpu=lambda given: trace_pass(of, given)[0], default=lambda given: given.held
+    )
 
 
 def _read(of: Pass, placed: Operands) -> Any:
