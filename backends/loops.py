@@ -12,7 +12,7 @@ AT_ONCE = 8
 """Turns that one pass over a sum makes: so many that it is seldom read again, so few that they compile fast."""
 
 
-def counted(first: Any, stop: Any, body: Callable[[Any, Any], Any], start: Any) -> Any:
+def count_up(first: Any, stop: Any, body: Callable[[Any, Any], Any], start: Any) -> Any:
     """`jax.lax.fori_loop`, without a derivative and with one counter; it has two, which XLA takes passes to join.
 
     A single turn is no loop: so arrays that it only reads are not copied.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
@@ -23,7 +22,7 @@ from ..ir.sparse import Pattern, rows_of, sparse_product
 from ..ir.transition import Transition
 from .base import Pass
 from .canonicalise import without_calls
-from .hoisting import Known, everywhere, of_operands
+from .hoisting import Known, everywhere, is_named, of_operands
 
 _SUMS = ("transpose", "reshape", "squeeze", "reduce_sum", "scatter-add")
 """What may lie between the products of all edges and their sums: each result is a sum of some of them."""
@@ -53,11 +52,7 @@ class SumEdges(Pass):
         region = transition.region(STEP)
         if not self.params or transition.weights or region.body is None:
             return transition
-        chosen = {
-            k
-            for k, param in enumerate(transition.params)
-            if not param.frozen and any(fnmatch.fnmatchcase(param.path, glob) for glob in self.params)
-        }
+        chosen = {k for k, param in enumerate(transition.params) if is_named(param, self.params)}
         step = without_calls(region.body)
         body = everywhere(step, len(transition.params), transition.frozen_places, partial(_changes, step, chosen))
         if body is step:

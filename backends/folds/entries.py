@@ -5,7 +5,6 @@ The barriers keep XLA from copying the whole trace.
 
 from __future__ import annotations
 
-from functools import partial
 from itertools import accumulate
 from typing import Any
 
@@ -13,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from ...ir.plan.placement import as_type_of
-from ..loops import counted, in_turn
+from ..loops import count_up, in_turn
 from .algebra import Held, Passed
 from .one_pass import Operands, Pass, advanced
 from .tape import put, taken
@@ -37,7 +36,7 @@ def entry_by_entry(of: Pass, placed: Operands, sent: Any = None, waits: Any = No
 
     def entry(b: jax.Array, carry: tuple[Held, Any]) -> tuple[Held, Any]:
         whole, read = carry
-        pick = partial(_at, b)
+        pick = lambda x, at: taken(x, b, at)  # noqa: E731
         own = Operands(
             {k: pick(e, place) for k, e in whole.items()},
             {p: algebra.entry(sweep, x, axis, b) for p, x in pairs.items()},
@@ -65,17 +64,13 @@ def entry_by_entry(of: Pass, placed: Operands, sent: Any = None, waits: Any = No
         whole, read = carry
         more = contracted_entry(of, placed._replace(held=whole), b)
         if sent is not None:
-            (product,) = _products(_at(b, lines, 0), [_at(b, sent, output + 1)])
+            (product,) = _products(taken(lines, b), [taken(sent, b, output + 1)])
             more = more + as_type_of(product, weight.dtype)
         # Were it seen that the trace stays, it would be converted whole before the loop, where it is narrow.
         return jax.lax.optimization_barrier((whole, read + more))
 
-    found = counted(0, jnp.where(waits, 0, count), entry, (held, start))
-    return counted(0, jnp.where(waits, count, 0), left, found)
-
-
-def _at(b: Any, x: Any, axis: int) -> Any:
-    return jax.lax.dynamic_index_in_dim(x, b, axis, keepdims=False)
+    found = count_up(0, jnp.where(waits, 0, count), entry, (held, start))
+    return count_up(0, jnp.where(waits, count, 0), left, found)
 
 
 def read_first(of: Pass, placed: Operands) -> Passed:
@@ -101,7 +96,7 @@ def contracted_entry(of: Pass, placed: Operands, b: Any) -> Any:
     algebra, sweep, axis, chosen = of.algebra, of.sweep, of.batch, placed.cotangents
     assert chosen is not None
     place = sweep.placement.trace.index(axis)
-    whole = {k: _at(b, e, place) for k, e in placed.held.items()}
+    whole = {k: taken(e, b, place) for k, e in placed.held.items()}
     credit = {k: algebra.entry(sweep, x, axis, b) for k, x in chosen.items()}
     return algebra.passed(sweep, whole, {}, credit, axis)[1]
 

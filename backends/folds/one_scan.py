@@ -18,7 +18,7 @@ from ...ir import jaxpr as jx
 from ...ir.plan import Scene
 from ...ir.values import Value
 from ..calls import Arrays, Calls
-from ..loops import counted
+from ..loops import count_up
 from ..program import Action, Program
 from ..reverse import BySites, Reverse, Run, stacked_product
 from ..shared import Parts, Shared
@@ -126,11 +126,11 @@ class OneScan:
                 carry, given = backwards(carry, *at, jax.lax.rem(i, jnp.full_like(i, way.window)) == 0, j == 0)
                 return carry, written(found, ahead + i, given)
 
-            states, kept, data, out = counted(0, steps, forward, (states, kept, data, out))
-            end, found = counted(0, steps, backward, (self._start(states, left), found))
+            states, kept, data, out = count_up(0, steps, forward, (states, kept, data, out))
+            end, found = count_up(0, steps, backward, (self._start(states, left), found))
             if not isinstance(steps, int):
                 past = steps + ahead, way.rows + ahead
-                found = counted(*past, lambda i, rows: tape.cleared(rows, i), found)
+                found = count_up(*past, lambda i, rows: tape.cleared(rows, i), found)
             end = self._arrived(way, end)
             if left is not None:
                 end, data, found, left = self._with_pending(end, data, found, left, states, steps)
@@ -142,7 +142,7 @@ class OneScan:
         rows = [tape.blank(of, ahead + way.rows) for of in (others[0], tape.joined(backwards.kinds[1]))]
         products = self._products(begun[2], way)
         now = (states, held, products, left, sums, kept, *rows, tape.blank(others[1], way.room))
-        states, held, products, left, sums, _, data, found, out = counted(0, way.folds, fold, now)
+        states, held, products, left, sums, _, data, found, out = count_up(0, way.folds, fold, now)
         if way.late:
             held = self._caught_up(held, products, data.tree, found.tree, way)
         return states, self.handed_on.released(traces, held, left), sums, out

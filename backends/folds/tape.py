@@ -40,7 +40,7 @@ class Numbers:
 
     def apart(self, array: Any, count: int, axis: int = 0) -> list[Any]:
         """The entries along an axis, each read in the same way."""
-        return [taken(array, k, axis) for _, k in zip(range(count), self.hidden, strict=False)]
+        return [taken(array, k, axis) for _, k in zip(range(count), self.hidden[:count], strict=True)]
 
     def written(self, rows: Any, at: Any, values: Any) -> Any:
         """The rows, one of them replaced; `Parts` one by one, each in the same way."""
@@ -48,7 +48,7 @@ class Numbers:
         def replaced(x: Any, r: Any) -> Any:
             if not is_parts(x):
                 return put(r, x[None], at)
-            for k, part in zip(self.hidden, x.arrays, strict=False):
+            for k, part in zip(self.hidden[: len(x.arrays)], x.arrays, strict=True):
                 r = put(r, part[None, None], at, k)
             return r
 

@@ -269,7 +269,7 @@ def _while(outer: _Body, node: Node) -> Pieces:
 
 
 def _trips(eqn: Any) -> float:
-    """How often the body of a `while` runs that counts up to a number, as `counted` makes it; else one."""
+    """How often the body of a `while` runs that counts up to a number, as `count_up` makes it; else one."""
     cond, body = eqn.params["cond_jaxpr"], eqn.params["body_jaxpr"]
     until: Any = jx.Producers(cond).producer(jx.outvars(cond)[0])
     if until is None or until.primitive.name != "lt" or not jx.is_literal(until.invars[1]):

@@ -65,9 +65,10 @@ class Roundings:
                 coarse = [
                     s for s in self.read if to.is_less_than(_precision(s)) and not leading[s].isdisjoint(eqn.outvars)
                 ]
+                if not coarse:
+                    continue
                 reason = self._reason(place, name, coarse)
-                back = _widens(eqn) and any(other.text == reason.text for other in found)
-                if coarse and not back:
+                if not (_widens(eqn) and any(other.text == reason.text for other in found)):
                     found.append(reason)
         return tuple(dict.fromkeys(found))
 

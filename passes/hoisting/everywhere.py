@@ -11,10 +11,7 @@ import jax
 from ...coupling.primitives import Constants
 from ...ir import jaxpr as jx
 from ..canonicalise import without_calls, without_dead_equations
-from .uses import Reached, entering, made_of_params, of_operands
-
-Known: TypeAlias = Mapping[Any, tuple[int, ...]]
-"""The variables that depend on parameters and constants alone, each with the places of the parameters that learn."""
+from .uses import Known, Reached, entering, made_of_params, of_operands
 
 Changes: TypeAlias = Callable[[Any, Known, Constants], Mapping[int, jx.Change]]
 """What to put in the place of a jaxpr's own equations, from the jaxpr and what is known of its variables."""

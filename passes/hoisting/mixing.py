@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,12 +19,10 @@ from ..analyses.dataflow import Walk, walked
 from ..canonicalise import without_calls
 from .branches import Branches, is_tame
 from .loops import Loop
-from .uses import Find, Reached, Use, Wanted, made_of_params, of_operands, run
+from .uses import Find, Known, Reached, Use, Wanted, made_of_params, of_operands, run
 
 _ELEMENTWISE = frozenset(ELEMENTWISE)
 _PLAIN = _ELEMENTWISE | REPEATING
-
-Known: TypeAlias = Mapping[Any, tuple[int, ...]]
 
 
 def mixing_apart(body: Any, params: int, states: int) -> Any:

@@ -10,8 +10,8 @@ from ...coupling.primitives import Constants
 from ...ir import jaxpr as jx
 from ...ir.weight_operations import apply_expression
 from ..analyses.sparse_products import evaluated, sparse_pattern
-from .everywhere import Known, everywhere
-from .uses import Wanted, of_operands
+from .everywhere import everywhere
+from .uses import Known, Wanted, of_operands
 
 
 def sparse_marked(body: Any, params: int, wanted: Wanted, frozen: Collection[int] = ()) -> Any:

@@ -20,6 +20,9 @@ from ..analyses.products import LINEAR_IN_BOTH
 Reached: TypeAlias = tuple[int, ...] | None
 """The places of the parameters that a value is made of, and of nothing else; None for a value of another kind."""
 
+Known: TypeAlias = Mapping[Any, tuple[int, ...]]
+"""The variables that depend on parameters and constants alone, each with the places of the parameters that learn."""
+
 Wanted: TypeAlias = Callable[[tuple[int, ...]], bool]
 """Whether a plain product with a function of these parameters is to be a site."""
 
@@ -60,7 +63,7 @@ class Use:
             return jax.vmap(self.of, in_axes=tuple(0 if on else None for on in of_trips))(*operands)
 
 
-Find: TypeAlias = Callable[[Any, Mapping[Any, tuple[int, ...]], Wanted], list[Use]]
+Find: TypeAlias = Callable[[Any, Known, Wanted], list[Use]]
 """A jaxpr, what of it is made of parameters, and what is wanted: what is to stand outside."""
 
 

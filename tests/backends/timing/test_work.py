@@ -6,7 +6,7 @@ import pytest
 from device_models import MOVES, MULTIPLIES
 
 import etir
-from etir.backends.loops import counted
+from etir.backends.loops import count_up
 from etir.backends.timing.work import work_of
 from etir.ir import jaxpr as jx
 
@@ -70,12 +70,12 @@ def test_a_loop_repeats_its_body_and_makes_its_results_once():
 
 @pytest.mark.parametrize(("stop", "trips"), [(9, 7.0), (1, 0.0)])
 def test_a_loop_that_counts_to_a_known_number_repeats_its_body_too(stop, trips):
-    found = work(lambda x, w: counted(2, stop, lambda _, x: x @ w, x), X, W)
+    found = work(lambda x, w: count_up(2, stop, lambda _, x: x @ w, x), X, W)
     assert flops_of(found) == trips * 2 * 4 * 8 * 8
 
 
 def test_a_loop_of_unknown_trips_counts_once():
-    found = work(lambda x, w, stop: counted(0, stop, lambda _, x: x @ w, x), X, W, jax.ShapeDtypeStruct((), jnp.int32))
+    found = work(lambda x, w, stop: count_up(0, stop, lambda _, x: x @ w, x), X, W, jax.ShapeDtypeStruct((), jnp.int32))
     assert flops_of(found) == 2 * 4 * 8 * 8
 
 
