@@ -28,6 +28,23 @@ def count_up(first: Any, stop: Any, body: Callable[[Any, Any], Any], start: Any)
     return jax.lax.while_loop(lambda now: now[0] < stop, turn, (begun, start))[1]
 
 
+def count_down(count: Any, body: Callable[[Any, Any], Any], start: Any) -> Any:
+    """The turns of `count_up` from the last to the first: what `body(k, ...)` writes at `k + 1` is at the counter.
+
+    The carry is held the other way round. XLA numbers a kernel's operands as it comes to them from a loop's first
+    results; from the credit of the last of many layers it comes to each of them alike, and compiles them once.
+    """
+    leaves, tree = jax.tree.flatten(start)
+
+    def turn(now: tuple[Any, list[Any]]) -> tuple[Any, list[Any]]:
+        k, given = now[0] - 1, jax.tree.unflatten(tree, now[1][::-1])
+        return k, jax.tree.leaves(body(k, given))[::-1]
+
+    begun = jnp.asarray(count, jnp.result_type(count))
+    _, found = jax.lax.while_loop(lambda now: now[0] > 0, turn, (begun, leaves[::-1]))
+    return jax.tree.unflatten(tree, found[::-1])
+
+
 def in_turn(add: Callable[[Any, Any], Any], count: int, total: Any, at_once: int = AT_ONCE) -> Any:
     """A loop of `total = add(k, total)`, `at_once` turns of it as one."""
 

@@ -18,7 +18,7 @@ from ...ir import jaxpr as jx
 from ...ir.plan import Scene
 from ...ir.values import Value
 from ..calls import Arrays, Calls
-from ..loops import count_up
+from ..loops import count_down, count_up
 from ..program import Action, Program
 from ..reverse import BySites, Reverse, Run, stacked_product
 from ..shared import Parts, Shared
@@ -119,15 +119,14 @@ class OneScan:
                 kept = written(kept, i, only(read, left))
                 return states, kept, written(data, ahead + i, used), written(out, begin + i, given)
 
-            def backward(j: Any, now: Any) -> Any:
+            def backward(i: Any, now: Any) -> Any:
                 carry, found = now
-                i = steps - 1 - j
                 at = filled(read, tape.row(kept, i), kinds), *tape.row(arrays[:2], begin + i)
-                carry, given = backwards(carry, *at, jax.lax.rem(i, jnp.full_like(i, way.window)) == 0, j == 0)
+                carry, given = backwards(carry, *at, _begins(i, way), i == steps - 1)
                 return carry, written(found, ahead + i, given)
 
             states, kept, data, out = count_up(0, steps, forward, (states, kept, data, out))
-            end, found = count_up(0, steps, backward, (self._start(states, left), found))
+            end, found = count_down(steps, backward, (self._start(states, left), found))
             if not isinstance(steps, int):
                 past = steps + ahead, way.rows + ahead
                 found = count_up(*past, lambda i, rows: tape.cleared(rows, i), found)
@@ -419,6 +418,11 @@ class OneScan:
             left.append((factors, rows))
         sums: dict[Any, Any] = {}
         return {k: _once(sums, terms) for k, terms in sent.items()}, together, left
+
+
+def _begins(step: Any, way: Way) -> Any:
+    """Whether a window begins with a step, which is not negative: so XLA need not tell what follows if it were."""
+    return jax.lax.rem(step.astype(jnp.uint32), jnp.uint32(way.window)) == 0
 
 
 def _once(known: dict[Any, Any], terms: list[Any]) -> Any:

@@ -268,11 +268,15 @@ def _while(outer: _Body, node: Node) -> Pieces:
     return _repeated(outer, body, node.operands[skipped:], (), _trips(node.eqn))
 
 
+_STEPS = {"lt": "add", "gt": "sub"}
+"""By what one counts as long as a counter is less, or greater, than a number."""
+
+
 def _trips(eqn: Any) -> float:
-    """How often the body of a `while` runs that counts up to a number, as `count_up` makes it; else one."""
+    """How often the body of a `while` runs that counts to a number, as `count_up` or `count_down` does; else one."""
     cond, body = eqn.params["cond_jaxpr"], eqn.params["body_jaxpr"]
     until: Any = jx.Producers(cond).producer(jx.outvars(cond)[0])
-    if until is None or until.primitive.name != "lt" or not jx.is_literal(until.invars[1]):
+    if until is None or until.primitive.name not in _STEPS or not jx.is_literal(until.invars[1]):
         return 1.0
     counters = jx.argument_vars(cond)[eqn.params["cond_nconsts"] :]
     if until.invars[0] not in counters:
@@ -281,11 +285,12 @@ def _trips(eqn: Any) -> float:
     before, after = jx.argument_vars(body)[eqn.params["body_nconsts"] :][place], jx.outvars(body)[place]
     step: Any = None if jx.is_literal(after) else jx.Producers(body).producer(after)
     start = eqn.invars[eqn.params["cond_nconsts"] + eqn.params["body_nconsts"] + place]
-    if step is None or step.primitive.name != "add" or step.invars[0] is not before:
+    if step is None or step.primitive.name != _STEPS[until.primitive.name] or step.invars[0] is not before:
         return 1.0
     if not jx.is_literal(start) or not jx.is_literal(step.invars[1]) or step.invars[1].val != 1:
         return 1.0
-    return max(0.0, float(until.invars[1].val) - float(start.val))
+    turns = float(until.invars[1].val) - float(start.val)
+    return max(0.0, turns if until.primitive.name == "lt" else -turns)
 
 
 def _repeated(outer: _Body, jaxpr: Any, given: Sequence[Array], wholes: Sequence[float | None], times: float) -> Pieces:

@@ -6,7 +6,7 @@ import pytest
 from device_models import MOVES, MULTIPLIES
 
 import etir
-from etir.backends.loops import count_up
+from etir.backends.loops import count_down, count_up
 from etir.backends.timing.work import work_of
 from etir.ir import jaxpr as jx
 
@@ -72,6 +72,10 @@ def test_a_loop_repeats_its_body_and_makes_its_results_once():
 def test_a_loop_that_counts_to_a_known_number_repeats_its_body_too(stop, trips):
     found = work(lambda x, w: count_up(2, stop, lambda _, x: x @ w, x), X, W)
     assert flops_of(found) == trips * 2 * 4 * 8 * 8
+
+
+def test_a_loop_that_counts_down_repeats_its_body_too():
+    assert flops_of(work(lambda x, w: count_down(7, lambda _, x: x @ w, x), X, W)) == 7 * 2 * 4 * 8 * 8
 
 
 def test_a_loop_of_unknown_trips_counts_once():
