@@ -64,6 +64,29 @@ class Targets:
             factor.table is None and factor.in_axes == factor.out_axes for factor in self.factors
         )
 
+    @property
+    def slots_after(self) -> int:
+        """After how many input axes the slots stand where all lie as the output's axes do; zero where they do not so.
+
+        They do where the slots are all positions of one axis of the output, or of several side by side, and the
+        output's others are the input's, in order.
+        """
+        alone = [axis for axis, size in enumerate(self.out_shape) if size == 1]
+        own, slots = list[tuple[int, int]](), list[int]()
+        for factor in self.factors:
+            if factor.broadcast:
+                slots += [axis for axis in factor.out_axes if axis not in alone]
+            elif factor.table is not None or len(factor.in_axes) != len(factor.out_axes):
+                return 0
+            else:
+                own += zip(factor.out_axes, factor.in_axes, strict=True)
+        own.sort()
+        before = [of for at, of in own if slots and at < slots[0]]
+        in_order = [of for _, of in own] == sorted(of for _, of in own) and slots == sorted(slots)
+        beside = bool(slots) and not any(slots[0] < at < slots[-1] for at, _ in own)
+        same = all(self.out_shape[at] == self.in_shape[of] for at, of in own)
+        return before[-1] + 1 if in_order and beside and same and before else 0
+
     def gather(self, values: Any, fill: float = 0) -> Any:
         """Values at the output positions, brought to the input positions.
 

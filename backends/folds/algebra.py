@@ -186,7 +186,7 @@ class OnPositions(Algebra):
 
     def received(self, sweep: Sweep, credit: Any, sensitivity: Any) -> Any:
         """Slot by slot, summed over them."""
-        return sweep.placement.sum_slots(sweep.placement.gather(credit) * sensitivity)
+        return sweep.placement.summed_slots(sweep.placement.gather(credit), sensitivity)
 
     def placed(self, sweep: Sweep, x: Any) -> Any:
         """At the trace's slots, `[slots?, *output]`."""
@@ -257,19 +257,15 @@ class OnSlots(Algebra):
         size = self.own.shape[-1]
         new = np.arange(size).reshape(-1, *[1] * self.row.ndim)
         columns = [np.where(old >= 0, (self.row * size + new) * size + old, -1) for old in self.slot_of]
-        terms = [pick(jacobian, c) * f for c, f in zip(columns, self._by_slot(sensitivity), strict=True)]
-        found = added(terms)
-        return found if sweep.placement.slot else found[0]
+        terms = [pick(jacobian, c) * f for c, f in zip(columns, self.direct.slots_first(sensitivity), strict=True)]
+        return sweep.placement.from_slots_first(added(terms))
 
     def received(self, sweep: Sweep, credit: Any, sensitivity: Any) -> Any:
         """The credit of the slots that the output feeds, times what it feeds them."""
         size = self.own.shape[-1]
         at = [np.where(slot >= 0, self.row * size + slot, -1) for slot in self.slot_of]
-        terms = [pick(credit, index) * f for index, f in zip(at, self._by_slot(sensitivity), strict=True)]
+        terms = [pick(credit, index) * f for index, f in zip(at, self.direct.slots_first(sensitivity), strict=True)]
         return added(terms)
-
-    def _by_slot(self, sensitivity: Any) -> Any:
-        return sensitivity if self.direct.slot else sensitivity[None]
 
     def placed(self, sweep: Sweep, x: Any) -> Any:
         """As it is."""
@@ -277,20 +273,22 @@ class OnSlots(Algebra):
 
     def along(self, sweep: Sweep, axis: str) -> int:
         """The output's own, without slots."""
-        return sweep.placement.output.index(axis) - len(sweep.placement.slot)
+        return sweep.site.expression.output.index(axis)
 
     def passed(self, sweep: Sweep, held: Held, pairs: Jacobians, credit: Cotangents | None, without: str) -> Passed:
         """One product a trace: its credit is a further row of the Jacobians that it is multiplied by."""
         layout, found, read = sweep.placement, dict[int, Any](), list[Any]()
-        rest = (layout.batch + layout.weight).replace(without, "")
+        labels = layout.trace.replace(without, "")
+        rest = labels.replace(layout.slot, "")
         for on, trace in held.items():
             rows = {of: x for (of, at), x in pairs.items() if at == on}
             stacked = [*rows.values(), *([] if credit is None else [credit[on][..., None, :]])]
             if not stacked:
                 continue
-            whole = _spread(layout, jnp.concatenate(stacked, axis=-2), trace, rest, without)
+            whole = _spread(layout, jnp.concatenate(stacked, axis=-2), trace, labels, without)
             for k, of in enumerate(rows):
-                term = whole[k * layout.slots : (k + 1) * layout.slots] if layout.slot else whole[k]
+                term = whole[k * layout.slots : (k + 1) * layout.slots]
+                term = jnp.moveaxis(term, 0, labels.index(layout.slot)) if layout.slot else term[0]
                 found[of] = found[of] + term if of in found else term
             read.append(whole[-1])
         if credit is None:
@@ -299,11 +297,12 @@ class OnSlots(Algebra):
         return found, as_type_of(jnp.einsum(f"{rest}->{layout.weight}", added(read)), kind.dtype)
 
 
-def _spread(layout: Placement, matrix: Any, trace: Any, rest: str, without: str) -> Any:
-    """Rows `[*output, rows, slots]` times a trace: `[rows, *rest]`."""
-    output = layout.output[len(layout.slot) :].replace(without, "")
+def _spread(layout: Placement, matrix: Any, trace: Any, labels: str, without: str) -> Any:
+    """Rows `[*output, rows, slots]` times a trace with these labels: `[rows, *rest]`."""
+    output = layout.association.site.expression.output.replace(without, "")
     kept = [axis for axis, size in enumerate(matrix.shape[:-2]) if size > 1]
     matrix = matrix.reshape([*(matrix.shape[axis] for axis in kept), *matrix.shape[-2:]])
-    row, slot = [label for label in "XYZxyz" if label not in rest + output][:2]
-    labels = "".join(output[axis] for axis in kept)
-    return jnp.einsum(f"{labels}{row}{slot},{slot}{rest}->{row}{rest}", matrix, trace if layout.slot else trace[None])
+    row, slot = [label for label in "XYZxyz" if label not in labels + output][:2]
+    own = labels.replace(layout.slot, slot) if layout.slot else slot + labels
+    within, rest = "".join(output[axis] for axis in kept), own.replace(slot, "")
+    return jnp.einsum(f"{within}{row}{slot},{own}->{row}{rest}", matrix, trace if layout.slot else trace[None])

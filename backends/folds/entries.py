@@ -22,16 +22,17 @@ def entry_by_entry(of: Pass, placed: Operands, sent: Any = None, waits: Any = No
     """The new trace and the contraction, of a trace that has a batch axis.
 
     `sent` are cotangents of the site's output, `[time, *output]`, of a pass that takes its own product: that with the
-    data is added to the contraction. One product makes all that an entry takes, and the data are transposed once. The
-    trace stays as it was where `waits` is given and true.
+    data is added to the contraction. Where it can be one product makes all that an entry takes, and the data are
+    transposed once. The trace stays as it was where `waits` is given and true.
     """
     algebra, sweep, axis = of.algebra, of.sweep, of.batch
     layout, (held, pairs, factors, data, chosen) = sweep.placement, placed
     place = layout.trace.index(axis)
     output = layout.output.index(axis)
     of_data = sweep.data_labels
+    own_output = sweep.site.expression.output.index(axis)
     lines: Any = None
-    if sent is not None and data is not None and of_data:
+    if of.is_product and data is not None:
         lines = jax.lax.optimization_barrier(jnp.moveaxis(data, (of_data.index(axis) + 1, 0), (0, -1)))
 
     def entry(b: jax.Array, carry: tuple[Held, Any]) -> tuple[Held, Any]:
@@ -44,13 +45,14 @@ def entry_by_entry(of: Pass, placed: Operands, sent: Any = None, waits: Any = No
             pick(data, of_data.index(axis) + 1) if axis in of_data else data,
             None if chosen is None else {k: algebra.entry(sweep, x, axis, b) for k, x in chosen.items()},
         )
-        if sent is None:
+        if lines is None:
             new, more = advanced(of, own, axis)
         else:
             rows = {k: x for k, x in own.factors.items() if k in whole}
-            *made, product = _products(pick(lines, 0), [*rows.values(), pick(sent, output + 1)])
-            new, more = advanced(of, own, axis, dict(zip(rows, made, strict=True)))
-            more = more + as_type_of(product, weight.dtype)
+            sends = [] if sent is None else [pick(sent, own_output + 1)]
+            made = _products(pick(lines, 0), [*rows.values(), *sends])
+            new, more = advanced(of, own, axis, dict(zip(rows, made[: len(rows)], strict=True)))
+            more = sum((as_type_of(product, weight.dtype) for product in made[len(rows) :]), start=more)
         new, read = jax.lax.optimization_barrier((new, None if more is None else read + more))
         updated = {k: jax.lax.dynamic_update_index_in_dim(whole[k], new[k], b, place) for k in whole}
         return updated, read
@@ -64,7 +66,7 @@ def entry_by_entry(of: Pass, placed: Operands, sent: Any = None, waits: Any = No
         whole, read = carry
         more = contracted_entry(of, placed._replace(held=whole), b)
         if sent is not None:
-            (product,) = _products(taken(lines, b), [taken(sent, b, output + 1)])
+            (product,) = _products(taken(lines, b), [taken(sent, b, own_output + 1)])
             more = more + as_type_of(product, weight.dtype)
         # Were it seen that the trace stays, it would be converted whole before the loop, where it is narrow.
         return jax.lax.optimization_barrier((whole, read + more))

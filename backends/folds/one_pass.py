@@ -22,7 +22,7 @@ class Operands(NamedTuple):
     product: Jacobians
     """`P`, the product of the Jacobians since the trace was last advanced, by pair of states."""
     factors: Mapping[int, jax.Array]
-    """`s`, the sensitivities carried to the end, `[time, slots?, *output]` by state."""
+    """`s`, the sensitivities carried to the end, `[time, *output]` by state, slots among them."""
     data: jax.Array | None
     """`x`, `[time, *data]`; None for an operation without data."""
     cotangents: Cotangents | None
@@ -46,13 +46,14 @@ class Pass:
 
     @property
     def takes_own(self) -> bool:
-        """Whether one product makes what is added to an entry of the trace, and the site's own, of the same data.
+        """Whether one product makes what is added to an entry of the trace, and the site's own, of the same data."""
+        return self.members is None and self.is_product
 
-        An entry then is a matrix product of the data, time last, and of the factors, time first.
-        """
+    @property
+    def is_product(self) -> bool:
+        """Whether what is added to an entry is a matrix product of the data, time last, and factors, time first."""
         place, batch = self.sweep.placement, self.batch
-        alone = self.members is None and not place.slot and batch == place.batch
-        if not alone or not batch or batch not in (place.data or ""):
+        if not batch or batch != place.batch or batch not in (place.data or ""):
             return False
         return place.trace.replace(batch, "") == f"{place.data}{place.output}".replace(batch, "")
 

@@ -31,7 +31,7 @@ class Matrices:
             return "its trace is element-wise, which XLA fuses into one pass"
         if set(self.layout.weight) - set(self.grouped + self.sensitive + self.of_data):
             return "an axis of the weight is in neither data nor output"
-        if self.layout.weight not in {
+        if self.layout.matrix not in {
             self.grouped + self.sensitive + self.of_data,
             self.grouped + self.of_data + self.sensitive,
         }:
@@ -45,8 +45,8 @@ class Matrices:
 
     @cached_property
     def sensitive(self) -> str:
-        """The weight's axes that the output alone has."""
-        return "".join(x for x in self.layout.weight if x in self.layout.output and x not in self.grouped)
+        """The axes that the output alone has: the weight's, and slots that stand among these."""
+        return "".join(x for x in self.layout.matrix if x in self.layout.output and x not in self.grouped)
 
     @cached_property
     def of_data(self) -> str:
@@ -56,7 +56,12 @@ class Matrices:
     @property
     def along(self) -> int:
         """The axis of the matrices along which the sensitive ones lie."""
-        return 0 if self.layout.weight.endswith(self.of_data) else 1
+        return 0 if self.layout.matrix.endswith(self.of_data) else 1
+
+    @property
+    def before(self) -> str:
+        """The slots, where they stand before the samples."""
+        return "" if self.layout.slot in self.layout.matrix else self.layout.slot
 
     def size(self, labels: str) -> int:
         """How many positions some axes have."""
@@ -78,7 +83,7 @@ class Matrices:
         first = next(iter(factors.values()))
         return RankK(
             outer=members or 1,
-            summed=samples * self.layout.slots,
+            summed=samples * self.size(self.before),
             samples=samples,
             grouped=self.size(self.grouped),
             rows=rows,
@@ -93,10 +98,20 @@ class Matrices:
         )
 
     def vectors(self, x: Any, lead: int) -> Any:
-        """`[*lead, member?, slots?, *output]` as `[*lead, n, sensitive]` in float32."""
-        onto = self.layout.slot + self.layout.batch + self.grouped + self.sensitive
+        """`[*lead, member?, *output]`, slots among them, as `[*lead, n, sensitive]` in float32."""
+        onto = self.before + self.layout.batch + self.grouped + self.sensitive
         ordered = self._ordered(x, self.layout.output, onto)
         return ordered.reshape(*ordered.shape[:lead], -1, self.size(self.sensitive)).astype(jnp.float32)
+
+    def contraction(self, read: Any, members: int | None) -> Any:
+        """The weight's cotangents of the launch's contractions, `[member?, *weight]`."""
+        lead = 0 if members is None else 1
+        whole = read.reshape(
+            [*([] if members is None else [members]), *(self.layout.sizes[x] for x in self.layout.matrix)]
+        )
+        return (
+            whole if self.before == self.layout.slot else whole.sum(lead + self.layout.matrix.index(self.layout.slot))
+        )
 
     def rows_of_data(self, x: Any) -> Any:
         """`[time, member?, *data]` as `[time, m, data]` in float32."""

@@ -89,5 +89,4 @@ def as_matrices(
     shaped = {k: x.reshape(held[k].shape) for k, x in zip(held, new, strict=True)}
     if read is None:
         return shaped, None
-    weight, members = sweep.site.weight.value.type, [] if of.members is None else [of.members]
-    return shaped, as_type_of(read.reshape(*members, *weight.shape), weight.dtype)
+    return shaped, as_type_of(matrices.contraction(read, of.members), sweep.site.weight.value.type.dtype)

@@ -205,16 +205,15 @@ class _Linearised:
         return found if len(positions) > 1 else found[0]
 
     def sensitivity(self, place: int, layout: Placement, coupling: Coupling) -> jax.Array:
-        """The derivative by the site's shift at `place`, at each slot: `[slots?, *output]`."""
+        """The derivative by the site's shift at `place`, as the layout has a sensitivity."""
         if coupling.repeats:
             value = self._push(place, coupling, np.moveaxis(layout.positions, -1, 0))
-            value = value if layout.slot else value[0]
         elif self.colours is None:
             value = self._entries(place)[0]
-            value = jnp.broadcast_to(value, (layout.slots, *value.shape)) if layout.slot else value
+            value = jnp.broadcast_to(value, (layout.slots, *value.shape))
         else:
-            at = layout.gather_on_host(self.colours)
-            value = self._select(at, place) if layout.slot else self._select(at[None], place)[0]
+            value = self._select(layout.slots_first(layout.gather_on_host(self.colours)), place)
+        value = layout.from_slots_first(value)
         fed = layout.fed(coupling)
         return value if fed is None else jnp.where(fed, value, 0)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 
 from ...coupling import Coupling
-from ..product import product_of
+from ..product import product_of, summed_product
 from ..types import TensorType
 from ..values import Value
 from .cost import Cost
@@ -64,7 +64,11 @@ def contraction(place: Placement, trace: list[Any], gathered: list[Any], without
     output, labels = place.output.replace(without, ""), place.trace.replace(without, "")
     kept = "".join(label for label in output if label not in place.summed)
     spec = f"{kept},{labels}->{place.weight}"
-    terms = [product_of(spec, align(c, output, kept), e) for c, e in zip(gathered, trace, strict=True)]
+    if place.slot_at:
+        axes = tuple(k for k, label in enumerate(labels) if label not in place.weight)
+        terms = [summed_product(align(c, output, labels), e, axes) for c, e in zip(gathered, trace, strict=True)]
+    else:
+        terms = [product_of(spec, align(c, output, kept), e) for c, e in zip(gathered, trace, strict=True)]
     total: Any = sum(terms[1:], terms[0])
     return as_type_of(total, place.association.site.weight.value.type.dtype)
 
@@ -88,12 +92,12 @@ class Project(Operation):
         """The sum over states and slots."""
         place = Placement(self.association)
         pairs = zip(self.factors, self.cotangents, strict=True)
-        terms = [place.gather(scene[c]) * scene[f] for f, c in pairs if f is not None]
+        terms = [place.summed_slots(place.gather(scene[c]), scene[f]) for f, c in pairs if f is not None]
         kind = self.association.site.output.type
         if not terms:
             return (jnp.zeros(kind.shape, kind.dtype),)
         total: Any = sum(terms[1:], terms[0])
-        return (as_type_of(place.sum_slots(total), kind.dtype),)
+        return (as_type_of(total, kind.dtype),)
 
     def faults(self, t: Transition) -> Iterator[str]:
         """As many cotangents as factors, these at the output's positions and those at the group's."""

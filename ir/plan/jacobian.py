@@ -101,8 +101,8 @@ class Jacobian(Operation):
 class Sensitivity(Operation):
     """`f = dh'/dy` of a group to a site's output, at the output's positions, what its scope holds held.
 
-    One result for each state that the site feeds, `[slots?, *output]`: the slots are the state positions that the
-    output feeds, those of the association's placement.
+    One result for each state that the site feeds, as the association's placement has its output: at the slots, which
+    are the state positions that the output feeds.
     """
 
     phases: ClassVar[tuple[str, ...]] = (STEP,)
@@ -139,7 +139,8 @@ class Sensitivity(Operation):
             group = self.association.group
             dense = _dense(scene, group, k, self.association.site.output)
             dense = dense.reshape(math.prod(group.shape), math.prod(self.association.site.output.type.shape))
-            entries = _entries(dense, place.positions, place.output_shape[len(place.slot) :])
+            entries = _entries(dense, place.positions, self.association.site.output.type.shape)
+            entries = place.from_slots_first(entries if place.slot else entries[None])
             fed = place.fed(coupling)
             found.append((entries if fed is None else jnp.where(fed, entries, 0)).astype(value.type.dtype))
         return tuple(found)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...coupling import Coupling, Targets
-from ..product import product_of
+from ..product import product_of, summed_product
 from .links import collapsed, pick, places_in, positions_of
 
 if TYPE_CHECKING:
@@ -26,9 +26,11 @@ class Placement:
     """Where one association's trace lives: at slots, each a state position that an output position is followed to.
 
     Axes of a trace: a slot axis (where there is more than one slot), then the output's axes that the weight does not
-    have, then the weight's own axes in the weight's order. Axes of the output that are followed to the same positions
-    throughout (the trips of a loop, a time axis that is summed) have none: a trace is the sum over them. `reach` are
-    the positions that are followed; by default those that the output feeds directly.
+    have, then the weight's own axes in the weight's order. Where slots and output lie as the states' own axes do, the
+    slot axis stands where it is among these, in a trace beside the axis that it is beside there, so that nothing is
+    transposed at a step. Axes of the output that are followed to the same positions throughout (the trips of a loop, a
+    time axis that is summed) have none: a trace is the sum over them. `reach` are the positions that are followed; by
+    default those that the output feeds directly.
     """
 
     association: Association
@@ -83,10 +85,16 @@ class Placement:
         found = [f.in_axes for f in self.targets.factors if f.table is None and f.out_axes == (0,)]
         return labels[found[0][0]] if found and len(found[0]) == 1 else ""
 
-    @property
+    @cached_property
+    def slot_at(self) -> int:
+        """The place of the slot axis among the axes of a sensitivity: first, or where the states have it."""
+        return self.targets.slots_after if self.slot and self.targets is not None else 0
+
+    @cached_property
     def output(self) -> str:
-        """The labels of a sensitivity: slots, then the output's axes."""
-        return self.slot + self.association.site.expression.output
+        """The labels of a sensitivity: the output's axes, and the slots among them."""
+        labels = self.association.site.expression.output
+        return labels[: self.slot_at] + self.slot + labels[self.slot_at :]
 
     @cached_property
     def weight(self) -> str:
@@ -116,7 +124,17 @@ class Placement:
     @cached_property
     def trace(self) -> str:
         """The labels of the trace."""
-        return self.slot + self.batch + self.weight
+        return self.batch + self.matrix if self.slot_at else self.slot + self.batch + self.weight
+
+    @cached_property
+    def matrix(self) -> str:
+        """The labels of an entry of the batch: the weight's, and the slots' where they stand among the output's."""
+        if not self.slot_at:
+            return self.weight
+        before, after = self.output[self.slot_at - 1], self.output[self.slot_at + 1 : self.slot_at + 2]
+        if after and after in self.weight:
+            return self.weight.replace(after, self.slot + after)
+        return self.weight.replace(before, before + self.slot) if before in self.weight else self.weight + self.slot
 
     @cached_property
     def sizes(self) -> dict[str, int]:
@@ -138,7 +156,7 @@ class Placement:
 
     @property
     def output_shape(self) -> tuple[int, ...]:
-        """The shape of a sensitivity: `[slots?, *output]`."""
+        """The shape of a sensitivity, of slots and output."""
         return tuple(self.sizes[label] for label in self.output)
 
     @property
@@ -147,14 +165,22 @@ class Placement:
         return math.prod(self.output_shape)
 
     @property
-    def rank(self) -> int:
-        """The number of the output's axes."""
-        return len(self.association.site.expression.output)
+    def _from_last(self) -> int:
+        """The place of the slot axis, from the last axis of a sensitivity."""
+        return self.slot_at - len(self.output)
 
     def gather(self, values: Any) -> Any:
-        """State positions `[..., *group]` at the output's: `[..., slots?, *output]`; zero where there is none."""
+        """State positions `[..., *group]` at slots and output, as a sensitivity has them; zero where there is none."""
         gathered = self.targets.gather(values) if self.targets is not None else self._take(values)
-        return gathered[..., 0] if not self.slot else jnp.moveaxis(gathered, -1, -1 - self.rank)
+        return jnp.moveaxis(gathered, -1, self._from_last) if self.slot else gathered[..., 0]
+
+    def slots_first(self, values: Any) -> Any:
+        """Values at slots and output, as a sensitivity has them, as `[slots, *output]`."""
+        return _axis_moved(values, self.slot_at, 0) if self.slot else values[None]
+
+    def from_slots_first(self, values: Any) -> Any:
+        """What `slots_first` gives as a sensitivity has it."""
+        return _axis_moved(values, 0, self.slot_at) if self.slot else values[0]
 
     def _take(self, values: Any) -> Any:
         lead = values.ndim - len(self.followed.out_shape)
@@ -166,35 +192,30 @@ class Placement:
         with jax.ensure_compile_time_eval():
             return np.asarray(self.gather(jnp.asarray(values)))
 
-    def sum_slots(self, values: Any) -> Any:
-        """Values at slots and output positions, summed over the slots: `[..., slots?, *output] -> [..., *output]`."""
-        return values.sum(axis=-1 - self.rank) if self.slot else values
+    def summed_slots(self, x: Any, y: Any) -> Any:
+        """The product of values at slots and output positions, as sensitivities have them, summed over the slots."""
+        return summed_product(x, y, self._from_last) if self.slot else x * y
 
-    def widened(self, values: Any, lead: int = 0) -> Any:
-        """Values at the slots that the output feeds directly, `[..., slots?, *output]`, at the slots of the reach."""
+    def widened(self, values: Any) -> Any:
+        """A sensitivity at the slots that the output feeds directly, at the slots of the reach."""
         if self.reach is None:
             return values
         direct = Placement(self.association)
-        if not direct.slot:
-            values = values.reshape(*values.shape[:lead], 1, *values.shape[lead:])
-        places = places_in(self.followed, direct.followed)
-        found = jnp.zeros((*values.shape[:lead], self.slots, *values.shape[lead + 1 :]), values.dtype)
-        for k, place in enumerate(places):
-            value = values[(slice(None),) * lead + (k, None)]
+        values = direct.slots_first(values)
+        found = jnp.zeros((self.slots, *values.shape[1:]), values.dtype)
+        for value, place in zip(values, places_in(self.followed, direct.followed), strict=True):
             slot = np.arange(self.slots).reshape(-1, *[1] * place.ndim)
             found = jnp.where(slot == place, value, found)
-        return found if self.slot else found[(slice(None),) * lead + (0,)]
+        return self.from_slots_first(found)
 
     def fed(self, coupling: Coupling) -> np.ndarray | None:
-        """Which slots hold a position that the output feeds by `coupling`, `[slots?, *output]`; None where all do.
+        """Which slots hold a position that the output feeds by `coupling`, as a sensitivity; None where all do.
 
         `coupling` is one state's: the slots are those of the union over the group's states.
         """
         own = Placement(self.association, coupling).positions
         fed = (self.positions[..., None] == own[..., None, :]).any(-1) & (self.positions >= 0)
-        if fed.all():
-            return None
-        return np.moveaxis(fed, -1, 0) if self.slot else fed[..., 0]
+        return None if fed.all() else self.from_slots_first(np.moveaxis(fed, -1, 0))
 
     def outer(self, factor: jax.Array, data: Any, time: bool = False, without: str = "") -> jax.Array:
         """`f (x) x` in the trace's layout, of arrays that lack the axis `without`; with `time`, summed over steps."""
@@ -214,6 +235,11 @@ class Placement:
             else ""
         )
         return product_of(f"{step}{output},{step}{labels}->{trace}", factor, data)
+
+
+def _axis_moved(values: Any, source: int, target: int) -> Any:
+    """`moveaxis` of an array of NumPy or of JAX; the result is one of the same."""
+    return (np if isinstance(values, np.ndarray) else jnp).moveaxis(values, source, target)
 
 
 def placement_faults(association: Association, reach: Coupling | None = None) -> Iterator[str]:

@@ -197,18 +197,20 @@ def spread(place: Placement, matrix: Any, trace: Any, *, source: Placement | Non
 
     The trace is laid out by `source`, where that is another placement.
     """
-    old, output = source or place, place.output[len(place.slot) :]
+    old, output = source or place, place.association.site.expression.output
     if not (place.slot or old.slot) and place.trace == old.trace:
         return align(matrix[..., 0, 0], output, place.trace) * trace
     first = "".join(label for label in old.summed if label not in place.summed)
     matrix = matrix[tuple(slice(0, 1) if label in first else slice(None) for label in output)]
     kept = [axis for axis, size in enumerate(matrix.shape[:-2]) if size > 1]
     matrix = matrix.reshape([*(matrix.shape[axis] for axis in kept), *matrix.shape[-2:]])
-    rest, own = place.batch + place.weight, old.batch + old.weight
-    new, at = [label for label in "XYZxyz" if label not in rest + own + output][:2]
-    within, after = "".join(output[axis] for axis in kept), "".join(label for label in rest if label not in first)
-    found = jnp.einsum(f"{within}{new}{at},{at}{own}->{new}{after}", matrix, trace if old.slot else trace[None])
-    found = _at_first(found, new + after, new + rest, first, place.sizes)
+    new, at = [label for label in "XYZxyz" if label not in old.trace + place.trace + output][:2]
+    own, onto = (
+        x.trace.replace(x.slot, label) if x.slot else label + x.trace for x, label in ((old, at), (place, new))
+    )
+    within, after = "".join(output[axis] for axis in kept), "".join(label for label in onto if label not in first)
+    found = jnp.einsum(f"{within}{new}{at},{own}->{after}", matrix, trace if old.slot else trace[None])
+    found = _at_first(found, after, onto, first, place.sizes)
     return found if place.slot else found[0]
 
 
@@ -226,10 +228,10 @@ def _at_first(array: Any, labels: str, onto: str, first: str, sizes: Mapping[str
 
 def moved(place: Placement, old: Any, factors: Any, trace: Any) -> Iterator[Any]:
     """The terms of `A E` where each slot is fed by few: `old[new slot, few]` by `factors[*output, new slot, few]`."""
-    labels = place.slot + place.output[len(place.slot) :]
+    shape = place.slots, *place.association.site.output.type.shape
     for k in range(old.shape[-1]):
-        factor = jnp.broadcast_to(jnp.moveaxis(factors[..., k], -1, 0), place.output_shape)
-        yield align(factor, labels, place.trace) * jnp.take(trace, old[:, k], axis=0)
+        factor = place.from_slots_first(jnp.broadcast_to(jnp.moveaxis(factors[..., k], -1, 0), shape))
+        yield align(factor, place.output, place.trace) * jnp.take(trace, old[:, k], axis=place.trace.index(place.slot))
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

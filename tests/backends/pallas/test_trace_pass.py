@@ -36,6 +36,16 @@ def twice(x: Any, w: Any) -> Any:
     return jnp.concatenate([y, 0.5 * y], -1)
 
 
+def along(*axes: int) -> Any:
+    """Each output feeds all positions along further axes of a state, of three positions each."""
+
+    def product(x: Any, w: Any) -> Any:
+        y = jnp.expand_dims(etir.matmul(x, w) if w.ndim == 2 else etir.einsum("bi,i->b", x, w), axes)
+        return jnp.broadcast_to(y, [3 if k in axes else size for k, size in enumerate(y.shape)])
+
+    return product
+
+
 LAYOUTS = {
     "rows of data": (leaky(etir.matmul), (3, N), (2, 3), (2, N)),
     "no batch": (leaky(etir.matmul), (3, N), (3,), (N,)),
@@ -44,6 +54,11 @@ LAYOUTS = {
     "two axes of data": (leaky(lambda x, w: etir.einsum("bki,kij->bj", x, w)), (2, 3, N), (2, 2, 3), (2, N)),
     "two axes of outputs": (leaky(lambda x, w: etir.einsum("bi,ihj->bhj", x, w)), (3, 2, N), (2, 3), (2, 2, N)),
     "slots": (leaky(twice), (3, N), (2, 3), (2, 2 * N)),
+    "slots after the output": (leaky(along(2)), (3, N), (2, 3), (2, N, 3)),
+    "slots within the output": (leaky(along(1)), (3, N), (2, 3), (2, 3, N)),
+    "slots before the output": (leaky(along(0)), (3, N), (2, 3), (3, 2, N)),
+    "slots on both sides": (leaky(along(1, 3)), (3, N), (2, 3), (2, 3, N, 3)),
+    "slots of a number": (leaky(along(1, 2)), (3,), (2, 3), (2, 3, 3)),
     "data without batch": (leaky(lambda x, w: etir.matmul(x, w) * jnp.ones((2, 1))), (3, N), (3,), (2, N)),
 }
 
@@ -74,7 +89,10 @@ def operands(sweep: Sweep, members: int | None, steps: int, seed: int = 0) -> Op
     )
 
 
-@pytest.mark.parametrize(("name", "members"), [*((name, None) for name in LAYOUTS), ("groups", 3), ("slots", 2)])
+@pytest.mark.parametrize(
+    ("name", "members"),
+    [*((name, None) for name in LAYOUTS), ("groups", 3), ("slots", 2), ("slots after the output", 2)],
+)
 def test_the_pass_by_matrices_is_the_pass(name: str, members: int | None):
     unit = unit_of(name)
     (sweep,) = unit.sweeps
