@@ -1,4 +1,4 @@
-"""Sites that feed all positions along further axes of a state, wherever these stand: exact, as backpropagation has it."""
+"""Sites that feed all positions along further axes of a state, wherever these stand: exact, as BPTT has it."""
 
 from typing import Any
 
