@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -68,24 +69,34 @@ class Targets:
     def slots_after(self) -> int:
         """After how many input axes the slots stand where all lie as the output's axes do; zero where they do not so.
 
-        They do where the slots are all positions of one axis of the output, or of several side by side, and the
-        output's others are the input's, in order.
+        They do where the output's axes are those of the input, in order, and, side by side, those of the slots.
         """
-        alone = [axis for axis, size in enumerate(self.out_shape) if size == 1]
-        own, slots = list[tuple[int, int]](), list[int]()
+        axes = self._input_axes()
+        along = [axes.get(axis) for axis, size in enumerate(self.out_shape) if size > 1] if axes else []
+        runs = [axis for axis, _ in itertools.groupby(along)]
+        own = [axis for axis in runs if axis is not None]
+        if runs.count(None) != 1 or own != sorted(set(own)):
+            return 0
+        before = own[: runs.index(None)]
+        return before[-1] + 1 if before else 0
+
+    def _input_axes(self) -> dict[int, int | None]:
+        """For each output axis the input axis that lies along it, or along it and others; None for one of the slots.
+
+        Nothing where the slots are of a table, or axes of the input are cut.
+        """
+        found: dict[int, int | None] = {}
         for factor in self.factors:
+            own, onto = factor.in_axes, factor.out_axes
             if factor.broadcast:
-                slots += [axis for axis in factor.out_axes if axis not in alone]
-            elif factor.table is not None or len(factor.in_axes) != len(factor.out_axes):
-                return 0
+                found |= dict.fromkeys(onto)
+            elif factor.table is None and len(own) == 1:
+                found |= dict.fromkeys(onto, own[0])
+            elif factor.table is None and sizes(self.in_shape, own) == sizes(self.out_shape, onto):
+                found |= dict(zip(onto, own, strict=True))
             else:
-                own += zip(factor.out_axes, factor.in_axes, strict=True)
-        own.sort()
-        before = [of for at, of in own if slots and at < slots[0]]
-        in_order = [of for _, of in own] == sorted(of for _, of in own) and slots == sorted(slots)
-        beside = bool(slots) and not any(slots[0] < at < slots[-1] for at, _ in own)
-        same = all(self.out_shape[at] == self.in_shape[of] for at, of in own)
-        return before[-1] + 1 if in_order and beside and same and before else 0
+                return {}
+        return found
 
     def gather(self, values: Any, fill: float = 0) -> Any:
         """Values at the output positions, brought to the input positions.

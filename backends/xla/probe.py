@@ -17,7 +17,7 @@ import numpy as np
 from ...coupling import Coupling
 from ...ir import jaxpr as jx
 from ...ir.plan import Jacobian, Placement, Plan, Scene, Sensitivity
-from ...ir.plan.links import pick, positions_of
+from ...ir.plan.links import pick, positions_of, slots_at
 from ...ir.transition import Group, State, Transition
 
 
@@ -194,26 +194,26 @@ class _Linearised:
         return chosen if kept.all() else jnp.where(kept, chosen, 0)
 
     def entries(self, place: int, coupling: Coupling) -> jax.Array:
-        """At each old position the derivatives of the new positions that it feeds: `[slots?, *group]`."""
+        """At each old position the derivatives of the new positions that it feeds, of `links.entries_shape`."""
         positions = np.moveaxis(positions_of(coupling), -1, 0)
         if coupling.repeats:
             found = self._push(place, coupling, positions)
-            return found if len(positions) > 1 else found[0]
-        colours = np.zeros(coupling.out_shape, int) if self.colours is None else self.colours
-        at = np.where(positions >= 0, colours.ravel()[np.maximum(positions, 0)], -1)
-        found = self._select(at, place)
-        return found if len(positions) > 1 else found[0]
+        else:
+            colours = np.zeros(coupling.out_shape, int) if self.colours is None else self.colours
+            found = self._select(np.where(positions >= 0, colours.ravel()[np.maximum(positions, 0)], -1), place)
+        return jnp.moveaxis(found, 0, slots_at(coupling)) if len(positions) > 1 else found[0]
 
     def sensitivity(self, place: int, layout: Placement, coupling: Coupling) -> jax.Array:
         """The derivative by the site's shift at `place`, as the layout has a sensitivity."""
         if coupling.repeats:
-            value = self._push(place, coupling, np.moveaxis(layout.positions, -1, 0))
+            value = layout.from_slots_first(self._push(place, coupling, np.moveaxis(layout.positions, -1, 0)))
         elif self.colours is None:
             value = self._entries(place)[0]
-            value = jnp.broadcast_to(value, (layout.slots, *value.shape))
+            if layout.slot:
+                value = jnp.broadcast_to(jnp.expand_dims(value, layout.slot_at), layout.output_shape)
         else:
-            value = self._select(layout.slots_first(layout.gather_on_host(self.colours)), place)
-        value = layout.from_slots_first(value)
+            colours = layout.slots_first(layout.gather_on_host(self.colours))
+            value = layout.from_slots_first(self._select(colours, place))
         fed = layout.fed(coupling)
         return value if fed is None else jnp.where(fed, value, 0)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import jax
 import jax.numpy as jnp
 
 from ...coupling import Coupling
@@ -66,6 +67,7 @@ def contraction(place: Placement, trace: list[Any], gathered: list[Any], without
     spec = f"{kept},{labels}->{place.weight}"
     if place.slot_at:
         axes = tuple(k for k, label in enumerate(labels) if label not in place.weight)
+        gathered = jax.lax.optimization_barrier(gathered)  # else each entry of the trace computes its own
         terms = [summed_product(align(c, output, labels), e, axes) for c, e in zip(gathered, trace, strict=True)]
     else:
         terms = [product_of(spec, align(c, output, kept), e) for c, e in zip(gathered, trace, strict=True)]

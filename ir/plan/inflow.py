@@ -10,7 +10,7 @@ from ...coupling import Coupling
 from ..types import TensorType
 from ..values import Value
 from .faults import kinds_of, misshapen, not_as_many, too_narrow
-from .links import positions_of
+from .links import entries_shape
 from .placement import Placement, placement_faults
 from .scene import Scene
 from .transfer import Drive, spread, within
@@ -39,7 +39,7 @@ class Inflow(Drive):
     couplings: tuple[Coupling, ...]
     """For each factor how the new states' positions depend on the old ones of the other group."""
     factors: tuple[Value, ...]
-    """`[targets?, *source group]`: at each old position the derivatives of the new positions that it feeds."""
+    """At each old position the derivatives of the new positions that it feeds, as `links.entries_shape` has them."""
 
     @property
     def placement(self) -> Placement:
@@ -78,6 +78,5 @@ class Inflow(Drive):
             elif (coupling.in_shape, coupling.out_shape) != (old, new):
                 yield "has a coupling between other positions than its groups'"
             else:
-                slots = positions_of(coupling).shape[-1]
-                yield from misshapen("inflow factor", [factor.type], ((slots,) if slots > 1 else ()) + old)
+                yield from misshapen("inflow factor", [factor.type], entries_shape(coupling))
                 yield from too_narrow(trace[of], [factor.type, self.trace[on].type])

@@ -15,7 +15,7 @@ from ...coupling import Coupling
 from .. import jaxpr as jx
 from ..types import TensorType
 from ..values import Value
-from .links import positions_of
+from .links import entries_shape, positions_of, slots_at
 from .operation import STEP, Operation
 from .placement import Placement, placement_faults
 from .scene import Arrays, Scene
@@ -29,8 +29,8 @@ class Jacobian(Operation):
     """`D = dh'/dh` of a group, what its scope holds held: mixing operations, or nothing.
 
     One result for each pair (new state, old state): the diagonal over positions, `[*group]`, or, if `whole`, at each
-    old position the derivatives of the new positions that it feeds, `[slots?, *group]`. With `on`, the old states are
-    those of another group, the positions too, and every entry is given.
+    old position the derivatives of the new positions that it feeds, as `links.entries_shape` has them. With `on`, the
+    old states are those of another group, the positions too, and every entry is given.
     """
 
     phases: ClassVar[tuple[str, ...]] = (STEP,)
@@ -59,8 +59,7 @@ class Jacobian(Operation):
         pair = [self.group.states[of].before.type, self.source.states[on].before.type]
         real = widest(*(real_dtype(s.before.type.dtype) for s in (*self.group.states, *self.source.states)))
         dtype = widest(real, "complex64") if any(kind.is_complex for kind in pair) else real
-        slots = positions_of(self.coupling(of, on)).shape[-1] if self.entire else 1
-        return TensorType(dtype, (*((slots,) if slots > 1 else ()), *self.source.shape))
+        return TensorType(dtype, entries_shape(self.coupling(of, on)) if self.entire else self.source.shape)
 
     def faults(self, t: Transition) -> Iterator[str]:
         """Each pair is of states of the group, of which the first depends on the second."""
@@ -86,7 +85,8 @@ class Jacobian(Operation):
             dense = _dense(scene, self.group, of, self.source.states[on].before)
             dense = dense.reshape(math.prod(self.group.shape), math.prod(self.source.shape))
             if self.entire:
-                entries = _entries(dense, positions_of(self.coupling(of, on)), self.source.shape)
+                coupling = self.coupling(of, on)
+                entries = _entries(dense, positions_of(coupling), slots_at(coupling), self.source.shape)
             else:
                 entries = jnp.diagonal(dense).reshape(self.group.shape)
             found.append(entries.astype(value.type.dtype))
@@ -139,8 +139,7 @@ class Sensitivity(Operation):
             group = self.association.group
             dense = _dense(scene, group, k, self.association.site.output)
             dense = dense.reshape(math.prod(group.shape), math.prod(self.association.site.output.type.shape))
-            entries = _entries(dense, place.positions, self.association.site.output.type.shape)
-            entries = place.from_slots_first(entries if place.slot else entries[None])
+            entries = _entries(dense, place.positions, place.slot_at, self.association.site.output.type.shape)
             fed = place.fed(coupling)
             found.append((entries if fed is None else jnp.where(fed, entries, 0)).astype(value.type.dtype))
         return tuple(found)
@@ -177,11 +176,14 @@ def _dense(scene: Scene, group: Group, of: int, by: Value) -> Any:
     return jax.jacrev(after)(at)
 
 
-def _entries(dense: Any, positions: np.ndarray, shape: tuple[int, ...]) -> Any:
-    """Entries `[slots?, *shape]` of `[state positions, argument positions]`, zero where a slot is empty."""
+def _entries(dense: Any, positions: np.ndarray, at: int, shape: tuple[int, ...]) -> Any:
+    """Entries at arguments of a `shape`, with the slots at an axis, of `[state positions, argument positions]`.
+
+    Zero where a slot is empty; of one slot there is no axis.
+    """
     table = positions.reshape(dense.shape[1], positions.shape[-1])
     found = jnp.where(table >= 0, dense[np.maximum(table, 0), np.arange(dense.shape[1])[:, None]], 0)
-    return found[:, 0].reshape(shape) if table.shape[1] == 1 else found.T.reshape(-1, *shape)
+    return found[:, 0].reshape(shape) if table.shape[1] == 1 else jnp.moveaxis(found.reshape(*shape, -1), -1, at)
 
 
 def widest(*dtypes: str) -> str:

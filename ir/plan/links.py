@@ -38,6 +38,22 @@ def positions_of(coupling: Coupling) -> Index:
     return _frozen(found.reshape(*coupling.in_shape, found.shape[1]))
 
 
+def slots_at(coupling: Coupling) -> int:
+    """The place of the slot axis among the axes of what a coupling's inputs have slot by slot.
+
+    First, or where the outputs have it, if they have it and the inputs' axes as `Targets.slots_after` says.
+    """
+    targets = coupling.targets(limit=max(16, math.prod(coupling.out_shape)))
+    return 0 if targets is None else targets.slots_after
+
+
+def entries_shape(coupling: Coupling) -> tuple[int, ...]:
+    """The shape of a Jacobian's entries: at each old position, the derivatives of the new ones that it feeds."""
+    slots, at = positions_of(coupling).shape[-1], slots_at(coupling)
+    own = coupling.in_shape
+    return own if slots == 1 else (*own[:at], slots, *own[at:])
+
+
 def _without_free_axes(coupling: Coupling) -> tuple[Coupling | None, tuple[int, ...]]:
     """The coupling with size one on each output axis that every input position feeds the whole of, and those axes."""
     tied = [block for block in coupling.blocks if not block.is_all]
@@ -62,21 +78,23 @@ def _over(free: Sequence[int], table: Index, narrow: Sequence[int], shape: Seque
 def links(reach: Coupling, coupling: Coupling, source: Coupling | None = None) -> Index:
     """What of a Jacobian leads from slot to slot: `[*output, new slot, old slot]`, indices of its entries.
 
-    `coupling` says which new positions an old one feeds. Its entries are laid out as `[targets, *old positions]`, the
-    targets being the columns of `positions_of(coupling)`, and flattened; -1 where a slot does not feed another one. Old
-    slots are those of `source`, a reach too, where that is another one.
+    `coupling` says which new positions an old one feeds. Its entries are of `entries_shape`, flattened, the slots being
+    the columns of `positions_of(coupling)`; -1 where a slot does not feed another one. Old slots are those of `source`,
+    a reach too, where that is another one.
     """
     new, old = positions_of(reach), positions_of(source or reach)
     new, old = (collapsed(new), collapsed(old)) if source is not None else (collapsed(new),) * 2
     fed = positions_of(coupling)
     fed = fed.reshape(-1, fed.shape[-1])
+    entry = np.arange(fed.size).reshape(entries_shape(coupling))
+    entry = (np.moveaxis(entry, slots_at(coupling), -1) if fed.shape[1] > 1 else entry).reshape(fed.shape)
     shape = np.broadcast_shapes(new.shape[:-1], old.shape[:-1])
     found = np.full((*shape, new.shape[-1], old.shape[-1]), -1, np.int64)
     valid = (new >= 0)[..., :, None] & (old >= 0)[..., None, :]
     for target in range(fed.shape[1]):
         to = np.where(old >= 0, fed[np.maximum(old, 0), target], -1)
         hit = valid & (to[..., None, :] == new[..., :, None])
-        found = np.where(hit, target * len(fed) + old[..., None, :], found)
+        found = np.where(hit, entry[np.maximum(old, 0), target][..., None, :], found)
     return _frozen(found)
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ...coupling import Coupling, Targets
 from ..product import product_of, summed_product
-from .links import collapsed, pick, places_in, positions_of
+from .links import collapsed, pick, places_in, positions_of, slots_at
 
 if TYPE_CHECKING:
     from ..transition import Association
@@ -88,7 +88,7 @@ class Placement:
     @cached_property
     def slot_at(self) -> int:
         """The place of the slot axis among the axes of a sensitivity: first, or where the states have it."""
-        return self.targets.slots_after if self.slot and self.targets is not None else 0
+        return slots_at(self.followed) if self.slot else 0
 
     @cached_property
     def output(self) -> str:
@@ -229,11 +229,10 @@ class Placement:
         if summed:
             data = data.sum([time + labels.index(label) for label in summed])
             labels = "".join(label for label in labels if label not in summed)
-        step = (
-            next(label for label in "tuvTUV" if label not in self.output + self.trace + (self.data or ""))
-            if time
-            else ""
-        )
+        if not time and set(output) <= set(trace):
+            return align(factor, output, trace) * align(data, labels, trace)
+        every = self.output + self.trace + (self.data or "")
+        step = next(label for label in "tuvTUV" if label not in every) if time else ""
         return product_of(f"{step}{output},{step}{labels}->{trace}", factor, data)
 
 

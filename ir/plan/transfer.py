@@ -10,13 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import jax
 import jax.numpy as jnp
 
 from ...coupling import Coupling
 from ..types import TensorType
 from ..values import Value
 from .faults import kinds_of, misshapen, not_as_many, not_differentiable, too_narrow
-from .links import gathered, links, pick, positions_of
+from .links import entries_shape, gathered, links, pick
 from .operation import Part
 from .placement import Placement, align, placement_faults
 from .scene import Arrays, Scene
@@ -125,7 +126,7 @@ class Neighbourhood(Transfer):
     couplings: tuple[Coupling, ...]
     """For each factor how the new state's positions depend on the old one's."""
     factors: tuple[Value, ...]
-    """`[targets?, *group]`: at each old position the derivatives of the new positions that it feeds."""
+    """At each old position the derivatives of the new positions that it feeds, as `links.entries_shape` has them."""
 
     @property
     def placement(self) -> Placement:
@@ -167,8 +168,7 @@ class Neighbourhood(Transfer):
             if (coupling.in_shape, coupling.out_shape) != (group, group):
                 yield "has a coupling between other positions than its group's"
             else:
-                slots = positions_of(coupling).shape[-1]
-                yield from misshapen("carrying factor", [factor.type], ((slots,) if slots > 1 else ()) + group)
+                yield from misshapen("carrying factor", [factor.type], entries_shape(coupling))
 
 
 def _pair_faults(
@@ -184,7 +184,7 @@ def _pair_faults(
 
 
 def within(place: Placement, coupling: Coupling, factor: Any, lead: int = 0, *, source: Placement | None = None) -> Any:
-    """A Jacobian on the slots of a placement, `[..., *output, new slot, old slot]`, from `[..., targets?, *group]`.
+    """A Jacobian on the slots of a placement, `[..., *output, new slot, old slot]`, from its entries.
 
     Axes of the output along which it does not change have size one. Old slots are those of `source`, where that is
     another placement.
@@ -200,6 +200,7 @@ def spread(place: Placement, matrix: Any, trace: Any, *, source: Placement | Non
     old, output = source or place, place.association.site.expression.output
     if not (place.slot or old.slot) and place.trace == old.trace:
         return align(matrix[..., 0, 0], output, place.trace) * trace
+    matrix = jax.lax.optimization_barrier(matrix)  # else each entry of the trace computes its own
     first = "".join(label for label in old.summed if label not in place.summed)
     matrix = matrix[tuple(slice(0, 1) if label in first else slice(None) for label in output)]
     kept = [axis for axis, size in enumerate(matrix.shape[:-2]) if size > 1]
@@ -209,7 +210,10 @@ def spread(place: Placement, matrix: Any, trace: Any, *, source: Placement | Non
         x.trace.replace(x.slot, label) if x.slot else label + x.trace for x, label in ((old, at), (place, new))
     )
     within, after = "".join(output[axis] for axis in kept), "".join(label for label in onto if label not in first)
-    found = jnp.einsum(f"{within}{new}{at},{own}->{after}", matrix, trace if old.slot else trace[None])
+    if old.slot:
+        found = jnp.einsum(f"{within}{new}{at},{own}->{after}", matrix, trace)
+    else:
+        found = align(matrix[..., 0], within + new, after) * align(trace, old.trace, after)
     found = _at_first(found, after, onto, first, place.sizes)
     return found if place.slot else found[0]
 
@@ -293,7 +297,8 @@ class Outer(Drive):
         """`f (x) x` in the trace's layout."""
         place = self.placement
         data = None if self.data is None else scene[self.data]
-        return [None if f is None else place.outer(place.widened(scene[f]), data) for f in self.factors]
+        factors = [None if f is None else jax.lax.optimization_barrier(place.widened(scene[f])) for f in self.factors]
+        return [None if f is None else place.outer(f, data) for f in factors]
 
     def faults(self, trace: Sequence[TensorType]) -> Iterator[str]:
         """A factor for each array of the trace, and data as the site has them; the trace is laid out on the reach."""
