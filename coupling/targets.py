@@ -71,7 +71,7 @@ class Targets:
 
         They do where the output's axes are those of the input, in order, and, side by side, those of the slots.
         """
-        axes = self._input_axes()
+        axes = self.input_axes()
         along = [axes.get(axis) for axis, size in enumerate(self.out_shape) if size > 1] if axes else []
         runs = [axis for axis, _ in itertools.groupby(along)]
         own = [axis for axis in runs if axis is not None]
@@ -80,7 +80,7 @@ class Targets:
         before = own[: runs.index(None)]
         return before[-1] + 1 if before else 0
 
-    def _input_axes(self) -> dict[int, int | None]:
+    def input_axes(self) -> dict[int, int | None]:
         """For each output axis the input axis that lies along it, or along it and others; None for one of the slots.
 
         Nothing where the slots are of a table, or axes of the input are cut.

@@ -242,6 +242,12 @@ class Writer:
             self._shared[key] = dict(zip(operation.states, found, strict=True))
         return self._shared[key]
 
+    def shared(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What is made once for a plan, whichever rule or trace asks for it first."""
+        if key not in self._shared:
+            self._shared[key] = make()
+        return self._shared[key]
+
     def scaled(self, value: Value, factor: float) -> Value:
         """A value of each step times a number."""
         key = ("scaled", value, factor)

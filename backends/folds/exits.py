@@ -14,8 +14,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from ...coupling import Coupling
-from ...ir.plan import Advance, Contract, Operation, Plan, Total, Trace
+from ...ir.plan import Advance, Contract, Operation, Placement, Plan, Total, Trace
 from ...ir.transition import Transition
 from ...ir.values import Value
 from ..backend import Backend, Override, Uses
@@ -124,9 +123,9 @@ def _stretch(unit: Unit, record: Mapping[Value, Any], constants: Mapping[Value, 
 class _Matcher(Matcher):
     """Whether an advance and all uses of its values are this pattern."""
 
-    def _contraction(self, op: Advance, reach: Coupling | None) -> Contract | None:
+    def _contraction(self, op: Advance, place: Placement) -> Contract | None:
         """The one contraction that reads the trace, by credit that does not hang on it, and that is only added up."""
-        read = self._one_reader(op, reach)
+        read = self._one_reader(op, place)
         if read is None or read not in self.plan.step:
             return None
         totals = [total for total in self.plan.at_window if type(total) is Total and total.value is read.results[0]]

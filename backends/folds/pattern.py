@@ -283,7 +283,8 @@ class Matcher:
             return None
         association, reach = by.association, by.reach if type(by) is Neighbourhood else None
         traces = [self.trace_of.get(value) for value in op.trace]
-        if add.association is not association or add.reach != reach or None in traces:
+        alike = by.alike if type(by) is Diagonal else ""
+        if add.association is not association or (add.reach, add.alike) != (reach, alike) or None in traces:
             return None
         if type(by) is Neighbourhood and by.gathers:
             return None  # a product of such steps is as sparse no more, and a matrix between many slots
@@ -291,7 +292,7 @@ class Matcher:
         local = not self.carried.intersection(
             [*by.factors, *(f for f in add.factors if f), *([add.data] if add.data else [])]
         )
-        contract = self._contraction(op, reach)
+        contract = self._contraction(op, add.placement)
         if not advanced or not local or contract is None or len(set(by.pairs)) != len(by.pairs):
             return None
         states = self._states(contract)
@@ -304,7 +305,7 @@ class Matcher:
             jacobians=dict(zip(pairs, by.factors, strict=True)),
             factors={states[k]: f for k, f in enumerate(add.factors) if f is not None},
             data=add.data,
-            placement=Placement(association, reach),
+            placement=add.placement,
             couplings=dict(zip(pairs, by.couplings, strict=True)) if type(by) is Neighbourhood else None,
         )
 
@@ -313,21 +314,25 @@ class Matcher:
         assert self.vjp is not None
         return tuple(self.vjp.results.index(c) for c in contract.cotangents)
 
-    def _one_reader(self, op: Advance, reach: Coupling | None) -> Contract | None:
+    def _one_reader(self, op: Advance, place: Placement) -> Contract | None:
         """The contraction that alone reads the entering trace, beside its advance; none reads the one that leaves."""
         readers = {reader for value in op.trace for reader in self.uses.of(value)} - {op}
         if any(self.uses.of(value) for value in op.results) or len(readers) != 1:
             return None
         (read,) = readers
-        if type(read) is not Contract or read.trace != op.trace or read.reach != reach:
+        if (
+            type(read) is not Contract
+            or read.trace != op.trace
+            or (read.reach, read.alike) != (place.reach, place.alike)
+        ):
             return None
         once = all(len(self.uses.of(value)) == 2 for value in op.trace)
         right = read.association is getattr(op.by, "association", None) and len(set(read.cotangents)) == len(op.trace)
         return read if once and right else None
 
-    def _contraction(self, op: Advance, reach: Coupling | None) -> Contract | None:
+    def _contraction(self, op: Advance, place: Placement) -> Contract | None:
         """The one contraction that reads the trace, and whose result only the pull-back takes, for the right weight."""
-        read = self._one_reader(op, reach)
+        read = self._one_reader(op, place)
         if read is None or self.vjp is None:
             return None
         hidden = self.vjp.results[: len(self.transition.hidden)]

@@ -59,3 +59,5 @@ class Advance(Operation):
         for other in added if carried and not found else ():
             if carried is not None and carried.followed != other.followed:
                 yield f"is carried on positions {carried.followed}, but added to on positions {other.followed}"
+            elif carried is not None and carried.alike != other.alike:
+                yield f"is carried alike along '{carried.alike}', but added to alike along '{other.alike}'"

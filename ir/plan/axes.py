@@ -58,7 +58,7 @@ def of_traces(transition: Transition, states: Mapping[Group, Axes]) -> dict[Valu
     data = of_data(transition, states)
     for operation in transition.plan.operations:
         if isinstance(operation, (Contract, Project)):
-            place = Placement(operation.association, getattr(operation, "reach", None))
+            place = operation.placement if isinstance(operation, Contract) else Placement(operation.association)
             axes = of_labels(operation.association, states, place)
             reads = operation.trace if isinstance(operation, Contract) else operation.factors
             labels = place.trace if isinstance(operation, Contract) else place.output

@@ -33,6 +33,13 @@ class Contract(Operation):
     cotangents: tuple[Value, ...]
     """At the group's positions, one for each array of the trace."""
     reach: Coupling | None = None
+    alike: str = ""
+    """Labels of the weight's axes that the trace has not, since it is the same along them."""
+
+    @property
+    def placement(self) -> Placement:
+        """Where the trace lies."""
+        return Placement(self.association, self.reach, self.alike)
 
     def types(self, t: Transition) -> tuple[TensorType, ...]:
         """That of the weight."""
@@ -41,7 +48,7 @@ class Contract(Operation):
 
     def evaluate(self, scene: Scene) -> tuple[Any, ...]:
         """The sum over states, slots and the output's own axes."""
-        place = Placement(self.association, self.reach)
+        place = self.placement
         return (contraction(place, scene.read(self.trace), [place.gather(c) for c in scene.read(self.cotangents)]),)
 
     def cost(self, window: int) -> Cost:
@@ -53,10 +60,10 @@ class Contract(Operation):
         """As many cotangents as arrays, at the group's positions; the trace is laid out on the reach."""
         del t
         yield from not_as_many(self.cotangents, "cotangent", self.trace, "array")
-        unplaced = list(placement_faults(self.association, self.reach))
+        unplaced = list(placement_faults(self.association, self.reach, self.alike))
         yield from unplaced
         if not unplaced:
-            yield from misshapen("trace", kinds_of(self.trace), Placement(self.association, self.reach).shape)
+            yield from misshapen("trace", kinds_of(self.trace), self.placement.shape)
             yield from misshapen("cotangent", kinds_of(self.cotangents), self.association.group.shape)
 
 
@@ -65,7 +72,7 @@ def contraction(place: Placement, trace: list[Any], gathered: list[Any], without
     output, labels = place.output.replace(without, ""), place.trace.replace(without, "")
     kept = "".join(label for label in output if label not in place.summed)
     spec = f"{kept},{labels}->{place.weight}"
-    if place.slot_at:
+    if place.slot_at and not place.alike:
         axes = tuple(k for k, label in enumerate(labels) if label not in place.weight)
         gathered = jax.lax.optimization_barrier(gathered)  # else each entry of the trace computes its own
         terms = [summed_product(align(c, output, labels), e, axes) for c, e in zip(gathered, trace, strict=True)]

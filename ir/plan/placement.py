@@ -35,6 +35,8 @@ class Placement:
 
     association: Association
     reach: Coupling | None = None
+    alike: str = ""
+    """Labels of the weight's axes along which the trace is the same throughout: it has none of these."""
 
     @cached_property
     def followed(self) -> Coupling:
@@ -124,11 +126,15 @@ class Placement:
     @cached_property
     def trace(self) -> str:
         """The labels of the trace."""
-        return self.batch + self.matrix if self.slot_at else self.slot + self.batch + self.weight
+        return self.batch + self.matrix if self.slot_at else self.slot + self.batch + self.matrix
 
     @cached_property
     def matrix(self) -> str:
-        """The labels of an entry of the batch: the weight's, and the slots' where they stand among the output's."""
+        """The labels of an entry of the batch: those of the weight that it has, and the slots' among the output's."""
+        return "".join(label for label in self._with_slots if label not in self.alike)
+
+    @cached_property
+    def _with_slots(self) -> str:
         if not self.slot_at:
             return self.weight
         before, after = self.output[self.slot_at - 1], self.output[self.slot_at + 1 : self.slot_at + 2]
@@ -220,6 +226,8 @@ class Placement:
     def outer(self, factor: jax.Array, data: Any, time: bool = False, without: str = "") -> jax.Array:
         """`f (x) x` in the trace's layout, of arrays that lack the axis `without`; with `time`, summed over steps."""
         output, trace = self.output.replace(without, ""), self.trace.replace(without, "")
+        for label in self.alike:
+            factor, output = jnp.take(factor, 0, axis=time + output.index(label)), output.replace(label, "")
         if data is None:
             axes = [time + k for k, label in enumerate(output) if label in self.summed]
             factor = factor.sum((0, *axes) if time else axes) if time or axes else factor
@@ -241,8 +249,11 @@ def _axis_moved(values: Any, source: int, target: int) -> Any:
     return (np if isinstance(values, np.ndarray) else jnp).moveaxis(values, source, target)
 
 
-def placement_faults(association: Association, reach: Coupling | None = None) -> Iterator[str]:
+def placement_faults(association: Association, reach: Coupling | None = None, alike: str = "") -> Iterator[str]:
     """What keeps a trace from being laid out for an association: half sentences that follow an operation's name."""
+    site = association.site
+    if not set(alike) <= set(site.weight_labels).intersection(site.expression.output) - set(site.data_labels or ""):
+        yield f"has a trace that is alike along '{alike}', which are no axes of the weight that its output alone has"
     output, group = association.site.output.type.shape, association.group.shape
     if reach is None and (association.union is None or not association.traced):
         yield "is about an association that no positional trace follows"

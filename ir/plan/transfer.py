@@ -85,11 +85,13 @@ class Diagonal(Transfer):
     """Whether the trace has the output's axes alone, as the row factor of a rank-one trace does."""
     reach: Coupling | None = None
     """The positions that the trace is followed to, where they are not what the site feeds."""
+    alike: str = ""
+    """Labels of the weight's axes that the trace has not, since it is the same along them."""
 
     @property
     def placement(self) -> Placement:
         """At the positions that the trace is followed to."""
-        return Placement(self.association, self.reach)
+        return Placement(self.association, self.reach, self.alike)
 
     def apply(self, scene: Scene, trace: Arrays) -> list[Any]:
         """`D E`."""
@@ -103,7 +105,7 @@ class Diagonal(Transfer):
     def faults(self, trace: Sequence[TensorType]) -> Iterator[str]:
         """A factor for each pair, at the group's positions; the trace is laid out at the output's."""
         yield from _pair_faults(self.pairs, self.factors, trace)
-        unplaced = list(placement_faults(self.association, self.reach))
+        unplaced = list(placement_faults(self.association, self.reach, self.alike))
         yield from unplaced
         if not unplaced:
             place = self.placement
@@ -287,11 +289,13 @@ class Outer(Drive):
     """`x`; None for an operation without data."""
     reach: Coupling | None = None
     """The positions that the trace is followed to, where they are not what the site feeds."""
+    alike: str = ""
+    """Labels of the weight's axes that the trace has not, since it is the same along them."""
 
     @property
     def placement(self) -> Placement:
         """On the reach."""
-        return Placement(self.association, self.reach)
+        return Placement(self.association, self.reach, self.alike)
 
     def terms(self, scene: Scene) -> list[Any]:
         """`f (x) x` in the trace's layout."""
@@ -304,7 +308,7 @@ class Outer(Drive):
         """A factor for each array of the trace, and data as the site has them; the trace is laid out on the reach."""
         yield from not_as_many(self.factors, "factor", trace, "array")
         yield from data_faults(self.association.site, self.data)
-        unplaced = list(placement_faults(self.association, self.reach))
+        unplaced = list(placement_faults(self.association, self.reach, self.alike))
         yield from unplaced
         if not unplaced:
             yield from misshapen("trace", trace, self.placement.shape)

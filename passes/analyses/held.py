@@ -155,7 +155,7 @@ def sample_axes(transition: Transition) -> dict[Value, int]:
     of = _Samples(transition)
     for op in transition.plan.operations:
         if isinstance(op, (Contract, Project)):
-            place = Placement(op.association, op.reach if isinstance(op, Contract) else None)
+            place = op.placement if isinstance(op, Contract) else Placement(op.association)
             labels, reads = (place.trace, op.trace) if isinstance(op, Contract) else (place.output, op.factors)
             places = dict.fromkeys((value for value in reads if value is not None), labels.find(place.samples or "?"))
         elif isinstance(op, Product) and op.data is not None:

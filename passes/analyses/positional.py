@@ -23,6 +23,7 @@ from ...ir.plan.links import is_closed
 from ...ir.regions import EXIT
 from ...ir.transition import Association, Group, Site, State, Transition
 from ...ir.values import Value
+from ...rules.shared.alike import Alike
 from .provenance import Provenance
 
 
@@ -35,6 +36,8 @@ class Course:
     """The places in the group of the states that it follows, array by array."""
     reach: Coupling | None
     """The positions, where they are not what the site feeds."""
+    alike: str
+    """The labels of the weight's axes that it has not."""
     moving: bool
     """Whether it is carried from position to position."""
     taken: frozenset[tuple[State, State]] = frozenset()
@@ -46,15 +49,16 @@ class PositionalTraces:
 
     def __init__(self, transition: Transition, provenance: Provenance) -> None:
         """Prepare for the values of one plan."""
-        self.transition, self.made = transition, provenance
+        self.transition, self.made, self.alike = transition, provenance, Alike(transition)
         self._known: dict[tuple[Value, ...], Course | None] = {}
         self._states = self._states_of_traces()
 
     def followed(self, op: Contract) -> Course | None:
         """The course of the trace that a contraction reads; None where its `D`, `f` or `x` is another."""
         course = self.course(op.trace)
-        right = course is not None and course.association is op.association and course.reach == op.reach
-        return course if right else None
+        if course is None or course.association is not op.association:
+            return None
+        return course if (course.reach, course.alike) == (op.reach, op.alike) else None
 
     def course(self, trace: tuple[Value, ...]) -> Course | None:
         """What a trace follows where it is the derivative; traces that add to each other are taken to be so at first.
@@ -85,7 +89,10 @@ class PositionalTraces:
         by, reach, states = advance.by, getattr(advance.by, "reach", None), self._followed(advance, association)
         if states is None or not self._jacobian_factors(by, association.group, states):
             return None
-        return Course(association=association, states=states, reach=reach, moving=type(by) is Neighbourhood)
+        alike, moving = getattr(by, "alike", ""), type(by) is Neighbourhood
+        if alike and (reach is not None or not set(alike) <= set(self.alike.along(association, states))):
+            return None
+        return Course(association=association, states=states, reach=reach, alike=alike, moving=moving)
 
     def _with_inflow(self, trace: tuple[Value, ...], course: Course) -> Course | None:
         """The course with what it takes in of other traces; None where that is no derivative."""

@@ -11,6 +11,7 @@ from ...ir.plan.jacobian import trace_dtype
 from ...ir.transition import Association, State
 from ...ir.types import TensorType
 from ..writer import Writer
+from .alike import Alike
 from .positional import Positional, new_traces
 
 Course: TypeAlias = dict[Association, Coupling]
@@ -36,11 +37,13 @@ def followed_by(associations: Sequence[Association]) -> list[State]:
 def traces_along(plan: Writer, course: Course) -> Iterator[Positional]:
     """`E' = D E + f (x) x`, and what traces on other groups' states add, for every group of one site's course."""
     traces: dict[Association, Positional] = {}
+    known = plan.shared("alike", lambda: Alike(plan.transition))
     for a, reach in course.items():
         states = places_of(a, course)
-        before = new_traces(plan, a, states, trace_type(a, reach), f"e_{a.site.weight.value.hint}")
         own = None if reach == a.union else reach
-        traces[a] = Positional(a, states, before, before, own)
+        alike = known.along(a, states) if own is None and len(course) == 1 else ""
+        before = new_traces(plan, a, states, trace_type(a, reach, alike), f"e_{a.site.weight.value.hint}")
+        traces[a] = Positional(a, states, before, before, own, alike)
     for a in course:
         yield _advanced(plan, traces[a], course[a], traces)
 
@@ -63,13 +66,23 @@ def _advanced(plan: Writer, trace: Positional, reach: Coupling, traces: Mapping[
             factors=tuple(pairs.values()),
         )
     else:
-        by = Diagonal(association=association, pairs=tuple(pairs), factors=tuple(pairs.values()), reach=trace.reach)
+        by = Diagonal(
+            association=association,
+            pairs=tuple(pairs),
+            factors=tuple(pairs.values()),
+            reach=trace.reach,
+            alike=trace.alike,
+        )
     own = reach if moves else trace.reach
     add: Outer | Plain = Plain(values=(None,) * len(states))
     if association.union is not None:
         sensitivity = plan.sensitivity(association)
         add = Outer(
-            association=association, factors=tuple(sensitivity.get(k) for k in states), data=site.data, reach=own
+            association=association,
+            factors=tuple(sensitivity.get(k) for k in states),
+            data=site.data,
+            reach=own,
+            alike=trace.alike,
         )
     inflow = tuple(_inflows(plan, trace, reach, traces))
     after = plan.step(
@@ -78,7 +91,7 @@ def _advanced(plan: Writer, trace: Positional, reach: Coupling, traces: Mapping[
     )
     for old, new in zip(trace.before, after, strict=True):
         plan.carry(old, new)
-    return Positional(association, states, trace.before, after, own)
+    return Positional(association, states, trace.before, after, own, trace.alike)
 
 
 def _inflows(
@@ -107,6 +120,6 @@ def _inflows(
             )
 
 
-def trace_type(association: Association, reach: Coupling) -> TensorType:
+def trace_type(association: Association, reach: Coupling, alike: str = "") -> TensorType:
     """The type of each of a trace's arrays, one for each state that is followed."""
-    return TensorType(trace_dtype(association), Placement(association, reach).shape)
+    return TensorType(trace_dtype(association), Placement(association, reach, alike).shape)

@@ -24,6 +24,8 @@ class Positional(NamedTuple):
     after: tuple[Value, ...]
     reach: Coupling | None = None
     """The positions that it is followed to, where they are not what the site feeds."""
+    alike: str = ""
+    """The labels of the weight's axes that it has not, since it is the same along them."""
 
 
 def followed_states(sensitivity: Sequence[int], pairs: Sequence[Pair]) -> tuple[int, ...]:
@@ -79,6 +81,7 @@ def read_at_entry(plan: Writer, trace: Positional, takers: Sequence[Param] | Non
         trace=trace.before,
         cotangents=tuple(entering[k] for k in trace.states),
         reach=trace.reach,
+        alike=trace.alike,
         loc=association.loc,
     )
     plan.contribute(weight, *plan.window(read, f"g_{weight.value.hint}"), takers=takers)

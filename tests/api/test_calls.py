@@ -207,7 +207,7 @@ def test_graphs_and_costs(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert etir.write_graph(learner, tmp_path / "two.dot") == tmp_path / "two.dot"
     assert (tmp_path / "one.dot").read_text() == (tmp_path / "two.dot").read_text()
     assert capsys.readouterr().out == ""
-    assert str(learner.cost()) == "flops 36, read 48 B, written 48 B, held 48 B"
+    assert str(learner.cost()) == "flops 16, read 16 B, written 16 B, held 16 B"
 
 
 def test_a_step_may_print_and_prints_once(capfd: pytest.CaptureFixture[str]):

@@ -42,7 +42,7 @@ def test_a_window_and_why(memory, longer, window, because):
 
 
 def leaky(params, states, x):
-    h = 0.9 * states["h"] + etir.matmul(x, params["W"])
+    h = jnp.linspace(0.8, 0.95, states["h"].shape[-1]) * states["h"] + etir.matmul(x, params["W"])
     return {"h": h}, h
 
 
@@ -92,7 +92,7 @@ def test_the_fold_is_the_cheapest_one_and_the_shortest_of_equals(on_device):  # 
     dense = leaky, {"W": jnp.ones((64, 64))}, {"h": jnp.zeros(64)}, jnp.zeros(64)
     held = etir.compile(*dense).transition
     engine_of = lambda fold: Engine(replace(held, plan=replace(held.plan, fold=fold)), Xla())  # noqa: E731
-    why = "56.4 us a step predicted on D, its history small; 32 62.6 us, 64 58.5 us, 256 55.3 us"
+    why = "56.4 us a step predicted on D, its history small; 32 62.6 us, 64 58.4 us, 256 55.3 us"
     assert choose_fold(priced_folds(engine_of, MOVES), "D", memory=1e9) == (128, why)
 
 
