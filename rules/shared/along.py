@@ -11,8 +11,7 @@ from ...ir.plan.jacobian import trace_dtype
 from ...ir.transition import Association, State
 from ...ir.types import TensorType
 from ..writer import Writer
-from .alike import Alike
-from .positional import Positional, new_traces
+from .positional import Positional, alike_along, new_traces
 
 Course: TypeAlias = dict[Association, Coupling]
 """For each group that a site's output is followed to, the positions."""
@@ -37,11 +36,10 @@ def followed_by(associations: Sequence[Association]) -> list[State]:
 def traces_along(plan: Writer, course: Course) -> Iterator[Positional]:
     """`E' = D E + f (x) x`, and what traces on other groups' states add, for every group of one site's course."""
     traces: dict[Association, Positional] = {}
-    known = plan.shared("alike", lambda: Alike(plan.transition))
     for a, reach in course.items():
         states = places_of(a, course)
         own = None if reach == a.union else reach
-        alike = known.along(a, states) if own is None and len(course) == 1 else ""
+        alike = alike_along(plan, a, states) if own is None and len(course) == 1 else ""
         before = new_traces(plan, a, states, trace_type(a, reach, alike), f"e_{a.site.weight.value.hint}")
         traces[a] = Positional(a, states, before, before, own, alike)
     for a in course:

@@ -60,7 +60,13 @@ def read_at_exit(plan: Writer, associations: Sequence[Association], credit: Any)
     for association in associations:
         trace, site = positional_trace(plan, association), association.site
         cotangents = tuple(sent.states[association.group.states[k]] for k in trace.states)
-        read = Contract(association=association, trace=trace.before, cotangents=cotangents, loc=association.loc)
+        read = Contract(
+            association=association,
+            trace=trace.before,
+            cotangents=cotangents,
+            alike=trace.alike,
+            loc=association.loc,
+        )
         add_up(plan, site, *plan.step(read, f"g_{site.weight.value.hint}"))
     for site in dict.fromkeys(a.site for a in associations):
         own = Product(site=site, data=site.data, cotangent=sent.sites[site], loc=site.loc)

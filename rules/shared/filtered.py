@@ -46,7 +46,7 @@ def fits(association: Association, shown: Observable) -> bool:
 def read_filtered(plan: Writer, associations: Sequence[Association], signals: Signals, kappa: float) -> None:
     """`sum_t <L_t, e~_t>`, `L` the signals."""
     for association in associations:
-        trace, site = positional_trace(plan, association), association.site
+        trace, site = positional_trace(plan, association, whole=True), association.site
         shown = _shown(plan, association, associations)
         after = [filtered_trace(plan, trace, o, kappa).after for o in shown]
         if shown:

@@ -12,6 +12,7 @@ from ...ir.transition import Association, Param, Site
 from ...ir.types import TensorType
 from ...ir.values import Value
 from ..writer import Pair, Writer, state_hint
+from .alike import Alike
 
 
 class Positional(NamedTuple):
@@ -36,26 +37,38 @@ def followed_states(sensitivity: Sequence[int], pairs: Sequence[Pair]) -> tuple[
     return tuple(sorted(active))
 
 
-def positional_trace(plan: Writer, association: Association) -> Positional:
-    """`E' = D E + f (x) x` for one association, written into the plan."""
+def positional_trace(plan: Writer, association: Association, *, whole: bool = False) -> Positional:
+    """`E' = D E + f (x) x` for one association, written into the plan; if `whole`, with all axes of the weight."""
     jacobian, sensitivity = plan.jacobian(association.group), plan.sensitivity(association)
     states = followed_states(tuple(sensitivity), tuple(jacobian))
-    kind = TensorType(trace_dtype(association), Placement(association).shape)
+    alike = "" if whole else alike_along(plan, association, states)
+    kind = TensorType(trace_dtype(association), Placement(association, alike=alike).shape)
     site = association.site
     before = new_traces(plan, association, states, kind, f"e_{site.weight.value.hint}")
     pairs = {(states.index(i), states.index(j)): v for (i, j), v in jacobian.items() if i in states and j in states}
     after = plan.step(
         Advance(
             trace=before,
-            by=Diagonal(association=association, pairs=tuple(pairs), factors=tuple(pairs.values())),
-            add=Outer(association=association, factors=tuple(sensitivity.get(k) for k in states), data=site.data),
+            by=Diagonal(association=association, pairs=tuple(pairs), factors=tuple(pairs.values()), alike=alike),
+            add=Outer(
+                association=association,
+                factors=tuple(sensitivity.get(k) for k in states),
+                data=site.data,
+                alike=alike,
+            ),
             loc=site.loc,
         ),
         *[f"{v.hint}_next" for v in before],
     )
     for old, new in zip(before, after, strict=True):
         plan.carry(old, new)
-    return Positional(association, states, before, after)
+    return Positional(association, states, before, after, alike=alike)
+
+
+def alike_along(plan: Writer, association: Association, states: Sequence[int]) -> str:
+    """The labels of a weight's axes along which its trace on some states is the same throughout."""
+    transition = plan.transition
+    return plan.shared(("alike", transition), lambda: Alike(transition)).along(association, states)
 
 
 def new_traces(

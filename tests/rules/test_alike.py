@@ -10,7 +10,7 @@ from oracles import bptt, loss, relative_error
 
 import etir
 from etir.ir.plan import Contract
-from etir.rules.shared import along
+from etir.rules.shared import positional
 from etir.rules.shared.alike import Alike
 
 BATCH, INPUTS, UNITS, STEPS = 3, 5, 4, 7
@@ -119,7 +119,7 @@ def test_a_trace_that_is_said_to_be_the_same_and_is_not_is_not_called_exact(monk
         def along(self, *given: Any) -> str:
             return "c" if super().along(*given) == "" else ""
 
-    monkeypatch.setattr(along, "Alike", Liar)
+    monkeypatch.setattr(positional, "Alike", Liar)
     step, params, states, _ = CASES["a number a unit"]
     learner = etir.compile(step, params, states, array(BATCH, INPUTS), sites="auto", on_truncated="ignore")
     assert learner.certificate["w"].label != "exact"
