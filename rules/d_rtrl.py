@@ -15,9 +15,9 @@ from .writer import Writer
 class DRtrl(Rule):
     """Diagonal real-time recurrent learning: `E' = D E + f (x) x`, read as `<h_bar, E>` (Wang et al. 2024, D-RTRL).
 
-    `D = dh'/dh` and `f = dh'/dy` are taken while mixing operations are held; a trace is laid out as `[slots, *output
-    positions, *weight axes not in the output]`. Memory: batch x weight for each state of the group. Cost: one pass
-    over the traces a fold. Exact where the recurrence is element-wise (Zucchet et al. 2023, equation 4; Irie et al.
+    `D = dh'/dh` and `f = dh'/dy` are taken while mixing operations are held; a trace is laid out as `Placement` says.
+    Memory: batch x weight for each state of the group, without the axes along which neither `D` nor `f` changes: batch
+    x data for a layer with one leak. Cost: one pass over the traces a fold. Exact where the recurrence is element-wise (Zucchet et al. 2023, equation 4; Irie et al.
     2023, equations 12 to 15); else what passes through mixing operations is dropped.
     """
 
