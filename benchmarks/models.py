@@ -29,14 +29,18 @@ def _rest(batch: int, n: int, names: str) -> dict[str, Array]:
     return {name: jnp.zeros((batch, n), jnp.float32) for name in names}
 
 
-def lif(n: int, batch: int, steps: int, inputs: int = 128) -> Problem:
-    """Leaky integrate-and-fire neurons with dense recurrence: one state, one weight of [inputs + n, n]."""
+def lif(n: int, batch: int, steps: int, inputs: int = 128, *, through_reset: bool = True) -> Problem:
+    """Leaky integrate-and-fire neurons with dense recurrence: one state, one weight of [inputs + n, n].
+
+    Credit passes `through_reset`, or does not: then all neurons' traces are one.
+    """
     draw = np.random.default_rng(0)
     params = {"w": jnp.concatenate([_normal(draw, inputs, n, scale=2.0), _normal(draw, n, n)])}
 
     def step(p: Any, s: Any, x: Array) -> tuple[Any, Array]:
         z = spike(s["v"] - 1.0)
-        v = 0.9 * s["v"] - z + jnp.concatenate([x, z], -1) @ p["w"]
+        reset = z if through_reset else jax.lax.stop_gradient(z)
+        v = 0.9 * s["v"] - reset + jnp.concatenate([x, z], -1) @ p["w"]
         return {"v": v}, v
 
     return Problem(step, params, _rest(batch, n, "v"), *_sequence(draw, steps, batch, inputs, n))

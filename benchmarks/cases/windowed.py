@@ -93,6 +93,7 @@ def _shape(name: str, make: Callable[[Settings], Problem], rule: str, about: str
 CASES = (
     _layer("LIF", models.lif, (512, 16)),
     _layer("LIF, large", models.lif, (1024, 4)),
+    _layer("LIF, one trace", partial(models.lif, through_reset=False), (512, 16)),
     _layer("ALIF", models.alif, (256, 16)),
     _layer("GRU", models.gru, (256, 16)),
     _layer("LSTM", models.lstm, (256, 16)),
