@@ -36,7 +36,7 @@ def test_a_rule_that_reads_at_every_step_passes_over_its_trace_once_a_window(wid
     batch, inputs, units, steps = 16, 512, 1024, 32
 
     def step(params: Any, states: Any, x: Any) -> Any:
-        v = 0.8 * states["v"] + etir.matmul(x, params["W"])
+        v = jnp.linspace(0.7, 0.9, units, dtype=F32) * states["v"] + etir.matmul(x, params["W"])
         return {"v": v}, jnp.tanh(v) @ params["R"]
 
     with jax.enable_x64(wide):
