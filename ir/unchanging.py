@@ -14,7 +14,7 @@ LINEAR = frozenset({"add", "add_any", "convert_element_type", "copy", "copy_p", 
 """Element-wise operations whose derivative is one number."""
 CHOSEN = frozenset({"reduce_max", "reduce_min", "reduce_prod"})
 """Operations that are in `ARRANGED`, but whose derivative is another at other values."""
-PRODUCTS = frozenset({"dot_general", "mul", "product"})
+PRODUCTS = frozenset({"dot_general", "etp product", "mul"})
 """Operations that are linear in each operand."""
 ELEMENTWISE = LINEAR | frozenset({
     "abs", "acos", "acosh", "and", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil", "clamp", "cos",
@@ -62,7 +62,7 @@ class Unchanging:
         return every(atom) if jx.is_literal(atom) else moved.get(atom, every(atom))
 
     def _known(self, atom: Any) -> Axes:
-        return every(atom) if jx.is_literal(atom) else self.known.get(atom, single(atom)) | single(atom)
+        return single(atom) if jx.is_literal(atom) else self.known.get(atom, single(atom)) | single(atom)
 
     def _values(self, eqn: jx.Equation, own: list[Axes]) -> list[Axes]:
         """Those of an equation's results."""
@@ -111,8 +111,9 @@ class Unchanging:
 
 
 def _named(eqn: jx.Equation) -> str:
-    """The name of an equation's operation; of a site's that of what it does."""
-    return str(eqn.params["name"]) if eqn.primitive.name == "etp" else eqn.primitive.name
+    """The name of an equation's operation; "etp product" for a site's product."""
+    is_product = eqn.primitive.name == "etp" and eqn.params["name"] == "product"
+    return "etp product" if is_product else eqn.primitive.name
 
 
 def every(atom: Any) -> Axes:
@@ -199,8 +200,8 @@ ARRANGED: dict[str, Callable[[jx.Equation, list[Axes]], Axes]] = {
     "broadcast_in_dim": _broadcast,
     "concatenate": _joined,
     "dot_general": _contracted,
+    "etp product": _product,
     "pad": _padded,
-    "product": _product,
     "reshape": _reshaped,
     "rev": _same,
     "slice": _same,

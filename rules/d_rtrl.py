@@ -17,8 +17,9 @@ class DRtrl(Rule):
 
     `D = dh'/dh` and `f = dh'/dy` are taken while mixing operations are held; a trace is laid out as `Placement` says.
     Memory: batch x weight for each state of the group, without the axes along which neither `D` nor `f` changes: batch
-    x data for a layer with one leak. Cost: one pass over the traces a fold. Exact where the recurrence is element-wise (Zucchet et al. 2023, equation 4; Irie et al.
-    2023, equations 12 to 15); else what passes through mixing operations is dropped.
+    x data for a layer with one leak. Cost: one pass over the traces a fold. Exact where the recurrence is element-wise
+    (Zucchet et al. 2023, equation 4; Irie et al. 2023, equations 12 to 15); else what passes through mixing operations
+    is dropped.
     """
 
     name: ClassVar[str] = "d_rtrl"

@@ -22,11 +22,13 @@ class Alike:
 
         Only those that the data lack, and where each output position alone feeds the state positions that it does, and
         the Jacobian is diagonal: then the trace, begun with zeros, is the same along them, whatever the step is given.
-        `states` are the places in the group of those that the trace is of.
+        The axis of samples is none of them: each sample's trace may be begun anew by itself. `states` are the places in
+        the group of those that the trace is of.
         """
         site, group = association.site, association.group
         place = Placement(association)
-        labels = [x for x in site.weight_labels if x in site.expression.output and x not in (site.data_labels or "")]
+        own = place.samples + (site.data_labels or "")
+        labels = [x for x in site.weight_labels if x in site.expression.output and x not in own]
         types = [site.output.type, *(group.states[k].before.type for k in states)]
         if not labels or place.targets is None or any(kind.is_complex for kind in types):
             return ""
