@@ -18,6 +18,8 @@ def filled_with(body: Any) -> Filled | None:
     producers, found = jx.Producers(body), list[tuple[jax.ShapeDtypeStruct, Any]]()
     for atom in jx.outvars(body):
         eqn = producers.producer(atom)
+        if eqn is not None and eqn.primitive.name == "optimization_barrier":
+            eqn = producers.producer(eqn.invars[eqn.outvars.index(atom)])
         if eqn is None or eqn.primitive.name != "broadcast_in_dim" or not jx.is_literal(eqn.invars[0]):
             return None
         found.append((jx.struct_of(atom), jx.read({}, eqn.invars[0])))

@@ -22,6 +22,12 @@ def test_a_first_carry_is_the_same_where_it_is_traced() -> None:
         np.testing.assert_array_equal(a, b)
 
 
+def test_small_first_traces_are_sent_from_the_host() -> None:
+    neuron = zoo.case("alif").build(jax.random.key(0))
+    learner = etir.compile(neuron.step, neuron.params, neuron.states, *neuron.inputs)
+    assert learner._engine._filled is not None
+
+
 def test_no_two_arrays_of_a_first_carry_are_one() -> None:
     params, states = {"u": jnp.eye(2), "w": jnp.eye(2)}, {"h": jnp.zeros((1, 2))}
 
