@@ -16,6 +16,7 @@ Filled: TypeAlias = Sequence[tuple[jax.ShapeDtypeStruct, Any]]
 def filled_with(body: Any) -> Filled | None:
     """What the results of a closed jaxpr are full of; None where it is not plain to see of each."""
     producers, found = jx.Producers(body), list[tuple[jax.ShapeDtypeStruct, Any]]()
+    atom: Any
     for atom in jx.outvars(body):
         eqn = producers.producer(atom)
         if eqn is not None and eqn.primitive.name == "optimization_barrier":

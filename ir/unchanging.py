@@ -16,6 +16,8 @@ CHOSEN = frozenset({"reduce_max", "reduce_min", "reduce_prod"})
 """Operations that are in `ARRANGED`, but whose derivative is another at other values."""
 PRODUCTS = frozenset({"dot_general", "etp product", "mul"})
 """Operations that are linear in each operand."""
+OWN_RULES = frozenset({"custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"})
+"""Calls of a body whose derivative is another's."""
 ELEMENTWISE = LINEAR | frozenset({
     "abs", "acos", "acosh", "and", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil", "clamp", "cos",
     "cosh", "digamma", "div", "eq", "erf", "erf_inv", "erfc", "exp", "exp2", "expm1", "floor", "ge", "gt",
@@ -73,7 +75,7 @@ class Unchanging:
             return [ARRANGED[name](eqn, own)]
         if name == "iota":
             return [every(eqn.outvars[0]) - {eqn.params["dimension"]}]
-        bodies = list(jx.sub_jaxprs(eqn)) if jx.callee(eqn) is not None or name.startswith("custom_") else []
+        bodies = list(jx.sub_jaxprs(eqn)) if jx.callee(eqn) is not None or name in OWN_RULES else []
         if bodies and len(jx.argument_vars(bodies[0])) == len(eqn.invars):
             inner = Unchanging(bodies[0], own)
             return [inner.value(atom) for atom in inner.results]

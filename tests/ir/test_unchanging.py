@@ -45,6 +45,15 @@ CASES = {
     "joined": (lambda x, row, n: jnp.concatenate([x, 0 * x], 1), set(), {0}),
     "numbered": (lambda x, row, n: x * jnp.arange(COLUMNS), set(), {0}),
     "random": (lambda x, row, n: x * jax.random.gamma(jax.random.key(0), jnp.ones(x.shape)), set(), set()),
+    "solved for": (
+        lambda x, row, n: (
+            jax.lax.custom_linear_solve(lambda v: v * row, jnp.broadcast_to(n, row.shape), lambda _, b: b / row)
+            + 0.0 * x
+        ),
+        set(),
+        {0, 1},
+    ),
+    "a rule of its own": (lambda x, row, n: jax.nn.relu(n) * x, set(), {0, 1}),
     "through a scan": (lambda x, row, n: jax.lax.scan(lambda c, _: (0.5 * c, None), x, None, 2)[0], set(), set()),
 }
 
