@@ -233,7 +233,7 @@ class Writer:
         return self._shared[key]
 
     def sensitivity(self, association: Association) -> dict[int, Value]:
-        """`f = dh'/dy` at this step, by the place of the state in its group: `[slots?, *output]`."""
+        """`f = dh'/dy` at this step, by the place of the state in its group: at slots and output."""
         key = ("sensitivity", association)
         if key not in self._shared:
             operation = Sensitivity(association=association, loc=association.loc)

@@ -81,7 +81,7 @@ class Algebra(ABC):
 
     @abstractmethod
     def applied(self, sweep: Sweep, jacobian: Any, sensitivity: Any) -> Any:
-        """A Jacobian times a sensitivity: `[slots?, *output]`, at the trace's slots."""
+        """A Jacobian times a sensitivity: at slots and output, as the trace's placement has them."""
 
     @abstractmethod
     def received(self, sweep: Sweep, credit: Any, sensitivity: Any) -> Any:
@@ -189,7 +189,7 @@ class OnPositions(Algebra):
         return sweep.placement.summed_slots(sweep.placement.gather(credit), sensitivity)
 
     def placed(self, sweep: Sweep, x: Any) -> Any:
-        """At the trace's slots, `[slots?, *output]`."""
+        """At slots and output, as the trace's placement has them."""
         return sweep.placement.gather(x)
 
     def along(self, sweep: Sweep, axis: str) -> int:

@@ -24,7 +24,7 @@ class Carried:
     cotangents: Cotangents
     """The credit that arrived in the stretch, pulled back to its beginning, as the unit's algebra lays it out."""
     factors: list[Cotangents]
-    """For each sweep `s_t = (prod of later D) f_t`, `[time, slots?, *output]` by state."""
+    """For each sweep `s_t = (prod of later D) f_t`, `[time, *output]` by state, slots among the axes."""
     credit: list[jax.Array | None]
     """For each sweep the cotangent of the site's output that the arrived credit adds, `[time, *output]`."""
 

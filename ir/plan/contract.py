@@ -68,7 +68,7 @@ class Contract(Operation):
 
 
 def contraction(place: Placement, trace: list[Any], gathered: list[Any], without: str = "") -> Any:
-    """`<c, E>` of cotangents `[slots?, *output]` that lack the axis `without`, as the weight's type."""
+    """`<c, E>` of cotangents at slots and output that lack the axis `without`, as the weight's type."""
     output, labels = place.output.replace(without, ""), place.trace.replace(without, "")
     kept = "".join(label for label in output if label not in place.summed)
     spec = f"{kept},{labels}->{place.weight}"
@@ -88,7 +88,7 @@ class Project(Operation):
 
     association: Association
     factors: tuple[Value | None, ...]
-    """`[slots?, *output]` for each state; None for zero."""
+    """At slots and output, as the placement has them, for each state; None for zero."""
     cotangents: tuple[Value, ...]
     """At the group's positions, one for each factor."""
 

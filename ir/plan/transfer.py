@@ -284,7 +284,7 @@ class Outer(Drive):
 
     association: Association
     factors: tuple[Value | None, ...]
-    """`f`, `[slots?, *output]`, for each array of the trace; None where it is zero. Slots are what the site feeds."""
+    """`f` for each array of the trace, as `Sensitivity` has it, at what the site feeds; None where it is zero."""
     data: Value | None
     """`x`; None for an operation without data."""
     reach: Coupling | None = None

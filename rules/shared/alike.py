@@ -22,13 +22,12 @@ class Alike:
 
         Only those that the data lack, and where each output position alone feeds the state positions that it does, and
         the Jacobian is diagonal: then the trace, begun with zeros, is the same along them, whatever the step is given.
-        The axis of samples is none of them: each sample's trace may be begun anew by itself. `states` are the places in
-        the group of those that the trace is of.
+        Where samples are left out or begin anew one by one, the step says so, and its Jacobian is not the same along
+        them. `states` are the places in the group of those that the trace is of.
         """
         site, group = association.site, association.group
         place = Placement(association)
-        own = place.samples + (site.data_labels or "")
-        labels = [x for x in site.weight_labels if x in site.expression.output and x not in own]
+        labels = [x for x in site.weight_labels if x in site.expression.output and x not in (site.data_labels or "")]
         types = [site.output.type, *(group.states[k].before.type for k in states)]
         if not labels or place.targets is None or any(kind.is_complex for kind in types):
             return ""

@@ -68,7 +68,7 @@ CASES: dict[str, tuple[Any, Any, Any, dict[str, tuple[int, ...]]]] = {
     ),
     "its own function": (leaky(lambda p, v, x: jnp.sin(v)), W, V, {"w": (BATCH, INPUTS, UNITS)}),
     "a spiking reset": (
-        spiking, W | {"b": array(UNITS)}, V, {"w": (BATCH, INPUTS), "b": (BATCH,)}
+        spiking, W | {"b": array(UNITS)}, V, {"w": (BATCH, INPUTS), "b": ()}
     ),
     "three states": (three_states, W, {k: array(BATCH, UNITS) for k in "iva"}, {"w": (BATCH, INPUTS)}),
     "a number a head": (
