@@ -74,8 +74,8 @@ def test_arrays_of_several_states_are_named_for_them():
     step = lowered(source, {"W": "f32[3,4]"}, {"v": "f32[4]", "a": "f32[4]"}, "f32[3]")
     planned = etir.plan(etir.analyse(step))
     assert section(planned, "trace") == expected("""
-        trace %e_W_a -> %e_W_a_next : f32[3,4] "W on a" loc(model.py:2:39)
-        trace %e_W_v -> %e_W_v_next : f32[3,4] "W on v" loc(model.py:2:39)
+        trace %e_W_a -> %e_W_a_next : f32[3] "W on a" loc(model.py:2:39)
+        trace %e_W_v -> %e_W_v_next : f32[3] "W on v" loc(model.py:2:39)
     """)
     assert section(planned, "%f_") == "%f_y_W_a, %f_y_W_v : f32[4] = sensitivity(association=%y_W -> #0)"
 

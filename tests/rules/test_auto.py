@@ -91,7 +91,8 @@ def test_candidates_are_an_option():
 
 def test_parameters_that_make_one_weight_choose_together():
     def masked(params, states, x):
-        h = 0.9 * states["h"] + etir.matmul(x, params["mask"] * params["W"]) + params["b"]
+        leaks = jnp.linspace(0.8, 0.95, states["h"].shape[-1])
+        h = leaks * states["h"] + etir.matmul(x, params["mask"] * params["W"]) + params["b"]
         return {"h": h}, h
 
     params = {"W": PARAMS["W"], "mask": PARAMS["V"], "b": PARAMS["leak"]}

@@ -18,7 +18,8 @@ WIN = Win(kernel="rank-k", card="a card", ratio=1.8, from_bytes=100)
 
 
 def step(params: Any, states: Any, x: Any) -> Any:
-    v = 0.9 * states["v"] + etir.matmul(x, params["w"], params["b"])
+    leaks = jnp.linspace(0.8, 0.95, states["v"].shape[-1], dtype=states["v"].dtype)
+    v = leaks * states["v"] + etir.matmul(x, params["w"], params["b"])
     return {"v": v}, jnp.tanh(v)
 
 
@@ -47,7 +48,7 @@ from 16 on tensor cores
 b on v        xla         a use without data: its trace has no second axis
 history of v  map-suffix  it was asked for
                           a launch for all steps of a history of 8 positions, 128 a block; D and f are made in it, \
-by 1 operation from 0 arrays a step, and never stored; XLA code elsewhere"""
+by 1 operation from 1 array a step, and never stored; XLA code elsewhere"""
 
 NONE = f"""\
 kernels of d_rtrl window=2 by backend 'pallas'
